@@ -1,0 +1,114 @@
+"""Every option of a run, stated once: typed, documented, validated.
+
+The defaults are the quick start: KDA_LRD with one pass on MovieLens-100k. Files in configs/ hold differences only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A frozen group of options that forbids unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+
+
+class DataConfig(Section):
+    """Which interactions to learn from."""
+
+    path: Path | None = None
+    """Dataset folder (train.csv, dev.csv, test.csv, item_meta.csv). None: MovieLens-100k, prepared by itself."""
+    history_length: int = Field(20, ge=1)
+    """Most recent interactions of a user that the model sees."""
+
+
+class TextConfig(Section):
+    """Which language model reads the items' texts. Used by the LRD models only."""
+
+    encoder: Literal["wordllama"] = "wordllama"
+    """Language model that embeds the texts."""
+    dimensions: int = Field(256, ge=1)
+    """Width of the text embeddings."""
+
+
+class ModelConfig(Section):
+    """The recommender."""
+
+    name: Literal["rcf", "kda", "rcf_lrd", "kda_lrd"] = "kda_lrd"
+    """RCF and KDA, each without and with latent relation discovery."""
+    embedding_dim: int = Field(64, ge=1)
+    """Width of user, entity and relation embeddings."""
+    num_layers: int = Field(1, ge=0)
+    """Passes of the shared attention block over the relation tokens (published: 5)."""
+    num_heads: int = Field(4, ge=1)
+    """Attention heads; must divide the embedding width."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Dropout rate in the attention block."""
+    pooling: Literal["mean", "max", "attention"] = "mean"
+    """How the relation tokens become one vector."""
+    attention_dim: int = Field(10, ge=1)
+    """Width of attention pooling."""
+    include_value: bool = True
+    """Add the embedding of the candidate's attribute value to the relation's."""
+    num_latent_relations: int = Field(6, ge=1)
+    """Latent relations that LRD discovers. Used by the LRD models only."""
+    num_dft_points: int = Field(64, ge=2)
+    """Points of the Fourier transform behind KDA's temporal decay; it has num_dft_points / 2 + 1 frequencies."""
+    decay_init: Literal["flat", "dft", "random"] = "flat"
+    """How KDA's temporal decay starts: 0.9 everywhere, as the histogram of intervals, or random as published."""
+
+
+class LossConfig(Section):
+    """The joint objective: recommendation + kg_weight · knowledge graph + lrd_weight · latent relations (Eq. 16)."""
+
+    num_negatives: int = Field(1, ge=1)
+    """Negative items per positive."""
+    kg_weight: Literal["auto"] | float = "auto"
+    """Weight of the knowledge-graph loss. auto: stored triples per interaction."""
+    lrd_weight: float = Field(10.0, ge=0.0)
+    """Weight of the latent-relation loss. Used by the LRD models only."""
+    lrd_objective: Literal["paper", "released"] = "released"
+    """Eq. 14 as printed, or what the published code computes."""
+    entropy_weight: float = Field(0.1, ge=0.0)
+    """Weight of the posterior's entropy within the latent-relation loss."""
+
+
+class OptimConfig(Section):
+    """Adam with L2 added to the gradient; biases are exempt from it."""
+
+    learning_rate: float = Field(1e-3, gt=0.0)
+    """Adam's step size."""
+    l2: float = Field(1e-6, ge=0.0)
+    """L2 coefficient."""
+    batch_size: int = Field(256, ge=1)
+    """Training examples per step."""
+
+
+class RunConfig(Section):
+    """How long to train and where results go."""
+
+    workdir: Path | None = None
+    """Run folder. None: runs/DATASET-MODEL-seedN."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Seed of every random stream."""
+    epochs: int = Field(200, ge=1)
+    """Most epochs."""
+    patience: int = Field(10, ge=1)
+    """Stop when dev NDCG@5 has not improved for so many epochs."""
+    eval_users: int = Field(64, ge=1)
+    """Users scored at once in evaluation; changes memory and speed, never results."""
+
+
+class Config(Section):
+    """Train a sequential recommender and test its best epoch."""
+
+    data: DataConfig = DataConfig()
+    text: TextConfig = TextConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    run: RunConfig = RunConfig()

@@ -1,0 +1,41 @@
+"""The one kind of error that is the user's to mend."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class UserError(Exception):
+    """Bad input, told in one message: where it is, what is wrong, what to do.
+
+    Commands print it without a traceback and exit with code 2 (`lrd_jax.cli.run_command`).
+
+    Args:
+      problem: what is wrong, as a sentence without a full stop.
+      file: the file that holds it.
+      line: 1-based line of that file (the header is line 1).
+      field: the column or option.
+      remedy: what the user can do, as a sentence without a full stop.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str | PathLike | None = None,
+        line: int | None = None,
+        field: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        """Compose the message from its parts."""
+        where = ", ".join(
+            part
+            for part in (
+                str(file) if file is not None else "",
+                f"line {line}" if line is not None else "",
+                f"field {field!r}" if field is not None else "",
+            )
+            if part
+        )
+        text = f"{where}: {problem}" if where else problem
+        super().__init__(f"{text}. {remedy}." if remedy else f"{text}.")
