@@ -1,0 +1,1 @@
+"""Tests of lrd_jax, laid out as the package is."""
