@@ -6,15 +6,20 @@ The defaults are the quick start: KDA_LRD with one pass on MovieLens-100k. Files
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+QUICK_START_DATASET = "ml-100k"
+"""The dataset that is learned from when data.path is None."""
 
 
 class Section(BaseModel):
-    """A frozen group of options that forbids unknown keys."""
+    """A frozen group of options that forbids unknown keys, infinities and NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class DataConfig(Section):
@@ -56,10 +61,16 @@ class ModelConfig(Section):
     """Add the embedding of the candidate's attribute value to the relation's."""
     num_latent_relations: int = Field(6, ge=1)
     """Latent relations that LRD discovers. Used by the LRD models only."""
-    num_dft_points: int = Field(64, ge=2)
+    num_dft_points: int = Field(64, ge=2, multiple_of=2)
     """Points of the Fourier transform behind KDA's temporal decay; it has num_dft_points / 2 + 1 frequencies."""
     decay_init: Literal["flat", "dft", "random"] = "flat"
     """How KDA's temporal decay starts: 0.9 everywhere, as the histogram of intervals, or random as published."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.embedding_dim % self.num_heads:
+            raise ValueError(f"embedding_dim ({self.embedding_dim}) must be a multiple of num_heads ({self.num_heads})")
+        return self
 
 
 class LossConfig(Section):
@@ -67,7 +78,7 @@ class LossConfig(Section):
 
     num_negatives: int = Field(1, ge=1)
     """Negative items per positive."""
-    kg_weight: Literal["auto"] | float = "auto"
+    kg_weight: Literal["auto"] | Annotated[float, Field(ge=0.0)] = "auto"
     """Weight of the knowledge-graph loss. auto: stored triples per interaction."""
     lrd_weight: float = Field(10.0, ge=0.0)
     """Weight of the latent-relation loss. Used by the LRD models only."""
@@ -112,3 +123,13 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     run: RunConfig = RunConfig()
+
+    @property
+    def dataset_name(self) -> str:
+        """Name of the dataset folder."""
+        return self.data.path.resolve().name if self.data.path is not None else QUICK_START_DATASET
+
+    @property
+    def run_folder(self) -> Path:
+        """run.workdir, or runs/DATASET-MODEL-seedN under the current directory."""
+        return self.run.workdir or Path("runs") / f"{self.dataset_name}-{self.model.name}-seed{self.run.seed}"

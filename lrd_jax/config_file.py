@@ -1,0 +1,84 @@
+"""Configurations as TOML files: read with every mistake explained, written complete, compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from lrd_jax.config import Config
+from lrd_jax.config_errors import explain
+from lrd_jax.errors import UserError
+
+
+def load_config(path: str | os.PathLike) -> Config:
+    """Read a TOML file that holds differences from the defaults.
+
+    Paths in it are relative to the current directory.
+
+    Raises:
+      UserError: the file is missing or no TOML, an option is unknown, of the wrong type or out of range.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+        values = tomllib.loads(text)
+    except OSError as error:
+        raise UserError(
+            f"cannot read the configuration ({error.strerror})", file=path, remedy="Give --config a TOML file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError("the configuration is not UTF-8 text", file=path, remedy="Save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r" \(at line (\d+), column \d+\)", str(error))
+        raise UserError(
+            "not valid TOML: " + str(error).replace(place[0] if place else "", "").rstrip("."),
+            file=path,
+            line=int(place[1]) if place else None,
+            remedy="Write options as [section] and below it name = value, with texts in quotes",
+        ) from error
+    try:
+        # JSON mode is strict about types ("5" is no integer, true no number) and yet reads a path from a string.
+        return Config.model_validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        key, problem, remedy = explain(error)
+        raise UserError(problem, file=path, line=find_line(text, key), field=key, remedy=remedy) from error
+
+
+def config_to_toml(config: Config) -> str:
+    """The complete configuration as TOML; `load_config` reads it back equal. Options that are None are left out."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def config_difference(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
+    """Options that differ, as (key, old value, new value). Where the run folder lies does not count."""
+    before, after = flatten(old), flatten(new)
+    return [(key, before[key], after[key]) for key in before if key != "run.workdir" and before[key] != after[key]]
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """All options as {"section.option": value}, in the order in which config.py states them."""
+    return {
+        f"{section}.{option}": value
+        for section, options in config.model_dump().items()
+        for option, value in options.items()
+    }
+
+
+def find_line(text: str, key: str) -> int | None:
+    """1-based line of a TOML text that sets `key` ("section.option") or opens the table of that name."""
+    table = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\s*([\w.\-]+)\s*\]", line):
+            table = header[1] + "."
+            if header[1] == key:
+                return number
+        elif assignment := re.match(r"\s*([\w.\-]+)\s*=", line):
+            if table + assignment[1] == key:
+                return number
+    return None

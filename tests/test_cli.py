@@ -1,0 +1,219 @@
+"""The command line and the configuration files, as processes where that matters."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lrd_jax.cli import parse_config, run_command
+from lrd_jax.config import Config
+from lrd_jax.config_file import config_difference, config_to_toml, find_line, flatten, load_config
+from lrd_jax.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*/*.toml"))
+
+
+def train(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "lrd_jax.train", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+def refused(toml: str, folder: Path) -> str:
+    """Message of the refusal of a TOML text."""
+    (folder / "run.toml").write_text(toml)
+    with pytest.raises(UserError) as error:
+        load_config(folder / "run.toml")
+    return str(error.value)
+
+
+def test_help_shows_every_option():
+    answer = train("--help")
+    assert answer.returncode == 0
+    for key in [*flatten(Config()), "config", "resume"]:
+        assert f"--{key.replace('_', '-')}" in answer.stdout
+    shown = " ".join(re.sub("[│╭╮╰╯─]", " ", answer.stdout).split())
+    assert "Attention heads; must divide the embedding width. (default: 4)" in shown
+    assert "Which interactions to learn from." in shown
+
+
+def test_help_imports_nothing_heavy():
+    code = """
+import sys
+from lrd_jax.cli import parse_config
+import lrd_jax.train
+try:
+    parse_config(["--help"])
+finally:
+    heavy = {"jax", "numpy", "polars", "orbax", "tensorboardX", "wordllama", "flax", "optax"} & set(sys.modules)
+    print(sorted(heavy), file=sys.stderr)
+"""
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 0
+    assert answer.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--optim.lerning-rate", "3"], ["--optim.lerning-rate", "--optim.learning-rate FLOAT"]),
+        (["--seed", "3"], ["--seed", "--run.seed INT"]),
+        (["--optim.learning-rate", "fast"], ["--optim.learning-rate", "float", "'fast'"]),
+        (["--run.epochs", "1.5"], ["--run.epochs", "int", "'1.5'"]),
+        (["--model.name", "kad"], ["--model.name", "'kda'", "'kda_lrd'"]),
+        (["--optim.l2", "-1"], ["--optim.l2", "a number >= 0.0", "-1.0"]),
+        (["--optim.l2", "nan"], ["--optim.l2", "a number >= 0.0", "nan"]),
+        (["--model.num-heads", "5"], ["embedding_dim (64) must be a multiple of num_heads (5)"]),
+        (["--config", "missing.toml"], ["missing.toml", "cannot read", "No such file"]),
+        (["stray"], ["stray"]),
+    ],
+)
+def test_mistakes_on_the_command_line(arguments, expected):
+    answer = train(*arguments)
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert "Traceback" not in answer.stderr and "pydantic" not in answer.stderr
+    for part in expected:
+        assert part in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("toml", "expected"),
+    [
+        ("[optim]\nl2 = 0.0\nlerning_rate = 1e-3\n", ["line 3", "optim.lerning_rate", "mean optim.learning_rate."]),
+        ("[optim]\nlearning-rate = 1e-3\n", ["line 2", "optim.learning-rate", "mean optim.learning_rate."]),
+        ("learning_rate = 1e-3\n", ["line 1", "learning_rate", "mean optim.learning_rate."]),
+        ("model.seed = 1\n", ["line 1", "model.seed", "mean run.seed."]),
+        ("[optim]\nquantity = 1\n", ["line 2", "optim.quantity", "learning_rate, l2, batch_size"]),
+        ("[optimiser]\nl2 = 0\n", ["line 1", "optimiser", "mean [optim]."]),
+        ("[zzz]\nl2 = 0\n", ["line 1", "zzz", "data, text, model, loss, optim, run"]),
+        ('[optim]\nlearning_rate = "5e-4"\n', ["line 2", "optim.learning_rate", "a number > 0.0", "'5e-4'"]),
+        ("[run]\nepochs = 1.5\n", ["line 2", "run.epochs", "an integer >= 1", "1.5"]),
+        ("[run]\nepochs = true\n", ["line 2", "run.epochs", "an integer >= 1", "True"]),
+        ("[data]\npath = 3\n", ["line 2", "data.path", "a path", "got 3"]),
+        ('[model]\nname = "kad_lrd"\n', ["line 2", "model.name", "one of 'rcf', 'kda'", "mean 'kda_lrd'."]),
+        ("[model]\ninclude_value = 1\n", ["line 2", "model.include_value", "true or false", "got 1"]),
+        ("[model]\nnum_dft_points = 7\n", ["line 2", ">= 2 and a multiple of 2", "got 7"]),
+        ('[loss]\nkg_weight = "aut"\n', ["line 2", "loss.kg_weight", "'auto' or a number >= 0.0", "mean 'auto'."]),
+        ("[loss]\nkg_weight = -1\n", ["line 2", "loss.kg_weight", "'auto' or a number >= 0.0", "got -1"]),
+        ("[optim]\nl2 = inf\n", ["line 2", "optim.l2", "a number >= 0.0", "got inf"]),
+        ("[model]\nembedding_dim = 30\n", ["line 1", "'model'", "embedding_dim (30)", "num_heads (4)"]),
+        ('model = "kda"\n', ["line 1", "'model'", "a table of options", "'kda'", "[model]"]),
+        ("[model]\nname = kda\n", ["line 2", "not valid TOML"]),
+        ("[run]\nseed = 1\nseed = 2\n", ["line 3", "not valid TOML"]),
+        ("[run", ["not valid TOML"]),
+        ("run.seed = 1979-05-27\n", ["line 1", "run.seed", "an integer", "1979-05-27"]),
+    ],
+)
+def test_mistakes_in_a_file(toml, expected, tmp_path):
+    message = refused(toml, tmp_path)
+    assert message.startswith(str(tmp_path / "run.toml"))
+    for part in expected:
+        assert part in message
+
+
+def test_file_that_is_no_text(tmp_path):
+    (tmp_path / "run.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="UTF-8"):
+        load_config(tmp_path / "run.toml")
+    with pytest.raises(UserError, match="cannot read"):
+        load_config(tmp_path)
+
+
+def test_command_line_overrides_file_overrides_defaults(tmp_path):
+    (tmp_path / "run.toml").write_text('[data]\npath = "some/where"\n[optim]\nlearning_rate = 0.5\nbatch_size = 7\n')
+    config, flags = parse_config(
+        ["--config", str(tmp_path / "run.toml"), "--optim.learning-rate", "5e-4", "--model.no-include-value"]
+    )
+    assert (config.optim.learning_rate, config.optim.batch_size, config.optim.l2) == (5e-4, 7, 1e-6)
+    assert config.data.path == Path("some/where")
+    assert config.model.include_value is False
+    assert flags.resume is False
+    config, flags = parse_config(["--resume", "--data.path", "a", "--run.workdir", "b", "--loss.kg-weight", "2"])
+    assert (config.data.path, config.run.workdir, config.loss.kg_weight) == (Path("a"), Path("b"), 2.0)
+    assert flags.resume is True
+    assert parse_config([])[0] == Config()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_config_loads(path):
+    config = load_config(path)
+    assert config.model.name == path.stem
+    assert config.dataset_name == path.parent.name
+    assert config.model.num_layers == 5
+    assert config.optim.learning_rate == (1e-3 if path.stem.startswith("kda") else 1e-4)
+    defaults = flatten(Config())
+    for line in path.read_text().splitlines():  # differences only
+        if (name := line.partition(" = ")[0]) != line and not line.startswith("#"):
+            assert next(old for key, old, _ in config_difference(Config(), config) if key.endswith(name)) != name
+    assert set(flatten(config)) == set(defaults)
+
+
+def test_there_are_eight_configs():
+    assert len(CONFIGS) == 8
+
+
+def test_latent_relations_as_published():
+    latent = {f"{path.parent.name}/{path.stem}": load_config(path).model.num_latent_relations for path in CONFIGS}
+    assert {name: count for name, count in latent.items() if name.endswith("lrd")} == {
+        "ml-100k/kda_lrd": 6,
+        "ml-100k/rcf_lrd": 6,
+        "office/kda_lrd": 8,
+        "office/rcf_lrd": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--data.path", 'quo"te\\d', "--loss.kg-weight", "1", "--run.seed", "7", "--optim.l2", "1e-300"],
+        ["--run.workdir", "x y", "--model.no-include-value", "--model.pooling", "max"],
+    ],
+)
+def test_resolved_configuration_reads_back_equal(arguments, tmp_path):
+    config, _ = parse_config(arguments)
+    (tmp_path / "config.toml").write_text(config_to_toml(config))
+    assert load_config(tmp_path / "config.toml") == config
+    assert parse_config(["--config", str(tmp_path / "config.toml")])[0] == config
+
+
+def test_difference_leaves_out_the_run_folder():
+    old, _ = parse_config([])
+    new, _ = parse_config(["--run.workdir", "elsewhere", "--run.epochs", "3", "--model.pooling", "max"])
+    assert config_difference(old, new) == [("model.pooling", "mean", "max"), ("run.epochs", 200, 3)]
+
+
+def test_run_folder():
+    assert Config().run_folder == Path("runs/ml-100k-kda_lrd-seed0")
+    assert parse_config(["--data.path", "data/office/", "--run.seed", "3"])[0].run_folder == Path(
+        "runs/office-kda_lrd-seed3"
+    )
+    assert parse_config(["--run.workdir", "w"])[0].run_folder == Path("w")
+
+
+def test_find_line():
+    text = "# model.name\nrun.seed = 1\n[ model ]\n  name = 'x'\n"
+    assert [find_line(text, key) for key in ("run.seed", "model", "model.name", "model.x")] == [2, 3, 4, None]
+
+
+def test_run_command_tells_without_a_traceback(capsys):
+    def bad_input():
+        raise UserError("the list does not parse", file="a.csv", line=3, field="items", remedy="Write it as JSON")
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        run_command(bad_input)
+    assert stop.value.code == 2
+    expected = "error: a.csv, line 3, field 'items': the list does not parse. Write it as JSON.\n"
+    assert capsys.readouterr().err == expected
+    with pytest.raises(SystemExit) as stop:
+        run_command(interrupted)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+    run_command(lambda: None)
