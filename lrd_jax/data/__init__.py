@@ -1,0 +1,1 @@
+"""Raw files in, frozen arrays out: data knows no model."""

@@ -1,0 +1,70 @@
+"""What a dataset folder must satisfy beyond the types of its columns. Each function raises UserError or does nothing.
+
+Shapes: N rows of the table; flat lists come as (values [total], lengths [N]).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lrd_jax.data.tables import INT32_MAX, Table
+from lrd_jax.errors import UserError
+
+
+def refuse_duplicates(table: Table, field: str, ids: np.ndarray) -> None:
+    """Refuse an id that an earlier row has, ids int [N]."""
+    again = np.ones(len(ids), bool)
+    again[np.unique(ids, return_index=True)[1]] = False
+    table.refuse(again, field, "{cell} comes a second time", "Keep one line per id")
+
+
+def refuse_sparse_ids(table: Table, field: str, ids: np.ndarray, num_rows: int) -> None:
+    """Refuse ids int [N] so far apart that tables indexed by them would be nearly empty and exhaust the memory."""
+    remedy = "Number the ids from 1 up without large gaps"
+    too_large = ids > 1_000_000 + 10 * num_rows
+    table.refuse(too_large, field, f"{{cell}} is far too large for {num_rows} interactions", remedy)
+
+
+def refuse_empty_history(table: Table, is_first: np.ndarray) -> None:
+    """Refuse an evaluation row that is its user's first interaction, is_first bool [N]."""
+    remedy = "Give the user an interaction in train.csv at or before this time, or remove the line"
+    table.refuse(is_first, "user_id", "user {cell} has no earlier interaction, so there is no history", remedy)
+
+
+def refuse_unknown(table: Table, field: str, items: np.ndarray, lengths: np.ndarray, num_items: int) -> None:
+    """Refuse lists that name an item above the largest id of the interactions and the metadata."""
+    unknown = items > num_items
+    if unknown.any():
+        problem = f"item {items[unknown.argmax()]} is unknown, the largest item id is {num_items}"
+        remedy = "List the item in item_meta.csv, or take it out here"
+        table.refuse(_any_in_row(unknown, lengths), field, problem, remedy)
+
+
+def refuse_wrong_negatives(
+    table: Table, negatives: np.ndarray, lengths: np.ndarray, targets: np.ndarray, num_items: int
+) -> None:
+    """Refuse negatives that are unequal in number, none at all, unknown, or the row's target (targets int32 [N])."""
+    field = "neg_items"
+    table.refuse(lengths == 0, field, "the list holds no negatives", "Give every line the same number of negatives")
+    wrong = lengths != lengths[0]
+    if wrong.any():
+        problem = f"the list holds {lengths[wrong.argmax()]} negatives, the first line's {lengths[0]}"
+        table.refuse(wrong, field, problem, "Give every line the same number of negatives")
+    refuse_unknown(table, field, negatives, lengths, num_items)
+    is_target = (negatives.reshape(len(lengths), -1) == targets[:, None]).any(axis=1)
+    if is_target.any():
+        problem = f"item {targets[is_target.argmax()]} is the target and a negative at once"
+        table.refuse(is_target, field, problem, "Replace it by an item that the user has not touched")
+
+
+def refuse_too_many_entities(table: Table, field: str, num_entities: int) -> None:
+    """Refuse attribute values whose entity ids would not fit 32 bits."""
+    if num_entities > INT32_MAX:
+        problem = f"items and attribute values need {num_entities} entity ids, beyond 32 bits"
+        raise UserError(problem, file=table.path, field=field, remedy="Number each attribute's values from 1 up")
+
+
+def _any_in_row(flags: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Whether any flag of each row's list holds: bool [total], [N] -> bool [N]."""
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    return np.bincount(rows, weights=flags, minlength=len(lengths)) > 0

@@ -1,0 +1,181 @@
+"""The dataset folder (ReChorus's format) -> `Corpus`.
+
+    train.csv, dev.csv, test.csv    user_id, item_id, time; dev and test also neg_items, a JSON list
+    item_meta.csv (may be missing)  item_id; i_<attribute>: an id (0: none) or a JSON list of ids; r_<relation>: a JSON
+                                    list of item ids
+    item_text.tsv                   item_id, text; or the published pair NAME.text and NAME.item2index (`read_texts`)
+
+All files are tab-separated with a header; user, item and value ids start from 1. Format: ReChorus
+(github.com/THUwangcy/ReChorus, `data/`), to which attributes of several values per item are our addition.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lrd_jax.data import checks
+from lrd_jax.data.cache import load_corpus, store_corpus
+from lrd_jax.data.corpus import Corpus, Split
+from lrd_jax.data.tables import Table, integer_column, list_column, parse_table, read_bytes
+from lrd_jax.data.texts import read_texts as read_texts  # one module to import for the whole folder
+from lrd_jax.errors import UserError
+
+SPLITS = ("train", "dev", "test")
+METADATA = "item_meta.csv"
+_FORMAT_VERSION = 1  # raise it whenever the same bytes give another Corpus: old cache entries then miss
+
+
+@dataclasses.dataclass(frozen=True)
+class _Interactions:
+    """One of train.csv, dev.csv, test.csv; every array int32 [N]."""
+
+    table: Table
+    users: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+
+
+def read_corpus(folder: Path, *, use_cache: bool = True) -> Corpus:
+    """Read and check a dataset folder.
+
+    Args:
+      folder: the dataset folder; its name becomes the corpus's.
+      use_cache: take the corpus from the cache where the same bytes were read before, and put it there otherwise.
+
+    Returns:
+      The corpus. Values that an item holds twice for an attribute, and item pairs stated twice, count once.
+
+    Raises:
+      UserError: anything missing or wrong in the files, with file, line, field and remedy.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        remedy = "Name a folder with train.csv, dev.csv, test.csv and item_meta.csv"
+        raise UserError("the dataset folder does not exist", file=folder, remedy=remedy)
+    data = {name: read_bytes(folder / name) for name in (f"{split}.csv" for split in SPLITS)}
+    if (folder / METADATA).exists():
+        data[METADATA] = read_bytes(folder / METADATA)
+    name, key = folder.resolve().name, content_hash(data)
+    corpus = load_corpus(name, key) if use_cache else None
+    if corpus is None:
+        corpus = _build(folder, name, key, data)
+        if use_cache:
+            store_corpus(corpus)
+    return corpus
+
+
+def content_hash(data: Mapping[str, bytes]) -> str:
+    """SHA-256 (hex) over the files' names and bytes and the version of what is made of them."""
+    digest = hashlib.sha256(f"lrd_jax corpus {_FORMAT_VERSION}\n".encode())
+    for name, content in data.items():
+        digest.update(f"{name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _build(folder: Path, name: str, key: str, data: Mapping[str, bytes]) -> Corpus:
+    train, dev, test = parts = [_interactions(folder / f"{s}.csv", data[f"{s}.csv"]) for s in SPLITS]
+    meta = parse_table(folder / METADATA, data[METADATA]) if METADATA in data else None
+    meta_items = np.zeros(0, np.int32) if meta is None else integer_column(meta, "item_id", low=1, meaning="an item id")
+    if meta is not None:
+        checks.refuse_duplicates(meta, "item_id", meta_items)
+
+    users, items, times = (
+        np.concatenate([getattr(part, field) for part in parts]) for field in ("users", "items", "times")
+    )
+    for part in parts:
+        checks.refuse_sparse_ids(part.table, "user_id", part.users, len(users))
+        checks.refuse_sparse_ids(part.table, "item_id", part.items, len(users))
+    if meta is not None:
+        checks.refuse_sparse_ids(meta, "item_id", meta_items, len(users) + len(meta_items))
+    num_users, num_items = int(users.max()), int(max(items.max(), meta_items.max(initial=0)))
+    order = np.lexsort((times, users))  # stable: ties keep train, dev, test, then file order
+    row_of = np.empty(len(order), np.int32)
+    row_of[order] = np.arange(len(order), dtype=np.int32)
+    offsets = np.searchsorted(users[order], np.arange(num_users + 2)).astype(np.int32)
+    train_rows, dev_rows, test_rows = np.split(row_of, np.cumsum([len(part.users) for part in parts])[:-1])
+
+    def evaluation(part: _Interactions, rows: np.ndarray) -> Split:
+        checks.refuse_empty_history(part.table, rows == offsets[part.users])
+        flat, lengths = list_column(part.table, "neg_items", meaning="item ids")
+        checks.refuse_wrong_negatives(part.table, flat, lengths, part.items, num_items)
+        return Split(rows=rows, negatives=flat.reshape(len(rows), -1))
+
+    item_relations, triples = _item_relations(meta, meta_items, num_items)
+    attributes, item_values, num_entities = _attributes(meta, meta_items, num_items)
+    return Corpus(
+        name=name,
+        content_hash=key,
+        num_users=num_users,
+        num_items=num_items,
+        num_entities=num_entities,
+        item_relations=item_relations,
+        attributes=attributes,
+        sequence_items=items[order],
+        sequence_times=times[order],
+        sequence_users=users[order],
+        sequence_offsets=offsets,
+        train_rows=np.sort(train_rows),
+        dev=evaluation(dev, dev_rows),
+        test=evaluation(test, test_rows),
+        triples=triples,
+        item_values=item_values,
+    )
+
+
+def _interactions(path: Path, data: bytes) -> _Interactions:
+    table = parse_table(path, data)
+    return _Interactions(
+        table,
+        users=integer_column(table, "user_id", low=1, meaning="a user id"),
+        items=integer_column(table, "item_id", low=1, meaning="an item id"),
+        times=integer_column(table, "time", low=0, meaning="seconds since 1970"),
+    )
+
+
+def _item_relations(meta: Table | None, heads: np.ndarray, num_items: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the item-item relations and their triples, int32 [E, 3]."""
+    columns = _columns(meta, "r_")
+    triples = [np.zeros((0, 3), np.int32)]
+    for relation, column in enumerate(columns, start=1):
+        tails, lengths = list_column(meta, column, meaning="item ids")
+        checks.refuse_unknown(meta, column, tails, lengths, num_items)
+        pairs = _unique_rows(np.stack([np.repeat(heads, lengths), tails], axis=1))
+        triples.append(np.insert(pairs, 1, relation, axis=1))
+    return tuple(column[2:] for column in columns), np.concatenate(triples).astype(np.int32)
+
+
+def _attributes(meta: Table | None, items: np.ndarray, num_items: int) -> tuple[tuple[str, ...], np.ndarray, int]:
+    """Names of the attributes, item_values int32 [I + 1, A, V] of entity ids, and the number of entities."""
+    columns = _columns(meta, "i_")
+    num_entities, edges, width = 1 + num_items, [], 1
+    for column in columns:
+        values, lengths = list_column(meta, column, meaning="value ids", scalars=True)
+        owners, values = _unique_rows(np.stack([np.repeat(items, lengths), values], axis=1)).T
+        counts = np.bincount(owners, minlength=num_items + 1)
+        by_owner = np.argsort(owners, kind="stable")
+        owners, values = owners[by_owner], values[by_owner]
+        slots = np.arange(len(owners)) - (np.cumsum(counts) - counts)[owners]  # position among the item's own values
+        edges.append((owners, slots, values.astype(np.int64) + num_entities - 1))
+        width = max(width, int(counts.max()))
+        num_entities += int(values.max(initial=0))
+        checks.refuse_too_many_entities(meta, column, num_entities)
+    item_values = np.zeros((num_items + 1, len(columns), width), np.int32)
+    for attribute, (owners, slots, entities) in enumerate(edges):
+        item_values[owners, attribute, slots] = entities
+    return tuple(column[2:] for column in columns), item_values, num_entities
+
+
+def _columns(meta: Table | None, prefix: str) -> list[str]:
+    return [] if meta is None else [column for column in meta.cells.columns if column.startswith(prefix)]
+
+
+def _unique_rows(pairs: np.ndarray) -> np.ndarray:
+    """The rows of int32 [N, 2] without repetitions, in their first order."""
+    _, first = np.unique(pairs[:, 0].astype(np.int64) << 32 | pairs[:, 1], return_index=True)
+    return pairs[np.sort(first)]
