@@ -1,0 +1,1 @@
+"""Item texts into the frozen vectors of a language model."""

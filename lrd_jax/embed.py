@@ -1,0 +1,75 @@
+"""Embed the texts of a dataset's items: `python -m lrd_jax.embed DATASET --encoder wordllama`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lrd_jax.cli import run_command
+from lrd_jax.config import TextConfig
+
+ML_100K = "ml-100k"
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedFlags:
+    """Embed the texts of a dataset's items with a language model, for the LRD models.
+
+    Writes text_ENCODER.npy and text_ENCODER.json into the dataset folder, or into the cache if that is read-only.
+    """
+
+    dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
+    """Dataset folder, or ml-100k for MovieLens-100k (prepared first if need be)."""
+    text: tyro.conf.OmitArgPrefixes[TextConfig] = TextConfig()
+    """The language model."""
+    force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Embed anew even if there are embeddings already."""
+
+
+def embed_dataset(folder: Path, text_config: TextConfig, *, force: bool = False) -> tuple[Path, bool]:
+    """Make the embeddings of a dataset's items, or check those that are there.
+
+    Args:
+      folder: the dataset folder.
+      text_config: which encoder and how wide.
+      force: replace what is there.
+
+    Returns:
+      The array's path, and whether it was written now.
+
+    Raises:
+      UserError: the dataset cannot be read, the encoder cannot be had, or, without `force`, what is there does not fit.
+    """
+    from lrd_jax.data.rechorus import read_corpus, read_texts
+    from lrd_jax.text.encoders import build_encoder
+    from lrd_jax.text.store import embed_texts, embeddings_path, load_embeddings, write_embeddings
+
+    texts = read_texts(folder, read_corpus(folder).num_items)
+    path = embeddings_path(folder, texts, text_config.encoder)
+    if path.exists() and not force:
+        load_embeddings(folder, texts, text_config)
+        return path, False
+    encoder = build_encoder(text_config)
+    return write_embeddings(folder, texts, embed_texts(texts, encoder), encoder), True
+
+
+def main() -> None:
+    """Parse the command line, embed, say what was written."""
+    flags = tyro.cli(EmbedFlags, prog="python -m lrd_jax.embed")
+    folder = Path(flags.dataset)
+    if flags.dataset == ML_100K and not folder.is_dir():
+        from lrd_jax.data.movielens import ensure_ml_100k
+
+        folder = Path(ensure_ml_100k())
+    path, written = embed_dataset(folder, flags.text, force=flags.force)
+    if written:
+        print(path, path.with_suffix(".json"), sep="\n")
+    else:
+        print(f"{path} fits the texts already (--force embeds anew)")
+
+
+if __name__ == "__main__":
+    run_command(main)

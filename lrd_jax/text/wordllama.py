@@ -1,0 +1,75 @@
+"""WordLlama: averaged token embeddings distilled from Llama 2. The weights come inside its wheel: no network, no key.
+
+Source: https://github.com/dleemiller/WordLlama, model l2_supercat.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lrd_jax.errors import UserError
+
+MODEL = "l2_supercat"
+STORED_DIMENSIONS = 256
+"""Width of the weights in the wheel."""
+DIMENSIONS = (64, 128, 256)
+"""Widths it can be cut to: trained so that a prefix of the vector is itself an embedding (Matryoshka)."""
+
+
+class WordLlamaEncoder:
+    """`lrd_jax.text.encoders.Encoder` over the weights in the wordllama wheel."""
+
+    name = "wordllama"
+
+    def __init__(self, dimensions: int = STORED_DIMENSIONS) -> None:
+        """Load the weights and the tokenizer (about 0.3 s).
+
+        Raises:
+          UserError: `dimensions` is none of `DIMENSIONS`.
+        """
+        if dimensions not in DIMENSIONS:
+            widths = ", ".join(map(str, DIMENSIONS))
+            raise UserError(
+                f"wordllama embeds in {widths} dimensions, not {dimensions}",
+                field="text.dimensions",
+                remedy=f"Choose one of {widths}",
+            )
+        wordllama = _import_quietly()
+        # Its own folder as the cache: by default it would look in, and download to, ~/.cache.
+        self._model = wordllama.WordLlama.load(
+            MODEL,
+            cache_dir=Path(wordllama.__file__).parent,
+            dim=STORED_DIMENSIONS,
+            trunc_dim=dimensions,
+            disable_download=True,
+        )
+        self.version = f"{wordllama.__version__} {MODEL}"
+        self.dimensions = dimensions
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Mean of the token embeddings, scaled to length 1: float32 [N, T].
+
+        wordllama's raw lengths vary from about 2 to 6 with the width and the number of tokens; sentence encoders and
+        OpenAI's give length 1, and the classifier that reads them starts from the same small weights for all.
+        """
+        embeddings = self._model.embed(list(texts))
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        # A text of no token is a zero row; wordllama's own norm=True would divide it by zero.
+        return (embeddings / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+
+
+def _import_quietly():
+    """Import wordllama without the root-logger handler at level INFO that its import installs for the whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    import wordllama
+
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+    root.setLevel(level)
+    return wordllama

@@ -1,0 +1,1 @@
+"""Tests of lrd_jax.text and lrd_jax.embed."""

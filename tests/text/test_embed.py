@@ -1,0 +1,57 @@
+"""`python -m lrd_jax.embed` as a process."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from tests.text.conftest import TEXTS, write_texts
+
+
+def embed(*args, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "lrd_jax.embed", *map(str, args)], capture_output=True, text=True, cwd=cwd
+    )
+
+
+def test_writes_checks_and_replaces(dataset):
+    array, provenance = dataset / "text_wordllama.npy", dataset / "text_wordllama.json"
+    done = embed(dataset, "--encoder", "wordllama")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{array}\n{provenance}\n", "")
+    assert np.load(array).shape == (4, 256)
+
+    done = embed(dataset)
+    assert done.returncode == 0 and "fits the texts already" in done.stdout
+
+    write_texts(dataset, [*TEXTS[:4], "another text"])
+    done = embed(dataset)
+    assert done.returncode == 2 and "texts have changed" in done.stderr and "--force" in done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+
+    before = np.load(array)
+    assert embed(dataset, "--force").returncode == 0
+    after = np.load(array)
+    assert (before != after).any(axis=1).tolist() == [False, False, False, True]
+
+    assert embed(dataset, "--dimensions", "64", "--force").returncode == 0
+    assert np.load(array).shape == (4, 64)
+
+
+def test_bad_arguments(dataset):
+    for args in ([], [dataset, "--encoder", "bert"], [dataset, "--dimensions", "0"], [dataset, "--dimensions", "7"]):
+        done = embed(*args)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, args
+    done = embed(dataset / "nowhere")
+    assert done.returncode == 2 and "does not exist" in done.stderr
+    assert not list(dataset.glob("text_*"))
+
+
+def test_help_in_under_a_second():
+    best = np.inf
+    for _ in range(3):  # the best of three: other processes share the machine
+        start = time.perf_counter()
+        done = embed("--help")
+        best = min(best, time.perf_counter() - start)
+    assert done.returncode == 0 and "DATASET" in done.stdout
+    assert best < 1
