@@ -85,10 +85,10 @@ def _right_name(path: list[str]) -> str:
     for option in options:  # right name, wrong section
         if option.split(".")[1] == path[-1]:
             return f"Perhaps you mean {option}"
+    if len(path) > 1 and path[0] in sections:
+        return f"The options of [{path[0]}] are {', '.join(own)}"
     if close := _nearest(".".join(path), options):
         return f"Perhaps you mean {close}"
-    if path[0] in sections:
-        return f"The options of [{path[0]}] are {', '.join(own)}"
     return f"The sections are {', '.join(sections)}; --help lists every option"
 
 
