@@ -1,0 +1,68 @@
+"""What a run shows on the terminal: a bar over epochs, a line per evaluation, a table at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from rich.table import Table
+from tqdm import tqdm
+
+
+def epoch_progress(total: int, done: int = 0, label: str = "epochs") -> tqdm:
+    """A bar over epochs on stderr: `bar.update()` and `bar.set_postfix_str(losses_text(losses))` after each.
+
+    Where stderr is no terminal there is no bar, since it would fill a log with its redrawings; the lines of `say`
+    tell the progress there.
+
+    Args:
+      total: most epochs.
+      done: epochs that the run had already made when it was resumed.
+      label: what stands before the bar.
+    """
+    return tqdm(total=total, initial=done, desc=label, unit="epoch", dynamic_ncols=True, leave=False, disable=None)
+
+
+def say(line: str) -> None:
+    """Print a line on stdout, above the bar where there is one."""
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+def losses_text(losses: Mapping[str, float]) -> str:
+    """The parts of the loss in one line: "rec 0.4123  kg 0.6612  total 1.0735"."""
+    return "  ".join(f"{name} {float(value):.4f}" for name, value in losses.items())
+
+
+def epoch_line(
+    epoch: int,
+    losses: Mapping[str, float],
+    dev: Mapping[str, float],
+    *,
+    best_epoch: int,
+    best_score: float,
+    seconds: float,
+) -> str:
+    """One evaluation in one line.
+
+    Args:
+      epoch: number of the epoch.
+      losses: mean of each part of the training loss.
+      dev: metrics on the dev split.
+      best_epoch, best_score: the best epoch so far and its dev NDCG@5; this epoch's where it is the best.
+      seconds: how long the epoch and its evaluation took.
+    """
+    standing = "(best)" if best_epoch == epoch else f"(best {best_score:.4f}, epoch {best_epoch})"
+    metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in dev.items())
+    return f"epoch {epoch:>3}  {losses_text(losses)}  dev {metrics} {standing}  {seconds:.1f} s"
+
+
+def results_table(dev: Mapping[str, float], test: Mapping[str, float], title: str | None = None) -> Table:
+    """The metrics of the best epoch as a table with a row per split, to be printed with `rich.print`."""
+    table = Table(title=title)
+    table.add_column("split")
+    for name in test:
+        table.add_column(name, justify="right")
+    for split, metrics in (("dev", dev), ("test", test)):
+        table.add_row(split, *(f"{float(metrics[name]):.4f}" for name in test))
+    return table

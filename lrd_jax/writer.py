@@ -1,0 +1,237 @@
+"""The run folder's files: configuration, one line per epoch, TensorBoard events, results, target ranks.
+
+RUN/config.toml      the complete configuration; can be passed back as --config
+RUN/metrics.jsonl    one JSON object per epoch
+RUN/tensorboard/     the same numbers as TensorBoard events
+RUN/checkpoints/     see checkpoint.py
+RUN/results.json     metrics of the best epoch, and under what they came about
+RUN/ranks.npz        each user's target rank in dev and test
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+import lrd_jax
+from lrd_jax.config import Config
+from lrd_jax.config_file import config_difference, config_to_toml, load_config
+from lrd_jax.errors import UserError
+
+_CONFIG, _METRICS, _RESULTS, _RANKS = "config.toml", "metrics.jsonl", "results.json", "ranks.npz"
+
+
+def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
+    """Create the run folder with its config.toml, or make sure that a run can be resumed in it.
+
+    Args:
+      folder: the run folder.
+      config: the complete configuration.
+      resume: continue the run that the folder holds.
+
+    Raises:
+      UserError: the folder cannot be written; it holds a run and `resume` is off, or none and it is on; the
+        configuration of the run to resume differs (the message shows where).
+    """
+    held = folder / _CONFIG
+    if resume:
+        if not held.exists():
+            raise UserError("there is no run to resume", file=folder, remedy="Leave out --resume or mend --run.workdir")
+        _refuse_changes(load_config(held), config, held)
+    elif held.exists():
+        raise UserError(
+            "the folder already holds a run",
+            file=folder,
+            remedy="Continue it with --resume, or choose another folder with --run.workdir",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Written even when it stands there already: it is the test of whether the folder can be written.
+        _write_atomically(held, config_to_toml(config).encode())
+    except OSError as error:
+        raise UserError(
+            f"the run folder cannot be written ({error.strerror})",
+            file=folder,
+            remedy="Choose another folder with --run.workdir",
+        ) from error
+
+
+def _refuse_changes(old: Config, new: Config, file: Path) -> None:
+    if changes := config_difference(old, new):
+        listed = "; ".join(f"{key} was {before!s}, now {now!s}" for key, before, now in changes)
+        raise UserError(
+            f"the run was started with another configuration: {listed}",
+            file=file,
+            remedy=f"Resume it with --config {file}, or start a new run with another --run.workdir",
+        )
+
+
+class RunWriter:
+    """Writes a run's numbers as they come; every line is on disk when its call returns.
+
+    `write_epoch` is to come before the epoch's "latest" checkpoint: a run killed between the two repeats the epoch and
+    writes its line again, whereas the other order would lose the line.
+    """
+
+    def __init__(self, folder: Path, *, resume_after: int | None = None) -> None:
+        """Open the files in a folder made by `open_run_folder`.
+
+        Args:
+          folder: the run folder.
+          resume_after: epoch of the checkpoint from which the run continues; lines of later epochs are dropped, so
+            that the file ends up as an uninterrupted run's. None: from the start.
+        """
+        self._folder = folder
+        keep = _lines_until(folder / _METRICS, resume_after)
+        _write_atomically(folder / _METRICS, keep)
+        self._metrics = open(folder / _METRICS, "a", encoding="utf-8")
+        # purge_step tells TensorBoard to forget events from that step on.
+        purge = None if resume_after is None else resume_after + 1
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
+
+    def write_epoch(
+        self, epoch: int, losses: Mapping[str, float], dev: Mapping[str, float] | None, seconds: float
+    ) -> None:
+        """Append an epoch to metrics.jsonl and TensorBoard.
+
+        Args:
+          epoch: number of the epoch.
+          losses: mean of each part of the training loss.
+          dev: metrics on the dev split; None where it was not evaluated.
+          seconds: how long the epoch and its evaluation took.
+        """
+        record: dict[str, Any] = {"epoch": epoch, "losses": losses}
+        record |= {"dev": dev} if dev is not None else {}
+        self._metrics.write(_json(record | {"seconds": round(float(seconds), 3)}) + "\n")
+        self._metrics.flush()
+        os.fsync(self._metrics.fileno())
+        for group, values in (("loss", losses), ("dev", dev or {}), ("time", {"seconds": seconds})):
+            for name, value in values.items():
+                tag = f"{group}/{name}".replace("@", "_")  # TensorBoard allows no @; tensorboardX would warn each time
+                self._events.add_scalar(tag, float(value), epoch)
+        self._events.flush()
+
+    def write_results(
+        self,
+        *,
+        dev: Mapping[str, float],
+        test: Mapping[str, float],
+        best_epoch: int,
+        epochs: int,
+        seconds: float,
+        device: str,
+        config: Config,
+        dataset_hash: str,
+        **more: Any,
+    ) -> Path:
+        """Write results.json, all of it or nothing.
+
+        Args:
+          dev, test: metrics of the best epoch, such as {"HR@5": 0.48, ...}.
+          best_epoch: the epoch that was tested.
+          epochs: epochs run.
+          seconds: how long the run took.
+          device: what it ran on.
+          config: the complete configuration.
+          dataset_hash: `Corpus.content_hash`.
+          more: further entries, kept as they are.
+
+        Returns:
+          The file.
+        """
+        path = self._folder / _RESULTS
+        results = {
+            "dev": dev,
+            "test": test,
+            "best_epoch": best_epoch,
+            "epochs": epochs,
+            "seconds": round(float(seconds), 3),
+            "model": config.model.name,
+            "dataset": {"name": config.dataset_name, "hash": dataset_hash},
+            "seed": config.run.seed,
+            "device": device,
+            "versions": versions(),
+            **more,
+        }
+        _write_atomically(path, (_json(results, indent=2) + "\n").encode())
+        return path
+
+    def write_ranks(self, **splits: tuple[np.ndarray, np.ndarray]) -> Path:
+        """Write ranks.npz, all of it or nothing: arrays SPLIT_users and SPLIT_ranks, int32 [N].
+
+        Args:
+          splits: per split ("dev", "test") the user ids and the targets' ranks, in the same order.
+
+        Returns:
+          The file, for `numpy.load(path, allow_pickle=False)`.
+        """
+        arrays = {}
+        for split, (users, ranks) in splits.items():
+            if len(users) != len(ranks):
+                raise ValueError(f"{split}: {len(users)} users but {len(ranks)} ranks")
+            arrays[f"{split}_users"] = np.asarray(users, np.int32)
+            arrays[f"{split}_ranks"] = np.asarray(ranks, np.int32)
+        path, partial = self._folder / _RANKS, self._folder / "ranks.partial.npz"
+        np.savez_compressed(partial, **arrays)
+        os.replace(partial, path)
+        return path
+
+    def close(self) -> None:
+        """Close the files."""
+        self._metrics.close()
+        self._events.close()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers."""
+    packages = {"jax": "jax", "jaxlib": "jaxlib", "flax": "flax", "optax": "optax", "numpy": "numpy"}
+    packages["orbax"] = "orbax-checkpoint"
+    installed = {name: importlib.metadata.version(package) for name, package in packages.items()}
+    return installed | {"python": platform.python_version(), "lrd_jax": lrd_jax.__version__}
+
+
+def _lines_until(path: Path, last_epoch: int | None) -> bytes:
+    """The whole lines of metrics.jsonl up to an epoch; one that was cut off by a kill is the last and is dropped."""
+    if last_epoch is None or not path.exists():
+        return b""
+    kept = []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        try:
+            if line.endswith(b"\n") and json.loads(line)["epoch"] <= last_epoch:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                "not an epoch's JSON object", file=path, line=number, remedy="Delete the line, then resume"
+            ) from error
+    return b"".join(kept)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write a file such that a reader, or a kill, sees the old one or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON of numbers and texts; NumPy and jax scalars become floats, NaN is refused as JSON has none."""
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
