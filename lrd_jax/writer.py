@@ -165,7 +165,9 @@ class RunWriter:
         return path
 
     def write_ranks(self, **splits: tuple[np.ndarray, np.ndarray]) -> Path:
-        """Write ranks.npz, all of it or nothing: arrays SPLIT_users and SPLIT_ranks, int32 [N].
+        """Write ranks.npz, all of it or nothing: arrays SPLIT_users (int32) and SPLIT_ranks (float32), [N].
+
+        Ranks count from 1; a tie makes halves (`metrics.target_rank`).
 
         Args:
           splits: per split ("dev", "test") the user ids and the targets' ranks, in the same order.
@@ -178,7 +180,7 @@ class RunWriter:
             if len(users) != len(ranks):
                 raise ValueError(f"{split}: {len(users)} users but {len(ranks)} ranks")
             arrays[f"{split}_users"] = np.asarray(users, np.int32)
-            arrays[f"{split}_ranks"] = np.asarray(ranks, np.int32)
+            arrays[f"{split}_ranks"] = np.asarray(ranks, np.float32)
         path, partial = self._folder / _RANKS, self._folder / "ranks.partial.npz"
         np.savez_compressed(partial, **arrays)
         os.replace(partial, path)
