@@ -1,0 +1,204 @@
+"""The relational scorer (RCF, KDA) against the loops of tests/reference.py, and what must not change its scores."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrd_jax.models.relational import History, RelationalModel, aggregate_history, masked_softmax, temporal_decay
+from tests import reference
+
+USERS, ITEMS, ENTITIES, ITEM_RELATIONS, ATTRIBUTES, LATENT = 4, 10, 18, 2, 2, 2
+B, C, H = 5, 3, 6
+NAMES = {
+    "user": "user_embeddings",
+    "entity": "entity_embeddings",
+    "relation": "relation_embeddings",
+    "item_bias": "item_bias",
+    "decay_real": "decay_real",
+    "decay_imag": "decay_imag",
+    "query": "block/query_kernel",
+    "key": "block/key_kernel",
+    "value": "block/value_kernel",
+    "w1": "block/w1_kernel",
+    "b1": "block/w1_bias",
+    "w2": "block/w2_kernel",
+    "b2": "block/w2_bias",
+    "norm_scale": "block/layer_norm_scale",
+    "norm_bias": "block/layer_norm_bias",
+    "pool_kernel": "pool/pool_kernel",
+    "pool_bias": "pool/pool_bias",
+    "pool_out": "pool/pool_out_kernel",
+}
+
+
+def build(**changes):
+    settings = {
+        "temporal": True,
+        "num_layers": 2,
+        "pooling": "mean",
+        "include_value": True,
+        "num_latent_relations": LATENT,
+        "pairs_per_block": None,
+    }
+    return RelationalModel(
+        num_users=USERS,
+        num_items=ITEMS,
+        num_entities=ENTITIES,
+        num_item_relations=ITEM_RELATIONS,
+        num_attributes=ATTRIBUTES,
+        num_frequencies=9,
+        embedding_dim=8,
+        num_heads=2,
+        dropout=0.0,
+        attention_dim=3,
+        **(settings | changes),
+    )
+
+
+def inputs(seed=0):
+    """users, candidates, history, item_values; the last row's history is empty, items hold 0 to 3 values."""
+    rng = np.random.default_rng(seed)
+    lengths = np.array([6, 1, 3, 4, 0])[:, None]
+    items = np.where(np.arange(H) < lengths, rng.integers(1, ITEMS + 1, (B, H)), 0).astype(np.int32)
+    intervals = np.where(items > 0, rng.uniform(0, 20, (B, H)), 0).astype(np.float32)
+    values = np.zeros((ITEMS + 1, ATTRIBUTES, 3), np.int32)
+    for item, a in np.ndindex(ITEMS, ATTRIBUTES):
+        held = rng.integers(0, 4)
+        values[item + 1, a, :held] = rng.choice(np.arange(11, 14) if a == 0 else np.arange(14, 18), held, replace=False)
+    users = rng.integers(1, USERS + 1, B).astype(np.int32)
+    candidates = rng.integers(1, ITEMS + 1, (B, C)).astype(np.int32)
+    return users, candidates, History(items, intervals), values
+
+
+def random_params(model, seed=0):
+    """Every parameter from N(0, 0.5), the real parts of the decay larger, so that it moves through [0, 1]."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs())
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(lambda x: (0.5 * rng.normal(size=x.shape)).astype(np.float32), shapes)
+    if model.temporal:
+        params["params"]["decay_real"] *= 10
+    return params
+
+
+def ours(params):
+    """A model's parameters under the reference's names, float64."""
+    result = {}
+    for name, path in NAMES.items():
+        at = params["params"]
+        for key in path.split("/"):
+            at = at.get(key) if at is not None else None
+        if at is not None:
+            result[name] = np.asarray(at, np.float64)
+    return result
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"temporal": False},
+        {"pooling": "max"},
+        {"pooling": "attention"},
+        {"include_value": False},
+        {"num_layers": 0},
+        {"num_latent_relations": 0},
+        {"pairs_per_block": 4},
+    ],
+    ids=str,
+)
+def test_against_reference(changes):
+    model = build(**changes)
+    params, (users, candidates, history, values) = random_params(model), inputs()
+    expected = reference.relational_scores(
+        ours(params),
+        users,
+        candidates,
+        history.items,
+        history.items > 0,
+        values,
+        intervals=history.intervals.astype(np.float64) if model.temporal else None,
+        first_attribute=1 + ITEM_RELATIONS,
+        num_heads=2,
+        num_layers=model.num_layers,
+        pooling=model.pooling,
+        include_value=model.include_value,
+    )
+    actual = model.apply(params, users, candidates, history, values)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_more_padding_changes_nothing():
+    model = build()
+    params, (users, candidates, history, values) = random_params(model), inputs()
+    longer = History(*(np.pad(x, ((0, 0), (0, 5))) for x in history))
+    # whatever stands at the padded positions
+    longer.intervals[:, H:] = 7
+    scores = [model.apply(params, users, candidates, h, values) for h in (history, longer)]
+    np.testing.assert_allclose(*scores, rtol=1e-5, atol=1e-6)
+
+
+def test_candidates_are_scored_apart():
+    model = build(pooling="attention")
+    params, (users, candidates, history, values) = random_params(model), inputs()
+    order = [2, 0, 1]
+    scores = model.apply(params, users, candidates, history, values)
+    moved = model.apply(params, users, candidates[:, order], history, values)
+    np.testing.assert_allclose(moved, scores[:, order], rtol=1e-5, atol=1e-6)
+    alone = model.apply(params, users, candidates[:, :1], history, values)
+    np.testing.assert_allclose(alone, scores[:, :1], rtol=1e-5, atol=1e-6)
+
+
+def test_order_of_the_history_is_irrelevant():
+    """Only its times order a history: the scorer is a sum over its items."""
+    model = build()
+    params, (users, candidates, history, values) = random_params(model), inputs()
+    order = np.random.default_rng(0).permutation(H)
+    moved = History(*(x[:, order] for x in history))
+    scores = [model.apply(params, users, candidates, h, values) for h in (history, moved)]
+    np.testing.assert_allclose(*scores, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("temporal", [True, False])
+def test_empty_history_has_finite_gradients(temporal):
+    model = build(temporal=temporal)
+    params, (users, candidates, history, values) = random_params(model), inputs()
+    gradients = jax.grad(lambda p: jnp.square(model.apply(p, users, candidates, history, values)).sum())(params)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradients))
+
+
+def test_masked_softmax():
+    logits = np.array([[1.0, 1e30], [2.0, -1e30], [3.0, 5.0]], np.float32)  # [H, R]
+    valid = np.array([True, True, False])
+    expected = [[1 / (1 + np.e), 1], [np.e / (1 + np.e), 0], [0, 0]]
+    np.testing.assert_allclose(masked_softmax(logits, valid), expected, rtol=1e-6)
+    assert not masked_softmax(logits, np.zeros(3, bool)).any()
+
+
+@pytest.mark.parametrize("length", [0, 1, 3])
+def test_masked_softmax_gradients_are_finite(length):
+    valid = np.arange(3) < length
+    weigh = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+    gradient = jax.grad(lambda x: (masked_softmax(x, valid) * weigh).sum())(weigh)
+    assert np.isfinite(gradient).all() and not gradient[length:].any()
+
+
+def test_temporal_decay_against_reference():
+    rng = np.random.default_rng(0)
+    real, imag = (5 * rng.normal(size=(2, 3, 9))).astype(np.float32)
+    intervals = rng.uniform(0, 25, 40).astype(np.float32)
+    expected = [[reference.clipped_decay(real[r], imag[r], dt) for r in range(3)] for dt in intervals]
+    assert 0.1 < np.mean([0 < x < 1 for row in expected for x in row]) < 1  # both clipped and not
+    np.testing.assert_allclose(temporal_decay(intervals, real, imag), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_decay_passes_no_gradient_where_it_is_clipped():
+    real, imag = np.zeros((2, 3, 9), np.float32)
+    real[:, 0] = [-5, 5, 50]  # ½·mean = −5/18, 5/18, 50/18
+    gradient = jax.grad(lambda x: temporal_decay(np.float32([3.0]), x, imag).sum())(real)
+    assert np.abs(gradient).max(axis=1).astype(bool).tolist() == [False, True, False]
+
+
+def test_no_valid_item_gives_no_history():
+    emb = np.ones((3, 4), np.float32)
+    assert not aggregate_history(emb, np.zeros(3, bool), None, emb, emb[0]).any()
