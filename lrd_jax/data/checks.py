@@ -10,6 +10,9 @@ import numpy as np
 from lrd_jax.data.tables import INT32_MAX, Table
 from lrd_jax.errors import UserError
 
+# Ids need not be consecutive, but a table indexed by them must not be nearly all gaps.
+_SPARE_IDS, _IDS_PER_USE = 1_000_000, 10
+
 
 def refuse_duplicates(table: Table, field: str, ids: np.ndarray) -> None:
     """Refuse an id that an earlier row has, ids int [N]."""
@@ -21,7 +24,7 @@ def refuse_duplicates(table: Table, field: str, ids: np.ndarray) -> None:
 def refuse_sparse_ids(table: Table, field: str, ids: np.ndarray, num_rows: int) -> None:
     """Refuse ids int [N] so far apart that tables indexed by them would be nearly empty and exhaust the memory."""
     remedy = "Number the ids from 1 up without large gaps"
-    too_large = ids > 1_000_000 + 10 * num_rows
+    too_large = ids > _SPARE_IDS + _IDS_PER_USE * num_rows
     table.refuse(too_large, field, f"{{cell}} is far too large for {num_rows} interactions", remedy)
 
 
@@ -57,10 +60,17 @@ def refuse_wrong_negatives(
         table.refuse(is_target, field, problem, "Replace it by an item that the user has not touched")
 
 
-def refuse_too_many_entities(table: Table, field: str, num_entities: int) -> None:
-    """Refuse attribute values whose entity ids would not fit 32 bits."""
-    if num_entities > INT32_MAX:
-        problem = f"items and attribute values need {num_entities} entity ids, beyond 32 bits"
+def refuse_too_many_entities(table: Table, field: str, num_entities: int, num_stored: int) -> None:
+    """Refuse attribute values so large that the entity table would exhaust the memory or its ids 32 bits.
+
+    Args:
+      table: item_meta.csv.
+      field: the attribute's column.
+      num_entities: entity ids in use up to and including this column's.
+      num_stored: items and values that the file really holds.
+    """
+    if num_entities > min(INT32_MAX, _SPARE_IDS + _IDS_PER_USE * num_stored):
+        problem = f"items and attribute values would need {num_entities} entity ids"
         raise UserError(problem, file=table.path, field=field, remedy="Number each attribute's values from 1 up")
 
 

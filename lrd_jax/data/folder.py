@@ -13,6 +13,9 @@ import polars as pl
 
 from lrd_jax.errors import UserError
 
+MARKER = "dataset.json"
+"""The file that tells a folder of ours, which may be replaced, from one that the user made."""
+
 
 def filter_core(users: np.ndarray, items: np.ndarray, minimum: int) -> np.ndarray:
     """Which interactions remain when users and items with fewer than `minimum` of them go, until none has fewer.
@@ -111,13 +114,15 @@ def write_tsv(path: Path, rows: pl.DataFrame) -> None:
 def new_folder(folder: Path) -> Iterator[Path]:
     """A temporary sibling that becomes `folder` when the block ends well and vanishes otherwise.
 
+    The block writes the files, MARKER among them.
+
     Raises:
-      UserError: the folder exists and holds something else than an earlier dataset, or cannot be written.
+      UserError: the folder exists and holds something else than a dataset made here, or cannot be written.
     """
     folder = Path(folder).absolute()
     old = None
-    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / "train.csv").exists())):
-        raise UserError("it exists and holds no dataset", file=folder, remedy="Name another folder")
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / MARKER).exists())):
+        raise UserError("it exists and was not made by this program", file=folder, remedy="Name another folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -130,6 +135,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
             folder.rename(old / folder.name)
         temporary.rename(folder)
+    except OSError as error:
+        raise UserError(f"the folder cannot be written ({error.strerror or error})", file=folder) from None
     finally:
         for leftover in (temporary, old):
             if leftover is not None:

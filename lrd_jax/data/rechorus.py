@@ -164,7 +164,7 @@ def _attributes(meta: Table | None, items: np.ndarray, num_items: int) -> tuple[
         edges.append((owners, slots, values.astype(np.int64) + num_entities - 1))
         width = max(width, int(counts.max()))
         num_entities += int(values.max(initial=0))
-        checks.refuse_too_many_entities(meta, column, num_entities)
+        checks.refuse_too_many_entities(meta, column, num_entities, num_items + sum(len(e[0]) for e in edges))
     item_values = np.zeros((num_items + 1, len(columns), width), np.int32)
     for attribute, (owners, slots, entities) in enumerate(edges):
         item_values[owners, attribute, slots] = entities

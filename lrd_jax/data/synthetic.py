@@ -7,12 +7,13 @@ it is what latent relations can discover.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from lrd_jax.data.folder import json_lists, new_folder, write_interactions, write_tsv
+from lrd_jax.data.folder import MARKER, json_lists, new_folder, write_interactions, write_tsv
 
 _THEMES = (
     "tent trail summit campfire backpack lantern hiking compass",
@@ -62,6 +63,8 @@ def write_synthetic(
         write_interactions(building, users, items, times, num_negatives, seed)
         write_tsv(building / "item_meta.csv", _metadata(complements, substitutes, rng))
         write_tsv(building / "item_text.tsv", _texts(themes, rng))
+        sizes = {"users": num_users, "items": num_items, "interactions": len(users)}
+        (building / MARKER).write_text(json.dumps({"name": "synthetic", "seed": seed, **sizes}, indent=2) + "\n")
     return Path(folder)
 
 

@@ -1,0 +1,175 @@
+"""MovieLens-100k from the real data, which the package index or GroupLens must give once per session."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from lrd_jax.data import movielens_source
+from lrd_jax.data.movielens import default_folder, ensure_ml_100k, prepare_ml_100k, year_bins
+from lrd_jax.data.movielens_source import GENRES, Movie, obtain
+from lrd_jax.data.rechorus import read_corpus, read_texts
+from lrd_jax.errors import UserError
+
+
+@pytest.fixture(scope="session")
+def downloaded(tmp_path_factory):
+    """The cache after one download, and what was read from it."""
+    cache = tmp_path_factory.mktemp("downloaded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRD_JAX_CACHE", str(cache))
+        try:
+            return cache, obtain()
+        except UserError as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture
+def raw(downloaded, monkeypatch):
+    """The real data, its download in this test's cache."""
+    monkeypatch.setenv("LRD_JAX_CACHE", str(downloaded[0]))
+    return downloaded[1]
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def grouplens_zip(path, raw):
+    """The two files of GroupLens's zip that count, made again from the parsed data."""
+
+    def line(movie):
+        title = f"{movie.title} ({movie.year})" + (" (V)" if movie.raw_id == 1412 else "") if movie.year else "unknown"
+        flags = [int(not movie.genres), *(int(genre in movie.genres) for genre in GENRES)]
+        return "|".join(map(str, [movie.raw_id, title, "01-Jan-1995", "", "http://", *flags]))
+
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ml-100k/u.data", raw.ratings)
+        archive.writestr("ml-100k/u.item", "\n".join(map(line, raw.movies)).encode("latin-1") + b"\n")
+    return path
+
+
+def test_sizes_and_relations(raw, tmp_path):
+    prepared = prepare_ml_100k(tmp_path / "ml")
+    assert prepared.sizes == {"users": 943, "items": 1349, "interactions": 99287}
+    corpus = read_corpus(prepared.folder)
+    assert (corpus.num_users, corpus.num_items, len(corpus.sequence_items)) == (943, 1349, 99287)
+    assert len(corpus.train_rows) == 99287 - 2 * 943
+    assert corpus.item_relations == () and corpus.attributes == ("year", "genre")
+    assert corpus.num_entities == 1 + 1349 + 16 + 18
+    assert np.bincount(corpus.sequence_items).min(initial=99, where=np.arange(1350) > 0) >= 5
+    assert corpus.item_values[1, 0, 0] == 1349 + 13  # Toy Story, 1995
+    assert (corpus.item_values[1, 1, :3] - 1349 - 16).tolist() == [3, 4, 5]  # Animation, Children's, Comedy
+    texts = read_texts(prepared.folder, corpus.num_items)
+    assert texts[1] == "Toy Story (1995) Animation, Children's, Comedy"
+    raw_ids = [line.split("\t")[0] for line in (prepared.folder / "items.tsv").read_text().splitlines()[1:]]
+    unknown = raw_ids.index("267") + 1
+    assert texts[unknown] == "unknown" and not corpus.item_values[unknown].any()
+
+
+def test_split_and_negatives(raw, tmp_path):
+    corpus = read_corpus(prepare_ml_100k(tmp_path / "ml").folder)
+    last = corpus.sequence_offsets[2:] - 1
+    assert (np.sort(corpus.test.rows) == last).all() and (np.sort(corpus.dev.rows) == last - 1).all()
+    touched = np.zeros((944, 1350), bool)
+    touched[corpus.sequence_users, corpus.sequence_items] = True
+    for split in (corpus.dev, corpus.test):
+        assert split.negatives.shape == (943, 99)
+        assert not touched[corpus.sequence_users[split.rows][:, None], split.negatives].any()
+        assert all(len(set(row)) == 99 for row in split.negatives.tolist())
+    assert (corpus.dev.negatives != corpus.test.negatives).any()
+
+
+def test_every_source_gives_the_same_bytes(raw, tmp_path):
+    expected = contents(prepare_ml_100k(tmp_path / "ml").folder)
+    archive = grouplens_zip(tmp_path / "copy.zip", raw)
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(tmp_path / "unpacked")
+    for source in (archive, tmp_path / "unpacked", tmp_path / "unpacked" / "ml-100k"):
+        again = prepare_ml_100k(tmp_path / "again", source=source)
+        assert contents(again.folder) == expected and again.source == str(source)
+    assert contents(prepare_ml_100k(tmp_path / "again", seed=1).folder) != expected
+
+
+def test_downloads_are_checked(raw, tmp_path, monkeypatch):
+    """A damaged download is no source, and one in the cache is fetched again."""
+    monkeypatch.setenv("LRD_JAX_CACHE", str(tmp_path / "other"))
+    (tmp_path / "other" / "downloads").mkdir(parents=True)
+    (tmp_path / "other" / "downloads" / "recbole-1.2.1.whl").write_bytes(b"rubbish")
+
+    def damaged(folder):
+        (folder / "download").write_bytes(b"rubbish")
+        return folder / "download"
+
+    monkeypatch.setattr(movielens_source, "_download_zip", damaged)
+    monkeypatch.setattr(movielens_source, "_download_wheel", damaged)
+    with pytest.raises(UserError, match="could not be downloaded: GroupLens .* md5 is .* sha256 is .*--source"):
+        obtain()
+    assert [file.name for file in (tmp_path / "other" / "downloads").iterdir()] == ["recbole-1.2.1.whl"]
+
+
+def test_altered_ratings_are_refused(raw, tmp_path):
+    folder = tmp_path / "altered"
+    with zipfile.ZipFile(grouplens_zip(tmp_path / "copy.zip", raw)) as archive:
+        archive.extractall(folder)
+    (folder / "ml-100k" / "u.data").write_bytes(raw.ratings.replace(b"\t3\t", b"\t4\t", 1))
+    with pytest.raises(UserError, match="ratings differ from the published ones"):
+        prepare_ml_100k(tmp_path / "ml", source=folder)
+    assert not (tmp_path / "ml").exists()
+
+
+def test_ensure_prepares_once(raw, monkeypatch):
+    folder = ensure_ml_100k()
+    assert folder == default_folder() and json.loads((folder / "dataset.json").read_text())["users"] == 943
+    monkeypatch.setattr("lrd_jax.data.movielens.prepare_ml_100k", lambda *_: pytest.fail("was there already"))
+    assert ensure_ml_100k() == folder
+    assert default_folder(seed=1) != folder
+
+
+def test_command(raw, tmp_path):
+    command = [sys.executable, "-m", "lrd_jax.prepare", "ml-100k", "--out", str(tmp_path / "ml")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "99,287" in done.stdout and "source: the cached copy of" in done.stdout
+    assert "dataset.json" in contents(tmp_path / "ml")
+
+
+def test_command_with_a_wrong_source(tmp_path):
+    command = [sys.executable, "-m", "lrd_jax.prepare", "ml-100k", "--source", str(tmp_path / "none.zip")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "none.zip: it does not exist" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_folder_without_the_data(tmp_path):
+    with pytest.raises(UserError, match="no MovieLens-100k in it"):
+        obtain(tmp_path)
+
+
+def test_movies_of_both_layouts():
+    flags = "0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0"
+    toy_story = Movie(1, "Toy Story", 1995, ("Animation", "Children's", "Comedy"))
+    assert movielens_source._grouplens_movie(f"1|Toy Story (1995)|01-Jan-1995||http://x|{flags}") == toy_story
+    assert movielens_source._recbole_movie("1\tToy Story\t1995\tAnimation Children's Comedy") == toy_story
+    nothing = Movie(267, "unknown", 0, ())
+    assert movielens_source._grouplens_movie("267|unknown||||1" + "|0" * 18) == nothing
+    assert movielens_source._recbole_movie("267\tunkonwn\tunkonwn\tunknown") == nothing
+    video = Movie(1412, "Land Before Time III", 1995, ("Animation", "Children's"))
+    flags = "0|0|0|1|1" + "|0" * 14
+    assert movielens_source._grouplens_movie(f"1412|Land Before Time III (1995) (V)|||u|{flags}") == video
+    assert movielens_source._recbole_movie("1412\tLand Before Time III (1995)\tV\tAnimation Children's") == video
+
+
+def test_year_bins():
+    years = [0, 1922, 1939, 1940, 1979, 1980, 1985, 1989, 1990, 1991, 1998]
+    assert year_bins(years).tolist() == [0, 1, 1, 2, 5, 6, 7, 7, 8, 9, 16]
+
+
+def test_pinned_checksum_is_of_the_ratings(raw):
+    assert hashlib.sha256(raw.ratings).hexdigest() == movielens_source.RATINGS_SHA256
+    assert raw.ratings.count(b"\n") == 100_000 and len(raw.movies) == 1682
