@@ -348,7 +348,7 @@ def dft_decay(histograms, num_relations):
 
     The real inverse DFT is h[n] = 1/N·Σ_k w_k·[Re X_k·cos(2πkn/N) − Im X_k·sin(2πkn/N)], k = 0..N/2, with w = 2 inside
     (each stands for its mirror image too) and 1 at both ends. The decay has ½·1/F in place of w_k/N, hence the factor.
-    Latent relations, those beyond the histograms, take the virtual relation's (row 0); an empty histogram gives zeros.
+    Latent relations, those beyond the histograms, and relations never observed take the virtual relation's (row 0).
 
     Args:
       histograms: [R_defined, N], counts of observed intervals Δt = 0, 1, ..., N − 1.
@@ -358,9 +358,7 @@ def dft_decay(histograms, num_relations):
     num_frequencies = num_points // 2 + 1
     real, imag = np.zeros((2, num_relations, num_frequencies))
     for r in range(num_relations):
-        counts = histograms[r if r < len(histograms) else 0]
-        if counts.max() == 0:
-            continue
+        counts = histograms[r if r < len(histograms) and histograms[r].max() > 0 else 0]
         for k in range(num_frequencies):
             fold = 1.0 if k in (0, num_points / 2) else 2.0
             factor = 2.0 * num_frequencies * fold / (num_points * counts.max())

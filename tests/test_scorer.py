@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrd_jax.models.relational import History, RelationalModel, aggregate_history, masked_softmax, temporal_decay
+from lrd_jax.batch import History
+from lrd_jax.data.intervals import dft_decay, flat_decay
+from lrd_jax.models.relational import RelationalModel, aggregate_history, masked_softmax, temporal_decay
 from tests import reference
 
 USERS, ITEMS, ENTITIES, ITEM_RELATIONS, ATTRIBUTES, LATENT = 4, 10, 18, 2, 2, 2
@@ -190,6 +192,24 @@ def test_temporal_decay_against_reference():
     expected = [[reference.clipped_decay(real[r], imag[r], dt) for r in range(3)] for dt in intervals]
     assert 0.1 < np.mean([0 < x < 1 for row in expected for x in row]) < 1  # both clipped and not
     np.testing.assert_allclose(temporal_decay(intervals, real, imag), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_points", [2, 16, 64])
+def test_dft_start_is_the_histogram(num_points):
+    histograms = np.random.default_rng(0).integers(0, 50, (3, num_points)).astype(float)
+    histograms[0, 0] += 1
+    histograms[2] = 0  # never observed: starts as the virtual relation's
+    real, imag = dft_decay(histograms)
+    for ours, theirs in zip((real, imag), reference.dft_decay(histograms, 3), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    started = temporal_decay(np.arange(num_points, dtype=np.float32), real, imag)  # [N, R]
+    expected = (histograms / np.maximum(histograms.max(axis=1, keepdims=True), 1))[[0, 1, 0]]
+    np.testing.assert_allclose(started.T, expected, atol=1e-4)
+
+
+def test_flat_start_is_the_same_everywhere():
+    started = temporal_decay(np.linspace(0, 30, 50, dtype=np.float32), *flat_decay(3, 33))
+    np.testing.assert_allclose(started, 0.9, rtol=1e-5)
 
 
 def test_decay_passes_no_gradient_where_it_is_clipped():
