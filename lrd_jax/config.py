@@ -66,6 +66,11 @@ class ModelConfig(Section):
     decay_init: Literal["flat", "dft", "random"] = "flat"
     """How KDA's temporal decay starts: 0.9 everywhere, as the histogram of intervals, or random as published."""
 
+    @property
+    def uses_text(self) -> bool:
+        """Whether the model discovers latent relations, and so reads text embeddings."""
+        return self.name.endswith("_lrd")
+
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.embedding_dim % self.num_heads:
@@ -110,8 +115,9 @@ class RunConfig(Section):
     """Most epochs."""
     patience: int = Field(10, ge=1)
     """Stop when dev NDCG@5 has not improved for so many epochs."""
-    eval_users: int = Field(64, ge=1)
-    """Users scored at once in evaluation; changes memory and speed, never results."""
+    cpu_devices: int | None = Field(None, ge=1)
+    """Without an accelerator, single-threaded CPU devices that share each batch; None: one per core. The order of
+    sums depends on it, so the configuration in the run folder holds the number that was used."""
 
 
 class Config(Section):

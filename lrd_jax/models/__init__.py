@@ -1,0 +1,65 @@
+"""Models by name."""
+
+from __future__ import annotations
+
+import jax
+
+from lrd_jax.config import Config
+from lrd_jax.data.corpus import Corpus
+from lrd_jax.data.intervals import dft_decay, flat_decay, interval_histograms
+from lrd_jax.models.lrd import RelationClassifier
+from lrd_jax.models.relational import RelationalModel
+from lrd_jax.models.system import RelationalSystem, System
+
+
+def build_system(config: Config, corpus: Corpus) -> System:
+    """The system that config.model names, sized for the corpus."""
+    return _build_relational(config, corpus)
+
+
+def _build_relational(config: Config, corpus: Corpus) -> RelationalSystem:
+    model, loss = config.model, config.loss
+    uses_lrd, temporal = model.uses_text, model.name.startswith("kda")
+    num_latent = model.num_latent_relations if uses_lrd else 0
+    num_relations = corpus.num_defined_relations + num_latent
+    num_frequencies = model.num_dft_points // 2 + 1
+    decay = None
+    if temporal and model.decay_init == "flat":
+        decay = flat_decay(num_relations, num_frequencies)
+    elif temporal and model.decay_init == "dft":
+        histograms = interval_histograms(corpus, config.data.history_length, model.num_dft_points)
+        decay = dft_decay(histograms[[*range(len(histograms)), *[0] * num_latent]])
+    scorer = RelationalModel(
+        num_users=corpus.num_users,
+        num_items=corpus.num_items,
+        num_entities=corpus.num_entities,
+        num_item_relations=len(corpus.item_relations),
+        num_attributes=len(corpus.attributes),
+        num_latent_relations=num_latent,
+        temporal=temporal,
+        num_frequencies=num_frequencies,
+        embedding_dim=model.embedding_dim,
+        num_layers=model.num_layers,
+        num_heads=model.num_heads,
+        dropout=model.dropout,
+        pooling=model.pooling,
+        attention_dim=model.attention_dim,
+        include_value=model.include_value,
+        pairs_per_block=256 if jax.default_backend() == "cpu" else None,
+    )
+    num_interactions = len(corpus.sequence_items)
+    weights = {"rec": 1.0}
+    kg_weight = corpus.num_stored_triples / num_interactions if loss.kg_weight == "auto" else loss.kg_weight
+    if kg_weight > 0 and corpus.num_stored_triples > 0:
+        weights["kg"] = kg_weight
+    if uses_lrd:
+        weights["lrd"] = loss.lrd_weight
+    return RelationalSystem(
+        scorer=scorer,
+        classifier=RelationClassifier(num_relations, model.embedding_dim) if uses_lrd else None,
+        loss_weights=weights,
+        lrd_objective=loss.lrd_objective,
+        entropy_weight=loss.entropy_weight,
+        drop_virtual=temporal,  # The published KDA_LRD leaves the virtual relation out, its RCF_LRD does not.
+        decay=decay,
+    )

@@ -1,0 +1,49 @@
+"""Latent relation discovery: the classifier q(r | history item, target) on language-model embeddings."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+
+from lrd_jax.models.layers import NORMAL_INIT
+
+
+class RelationClassifier(nn.Module):
+    """q = softmax(W2·[e_hist ; e_target] + b2) with e = W1·text + b1 (Eq. 3 and 4).
+
+    Text embeddings are an argument, never a parameter. W2 acts on the two halves apart, so a pair costs one addition of
+    two rows of R numbers: the halves are computed once per item.
+
+    Attributes:
+      num_relations: R.
+      embedding_dim: D, the width of e.
+    """
+
+    num_relations: int
+    embedding_dim: int
+
+    @nn.compact
+    def __call__(self, history: jax.Array, targets: jax.Array, text: jax.Array) -> jax.Array:
+        """Log-posterior of the relation between each history item and the target.
+
+        Args:
+          history: int32 [B, H].
+          targets: int32 [B].
+          text: float32 [I + 1, T], frozen text embeddings; row 0 is padding.
+
+        Returns:
+          float32 [B, H, R], log q.
+        """
+        d = self.embedding_dim
+        projection = self.param("text_projection_kernel", NORMAL_INIT, (text.shape[1], d))
+        projection_bias = self.param("text_projection_bias", NORMAL_INIT, (d,))
+        kernel = self.param("classifier_kernel", NORMAL_INIT, (2 * d, self.num_relations))
+        bias = self.param("classifier_bias", NORMAL_INIT, (self.num_relations,))
+        if text.shape[0] <= history.size + targets.size:
+            # Fewer items than positions: project every item once, then gather R numbers per position.
+            projected = text @ projection + projection_bias  # [I + 1, D]
+            as_history, as_target = (projected @ kernel[:d])[history], (projected @ kernel[d:])[targets]
+        else:
+            as_history = (text[history] @ projection + projection_bias) @ kernel[:d]  # [B, H, R]
+            as_target = (text[targets] @ projection + projection_bias) @ kernel[d:]  # [B, R]
+        return jax.nn.log_softmax(as_history + as_target[:, None] + bias, axis=-1)

@@ -1,0 +1,122 @@
+"""A recommender with its losses: what the engine trains and evaluates."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+from lrd_jax.batch import Batch, History, Tables
+from lrd_jax.models.lrd import RelationClassifier
+from lrd_jax.models.relational import RelationalModel
+from lrd_jax.objectives import bpr_loss, lrd_paper_loss, lrd_released_loss
+
+Params = dict
+# Per example: what to sum and by how much to divide, both [B]. The loss of a batch is Σ sums / Σ counts.
+Terms = dict[str, tuple[jax.Array, jax.Array]]
+
+
+class System(Protocol):
+    """The interface between models and engine.
+
+    Attributes:
+      loss_weights: the weight of each term that `losses` returns.
+    """
+
+    loss_weights: dict[str, float]
+
+    def init(self, key: jax.Array, tables: Tables) -> Params:
+        """Draws the parameters."""
+
+    def score(self, params: Params, users: jax.Array, candidates: jax.Array, history: History, tables: Tables):
+        """Scores candidates [B, C] without dropout."""
+
+    def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
+        """The terms of the joint objective, per example."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RelationalSystem:
+    """RCF or KDA with the joint objective L = L_rec + γ·L_kge + λ·L_lrd (Eq. 16).
+
+    Attributes:
+      scorer: the recommender.
+      classifier: latent relation discovery; None without LRD.
+      loss_weights: {"rec": 1, "kg": γ, "lrd": λ}, without the terms that the system does not have.
+      lrd_objective, entropy_weight, drop_virtual: see `LossConfig` and `objectives`.
+      decay: decay_real and decay_imag to start from; None to leave them random.
+    """
+
+    scorer: RelationalModel
+    classifier: RelationClassifier | None
+    loss_weights: dict[str, float]
+    lrd_objective: str = "released"
+    entropy_weight: float = 0.1
+    drop_virtual: bool = False
+    decay: tuple[jax.Array, jax.Array] | None = None
+
+    def init(self, key: jax.Array, tables: Tables) -> Params:
+        """Draws the parameters: {"scorer": ...} and, with LRD, {"classifier": ...}."""
+        scorer_key, classifier_key = jax.random.split(key)
+        ids = jnp.ones((1, 1), jnp.int32)
+        history = History(ids, jnp.ones((1, 1), jnp.float32))
+        scorer = self.scorer.init(scorer_key, ids[0], ids, history, tables.item_values)["params"]
+        if self.decay is not None:
+            scorer = {**scorer, "decay_real": jnp.array(self.decay[0]), "decay_imag": jnp.array(self.decay[1])}
+        params = {"scorer": scorer}
+        if self.classifier is not None:
+            params["classifier"] = self.classifier.init(classifier_key, ids, ids[0], tables.text)["params"]
+        return params
+
+    def score(
+        self, params: Params, users: jax.Array, candidates: jax.Array, history: History, tables: Tables
+    ) -> jax.Array:
+        """Scores candidates [B, C] of users [B]; float32 [B, C]."""
+        return self.scorer.apply({"params": params["scorer"]}, users, candidates, history, tables.item_values)
+
+    def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
+        """The recommendation, knowledge-graph and latent-relation terms of each example.
+
+        Args:
+          params: of `init`.
+          batch: examples with negatives, triples and, with LRD, negative histories.
+          tables: item facts.
+          key: for dropout.
+        """
+        variables = {"params": params["scorer"]}
+        scores = self.scorer.apply(
+            variables,
+            batch.users,
+            batch.candidates,
+            batch.history,
+            tables.item_values,
+            deterministic=False,
+            rngs={"dropout": key},
+        )
+        ones = jnp.ones_like(batch.weights)
+        terms = {"rec": (jax.vmap(bpr_loss)(scores), ones)}
+        if "kg" in self.loss_weights:
+            triple_scores = self.scorer.apply(variables, batch.triples, method="triple_scores")
+            terms["kg"] = (jax.vmap(bpr_loss)(triple_scores), ones)
+        if self.classifier is not None:
+            terms["lrd"] = self._lrd_terms(params, batch, tables)
+        return terms
+
+    def _lrd_terms(self, params: Params, batch: Batch, tables: Tables) -> tuple[jax.Array, jax.Array]:
+        entities, relations = params["scorer"]["entity_embeddings"], params["scorer"]["relation_embeddings"]
+        targets = batch.candidates[:, 0]
+        log_q = self.classifier.apply({"params": params["classifier"]}, batch.history.items, targets, tables.text)
+        options = {"entropy_weight": self.entropy_weight}
+        if self.lrd_objective == "released":
+            objective, options["drop_virtual"] = lrd_released_loss, self.drop_virtual
+        else:
+            objective = lrd_paper_loss
+        return jax.vmap(lambda *pair: objective(*pair[:4], relations, pair[4], **options))(
+            log_q,
+            entities[batch.history.items],
+            entities[batch.negative_history],
+            entities[targets],
+            batch.history.items > 0,
+        )
