@@ -116,6 +116,7 @@ def draw_batch(
     num_items: int,
     num_negatives: int,
     history_length: int,
+    uses_triples: bool,
     uses_text: bool,
 ) -> Batch:
     """Completes examples into a batch: histories, negatives for users, triples and histories.
@@ -133,7 +134,7 @@ def draw_batch(
         item_key, sampler.seen, jnp.broadcast_to(users[:, None], (len(rows), num_negatives)), num_items
     )
     triples = negative_history = None
-    if sampler.triples is not None:
+    if uses_triples:
         triples = draw_triples(triple_key, sampler, edges, num_negatives, num_items)
     if uses_text:
         shape = (len(rows), history_length)
@@ -201,6 +202,7 @@ def build_epoch(
             num_items=num_items,
             num_negatives=num_negatives,
             history_length=history_length,
+            uses_triples="kg" in system.loss_weights,
             uses_text="lrd" in system.loss_weights,
         )
         gradients, step_sums, step_counts = gradients_of(state.params, batch, arrays.tables, dropout_key)

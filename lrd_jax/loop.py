@@ -74,7 +74,8 @@ def train_and_evaluate(config: Config, *, resume: bool = False) -> dict[str, dic
     mesh = data_mesh()
     arrays = put_corpus(corpus, text, mesh)
     splits = {"dev": put_split(corpus.dev, mesh), "test": put_split(corpus.test, mesh)}
-    system, optimizer = build_system(config, corpus), build_optimizer(config.optim)
+    system = build_system(config, corpus, has_triples=arrays.sampler.triples is not None)
+    optimizer = build_optimizer(config.optim)
     run_epoch = build_epoch(
         system,
         optimizer,

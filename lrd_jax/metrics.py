@@ -18,7 +18,8 @@ def target_rank(target_score: jax.Array, candidate_scores: jax.Array, valid: jax
     Returns:
       float32 [], a multiple of one half.
     """
-    greater = jnp.sum(valid & (candidate_scores > target_score))
+    # Not "greater", so that a NaN on either side counts against the target.
+    greater = jnp.sum(valid & ~(candidate_scores <= target_score))
     equal = jnp.sum(valid & (candidate_scores == target_score))
     return 1.0 + greater + 0.5 * equal
 

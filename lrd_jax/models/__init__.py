@@ -12,12 +12,18 @@ from lrd_jax.models.relational import RelationalModel
 from lrd_jax.models.system import RelationalSystem, System
 
 
-def build_system(config: Config, corpus: Corpus) -> System:
-    """The system that config.model names, sized for the corpus."""
-    return _build_relational(config, corpus)
+def build_system(config: Config, corpus: Corpus, *, has_triples: bool) -> System:
+    """The system that config.model names, sized for the corpus.
+
+    Args:
+      config: all options.
+      corpus: the dataset.
+      has_triples: whether the sampler found triples to draw; without them there is no knowledge-graph loss.
+    """
+    return _build_relational(config, corpus, has_triples)
 
 
-def _build_relational(config: Config, corpus: Corpus) -> RelationalSystem:
+def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> RelationalSystem:
     model, loss = config.model, config.loss
     uses_lrd, temporal = model.uses_text, model.name.startswith("kda")
     num_latent = model.num_latent_relations if uses_lrd else 0
@@ -50,7 +56,7 @@ def _build_relational(config: Config, corpus: Corpus) -> RelationalSystem:
     num_interactions = len(corpus.sequence_items)
     weights = {"rec": 1.0}
     kg_weight = corpus.num_stored_triples / num_interactions if loss.kg_weight == "auto" else loss.kg_weight
-    if kg_weight > 0 and corpus.num_stored_triples > 0:
+    if kg_weight > 0 and has_triples:
         weights["kg"] = kg_weight
     if uses_lrd:
         weights["lrd"] = loss.lrd_weight

@@ -97,7 +97,7 @@ class RelationalSystem:
         )
         ones = jnp.ones_like(batch.weights)
         terms = {"rec": (jax.vmap(bpr_loss)(scores), ones)}
-        if "kg" in self.loss_weights:
+        if batch.triples is not None:
             triple_scores = self.scorer.apply(variables, batch.triples, method="triple_scores")
             terms["kg"] = (jax.vmap(bpr_loss)(triple_scores), ones)
         if self.classifier is not None:
