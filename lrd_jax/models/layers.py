@@ -12,17 +12,48 @@ LAYER_NORM_EPSILON = 1e-5
 NORMAL_INIT = nn.initializers.normal(0.01)
 
 
+def _transposed(x: jax.Array) -> jax.Array:
+    """Swaps the last two axes in memory. The barrier keeps XLA from folding the transposition into the product."""
+    return jax.lax.optimization_barrier(jnp.swapaxes(x, -1, -2))
+
+
+@jax.custom_vjp
+def stacked_matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    """[N, i, k] times [N, k, j] to [N, i, j], for many small matrices.
+
+    Differentiated by hand because XLA on CPU runs a product of a transposed stack up to 20 times slower than
+    transposing it first (467 against 24 µs for 1,024 matrices of 5 by 5 and 5 by 16).
+    """
+    return jax.lax.batch_matmul(a, b)
+
+
+def _stacked_matmul_forward(a: jax.Array, b: jax.Array):
+    return stacked_matmul(a, b), (a, b)
+
+
+def _stacked_matmul_backward(operands: tuple, gradient: jax.Array):
+    a, b = operands
+    return jax.lax.batch_matmul(gradient, _transposed(b)), jax.lax.batch_matmul(_transposed(a), gradient)
+
+
+stacked_matmul.defvjp(_stacked_matmul_forward, _stacked_matmul_backward)
+
+
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-    """Layer normalisation over the last axis, eps 1e-5."""
-    centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    """Layer normalisation over the last axis, eps 1e-5.
+
+    Means are products with a constant vector: XLA may not reorder a sum, so on CPU it adds up rows one by one.
+    """
+    averaging = jnp.full((x.shape[-1], 1), 1 / x.shape[-1], x.dtype)
+    centred = x - x @ averaging
+    variance = jnp.square(centred) @ averaging
     return centred * jax.lax.rsqrt(variance + LAYER_NORM_EPSILON) * scale + bias
 
 
 def self_attention(tokens: jax.Array, qkv_kernel: jax.Array, num_heads: int) -> jax.Array:
     """Multi-head self-attention without biases and without an output projection, scores over √(D / heads).
 
-    One fused projection, then a batched matrix product over (pair, head): half the time of an einsum over a heads
+    One fused projection, then a product of small matrices per (pair, head): half the time of an einsum over a heads
     axis on CPU (design, section 5).
 
     Args:
@@ -38,8 +69,8 @@ def self_attention(tokens: jax.Array, qkv_kernel: jax.Array, num_heads: int) -> 
     projected = tokens.reshape(n * r, d) @ qkv_kernel  # [N R, 3 D]
     projected = projected.reshape(n, r, 3, num_heads, width).transpose(2, 0, 3, 1, 4)
     queries, keys, values = projected.reshape(3, n * num_heads, r, width)
-    logits = jnp.einsum("nid,njd->nij", queries, keys) * (width**-0.5)
-    mixed = jnp.einsum("nij,njd->nid", jax.nn.softmax(logits, axis=-1), values)
+    logits = stacked_matmul(queries, _transposed(keys)) * (width**-0.5)  # [N heads, R, R]
+    mixed = stacked_matmul(jax.nn.softmax(logits, axis=-1), values)  # [N heads, R, width]
     return mixed.reshape(n, num_heads, r, width).transpose(0, 2, 1, 3).reshape(n, r, d)
 
 
