@@ -16,7 +16,7 @@ def set_up_devices(cpu_devices: int) -> None:
     """Makes the CPU appear as so many single-threaded devices; call it before jax touches a device.
 
     The passes over relation tokens are small matrix products that one core runs out of its own cache, so two
-    single-threaded devices do them about twice as fast as one with two threads (benchmarks/README.md).
+    single-threaded devices do them about twice as fast as one with two threads.
 
     Accelerators are left as they are.
     """

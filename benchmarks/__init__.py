@@ -1,0 +1,1 @@
+"""Benchmarks: one runnable module per question."""

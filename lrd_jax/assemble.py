@@ -1,0 +1,117 @@
+"""From a configuration to everything that training and evaluation call."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from lrd_jax.config import Config
+from lrd_jax.data.corpus import Corpus
+from lrd_jax.data.movielens import ensure_ml_100k
+from lrd_jax.data.rechorus import read_corpus
+from lrd_jax.devices import available_cores, data_mesh, set_up_devices
+from lrd_jax.engine import (
+    Arrays,
+    TrainState,
+    build_epoch,
+    build_evaluation,
+    build_optimizer,
+    init_state,
+    put_corpus,
+    put_split,
+)
+from lrd_jax.errors import UserError
+from lrd_jax.models import build_system
+from lrd_jax.models.system import Params, System
+from lrd_jax.text.store import load_or_embed
+
+
+class Run(NamedTuple):
+    """A configured run, ready to start.
+
+    Attributes:
+      config: with everything that depends on the machine filled in.
+      corpus: the dataset on the host.
+      arrays: the dataset on the devices.
+      system: the model with its losses.
+      init: () → the state before the first epoch.
+      train_epoch: (state, epoch) → (state, mean of each loss term), compiled; the state passed in is donated.
+      rank_targets: (params, "dev" or "test") → float32 [N], the target's rank in every row of the split.
+      fingerprint: SHA-256 (hex) of the dataset and the text embeddings.
+    """
+
+    config: Config
+    corpus: Corpus
+    arrays: Arrays
+    system: System
+    init: Callable[[], TrainState]
+    train_epoch: Callable[[TrainState, int], tuple[TrainState, dict[str, jax.Array]]]
+    rank_targets: Callable[[Params, str], np.ndarray]
+    fingerprint: str
+
+
+def assemble(config: Config) -> Run:
+    """Reads the data, making what is missing, and builds the compiled functions.
+
+    Raises:
+      UserError: bad input.
+    """
+    config = _resolve(config)
+    set_up_devices(config.run.cpu_devices)
+    corpus, text = _read_inputs(config)
+    mesh, history_length = data_mesh(), config.data.history_length
+    arrays = put_corpus(corpus, text, mesh)
+    splits = {"dev": put_split(corpus.dev, mesh), "test": put_split(corpus.test, mesh)}
+    system = build_system(config, corpus, has_triples=arrays.sampler.triples is not None)
+    optimizer = build_optimizer(config.optim)
+    epoch_on_device = build_epoch(
+        system,
+        optimizer,
+        mesh,
+        batch_size=config.optim.batch_size,
+        num_negatives=config.loss.num_negatives,
+        history_length=history_length,
+        num_items=corpus.num_items,
+    )
+    evaluation_on_device = build_evaluation(system, mesh, history_length=history_length)
+
+    def rank_targets(params: Params, split: str) -> np.ndarray:
+        ranks, finite = jax.device_get(evaluation_on_device(params, arrays, *splits[split]))
+        if not finite.all():
+            raise UserError(
+                f"{np.count_nonzero(~finite)} of {len(finite)} {split} users have scores that are not finite",
+                remedy="The checkpoints of the epochs before are kept; lower --optim.learning-rate",
+            )
+        return ranks
+
+    return Run(
+        config=config,
+        corpus=corpus,
+        arrays=arrays,
+        system=system,
+        init=lambda: init_state(system, optimizer, arrays, config.run.seed, mesh),
+        train_epoch=lambda state, epoch: epoch_on_device(state, arrays, config.run.seed, epoch),
+        rank_targets=rank_targets,
+        fingerprint=hashlib.sha256(
+            corpus.content_hash.encode() + (b"" if text is None else text.tobytes())
+        ).hexdigest(),
+    )
+
+
+def _resolve(config: Config) -> Config:
+    """Fills in what depends on the machine, so that the configuration in the run folder repeats the run."""
+    if config.run.cpu_devices is not None:
+        return config
+    run = config.run.model_copy(update={"cpu_devices": available_cores()})
+    return config.model_copy(update={"run": run})
+
+
+def _read_inputs(config: Config) -> tuple[Corpus, np.ndarray | None]:
+    """The corpus and, for an LRD model, its text embeddings [I + 1, T]."""
+    folder = config.data.path if config.data.path is not None else ensure_ml_100k()
+    corpus = read_corpus(folder)
+    return corpus, load_or_embed(folder, corpus.num_items, config.text) if config.model.uses_text else None
