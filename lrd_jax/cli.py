@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,7 +30,10 @@ class TrainFlags:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command's `main`; a `UserError` becomes its message on stderr and exit code 2, Ctrl-C exit code 130."""
+    """Run a command's `main`; a `UserError` becomes its message on stderr and exit code 2, Ctrl-C exit code 130.
+
+    Output that nobody reads any more, as in `--help | head`, ends it like SIGPIPE would, with 141.
+    """
     try:
         main()
     except UserError as error:
@@ -38,6 +42,9 @@ def run_command(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+        sys.exit(141)
 
 
 def parse_config(argv: Sequence[str] | None = None) -> tuple[Config, TrainFlags]:

@@ -1,0 +1,457 @@
+"""`python -m lrd_jax.train` as real processes: what a run leaves behind, kills and resumption, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import lrd_jax.loop
+from lrd_jax.config import Config
+from lrd_jax.config_file import load_config
+from lrd_jax.data.synthetic import write_synthetic
+from lrd_jax.errors import UserError
+from lrd_jax.loop import train_and_evaluate
+from lrd_jax.metrics import ranking_metrics
+
+ROOT = Path(__file__).parents[1]
+EPOCHS = 7
+SMALL = ["--model.embedding-dim", "8", "--model.num-heads", "2", "--model.num-latent-relations", "3"]
+SMALL += ["--optim.batch-size", "64", "--optim.learning-rate", "0.01", "--run.epochs", str(EPOCHS)]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with `data` (texts already embedded) and, under `cache` and `xla`, what the processes share."""
+    place = tmp_path_factory.mktemp("train")
+    write_synthetic(place / "data", num_users=300)
+    embedded = run(place, "lrd_jax.embed", str(place / "data"))
+    assert embedded.returncode == 0, embedded.stderr
+    return place
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(workplace):
+    """A whole run of KDA_LRD, and what it printed; other tests only read it."""
+    answer = train(workplace, "whole")
+    assert answer.returncode == 0, answer.stderr
+    return workplace / "whole", answer.stdout
+
+
+def environment(place: Path) -> dict[str, str]:
+    """The processes' environment: the CPU as train sets it up by itself, and compiled functions shared."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "COLUMNS")}
+    shared = {"LRD_JAX_CACHE": str(place / "cache"), "JAX_COMPILATION_CACHE_DIR": str(place / "xla")}
+    at_once = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+    return {**kept, **shared, **at_once, "JAX_PLATFORMS": "cpu"}
+
+
+def start(place: Path, module: str, *arguments: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", module, *arguments]
+    pipes = {name: subprocess.PIPE for name in ("stdout", "stderr")}
+    return subprocess.Popen(command, cwd=ROOT, env=environment(place), text=True, stdin=subprocess.DEVNULL, **pipes)
+
+
+def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
+    stdout, stderr = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def run(place: Path, module: str, *arguments: str) -> subprocess.CompletedProcess:
+    return finish(start(place, module, *arguments))
+
+
+def start_training(place: Path, workdir: str, *arguments: str, data: str = "data") -> subprocess.Popen:
+    folders = ["--data.path", str(place / data), "--run.workdir", str(place / workdir)]
+    return start(place, "lrd_jax.train", *folders, *SMALL, *arguments)
+
+
+def train(place: Path, workdir: str, *arguments: str, data: str = "data") -> subprocess.CompletedProcess:
+    return finish(start_training(place, workdir, *arguments, data=data))
+
+
+def epoch_records(folder: Path) -> list[dict]:
+    """metrics.jsonl without the seconds, which no two runs share."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all(record.pop("seconds") > 0 for record in records)
+    return records
+
+
+def outcome(folder: Path) -> dict:
+    """results.json without the seconds."""
+    results = json.loads((folder / "results.json").read_text())
+    assert results.pop("seconds") > 0
+    return results
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    """Every number of two runs is equal bit for bit."""
+    assert epoch_records(folder) == epoch_records(other)
+    assert outcome(folder) == outcome(other)
+    with np.load(folder / "ranks.npz") as ranks, np.load(other / "ranks.npz") as expected:
+        assert ranks.files == expected.files
+        for name in expected.files:
+            np.testing.assert_array_equal(ranks[name], expected[name])
+
+
+def assert_refused(answer: subprocess.CompletedProcess, *expected: str) -> None:
+    """Exit code 2 and one message without a traceback, which holds the expected parts."""
+    assert answer.returncode == 2, answer.stderr
+    assert answer.stdout == ""
+    assert "Traceback" not in answer.stderr
+    lines = answer.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    for part in expected:
+        assert part in lines[0]
+
+
+# What a run leaves behind
+
+
+def test_run_folder(uninterrupted):
+    folder, _ = uninterrupted
+    assert {path.name for path in folder.iterdir()} == {
+        "config.toml", "metrics.jsonl", "tensorboard", "checkpoints", "results.json", "ranks.npz"
+    }  # fmt: skip
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+    records = epoch_records(folder)
+    assert [record["epoch"] for record in records] == list(range(1, EPOCHS + 1))
+    for record in records:
+        assert set(record["losses"]) == {"rec", "kg", "lrd", "total"}
+        assert set(record["dev"]) == {"HR@5", "NDCG@5", "HR@10", "NDCG@10"}
+    assert records[-1]["losses"]["rec"] < records[0]["losses"]["rec"]
+
+    results = outcome(folder)
+    assert set(results) == {
+        "dev", "test", "best_epoch", "epochs", "model", "dataset", "seed", "device", "versions"
+    }  # fmt: skip
+    assert (results["model"], results["seed"], results["epochs"]) == ("kda_lrd", 0, EPOCHS)
+    assert results["dataset"]["name"] == "data" and len(results["dataset"]["hash"]) == 64
+    assert {"jax", "python", "lrd_jax"} <= set(results["versions"])
+    best = max(records, key=lambda record: record["dev"]["NDCG@5"])
+    assert (results["best_epoch"], results["dev"]) == (best["epoch"], best["dev"])
+    assert [path.name for path in (folder / "checkpoints/latest").iterdir()] == [str(EPOCHS)]
+    assert str(results["best_epoch"]) in {path.name for path in (folder / "checkpoints/best").iterdir()}
+
+
+def test_ranks_give_the_metrics(uninterrupted):
+    folder, _ = uninterrupted
+    with np.load(folder / "ranks.npz", allow_pickle=False) as ranks:
+        assert set(ranks.files) == {"dev_users", "dev_ranks", "test_users", "test_ranks"}
+        for split in ("dev", "test"):
+            np.testing.assert_array_equal(np.sort(ranks[f"{split}_users"]), np.arange(1, 301))
+            assert (ranks[f"{split}_ranks"] >= 1).all() and (ranks[f"{split}_ranks"] <= 21).all()
+            assert ranking_metrics(ranks[f"{split}_ranks"]) == outcome(folder)[split]
+
+
+def test_terminal(uninterrupted):
+    folder, printed = uninterrupted
+    results = outcome(folder)
+    assert [int(number) for number in re.findall(r"^epoch +(\d+) .* s$", printed, re.M)] == list(range(1, EPOCHS + 1))
+    table = printed[printed.index("kda_lrd on data") :]
+    assert f"best epoch {results['best_epoch']}" in table
+    for split in ("dev", "test"):
+        row = re.search(rf"│ {split} .*", table)[0]
+        names = ("HR@5", "NDCG@5", "HR@10", "NDCG@10")
+        assert re.findall(r"0\.\d{4}", row) == [f"{results[split][name]:.4f}" for name in names]
+
+
+def test_saved_configuration_repeats_the_run(workplace, uninterrupted):
+    folder, _ = uninterrupted
+    held = folder / "config.toml"
+    config = load_config(held)
+    assert config.run.cpu_devices is not None and config.optim.learning_rate == 0.01
+    again = start(workplace, "lrd_jax.train", "--config", str(held), "--run.workdir", str(workplace / "again"))
+    clash = start(workplace, "lrd_jax.train", "--config", str(held))
+    assert finish(again).returncode == 0
+    assert_same_run(workplace / "again", folder)
+    repeated = load_config(workplace / "again/config.toml")
+    assert repeated.model_copy(update={"run": config.run}) == config
+    assert_refused(finish(clash), str(folder), "already holds a run", "--resume", "--run.workdir")
+
+
+def test_nobody_reads_the_output(workplace):
+    process = start(workplace, "lrd_jax.train", "--help")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 141
+
+
+# Kills
+
+
+def numbers(folder: Path) -> list[int]:
+    """Epochs of the complete checkpoints."""
+    return sorted(int(name) for name in names(folder) if name.isdecimal())
+
+
+def names(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.is_dir() else []
+
+
+def is_writing(folder: Path) -> bool:
+    """Whether something there has a name that is not a complete checkpoint's."""
+    return any(not name.isdecimal() for name in names(folder))
+
+
+def num_lines(folder: Path) -> int:
+    path = folder / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def in_first_epoch(folder: Path) -> bool:
+    return (folder / "metrics.jsonl").exists() and "best" in names(folder / "checkpoints") and num_lines(folder) == 0
+
+
+def in_later_epoch(folder: Path) -> bool:
+    latest, best = folder / "checkpoints/latest", folder / "checkpoints/best"
+    at_rest = numbers(latest) == [num_lines(folder)] and not is_writing(latest) and not is_writing(best)
+    return at_rest and 3 <= num_lines(folder) < EPOCHS
+
+
+def writing_best(folder: Path) -> bool:
+    return is_writing(folder / "checkpoints/best")
+
+
+def between_best_and_latest(folder: Path) -> bool:
+    best, latest = (numbers(folder / "checkpoints" / name) for name in ("best", "latest"))
+    return bool(best and latest) and best[-1] > latest[-1] and not is_writing(folder / "checkpoints/latest")
+
+
+def writing_latest(folder: Path) -> bool:
+    return is_writing(folder / "checkpoints/latest")
+
+
+def line_before_checkpoint(folder: Path) -> bool:
+    latest = numbers(folder / "checkpoints/latest")
+    return bool(latest) and num_lines(folder) > latest[-1]
+
+
+def after_training(folder: Path) -> bool:
+    return numbers(folder / "checkpoints/latest") == [EPOCHS] and not (folder / "results.json").exists()
+
+
+MOMENTS = [in_first_epoch, writing_best, between_best_and_latest, writing_latest, line_before_checkpoint]
+MOMENTS += [in_later_epoch, after_training]
+
+
+def kill_when(process: subprocess.Popen, moment: Callable[[Path], bool], folder: Path) -> None:
+    """SIGKILL the process at a moment that is told by its run folder.
+
+    The process is halted before the moment is looked at a second time, so that it cannot have passed.
+    """
+    while process.poll() is None:
+        if moment(folder):
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.002)  # until every thread stands
+            if moment(folder):
+                break
+            process.send_signal(signal.SIGCONT)
+        time.sleep(0.0005)
+    process.kill()
+    answer = finish(process)
+    assert answer.returncode == -signal.SIGKILL, f"ended before {moment.__name__}: {answer.stderr}"
+
+
+def test_killed_at_every_stage_and_resumed(workplace, uninterrupted):
+    """One run, killed at one stage after the other, ends as the uninterrupted one."""
+    folder = workplace / "killed"
+    for number, moment in enumerate(MOMENTS):
+        kill_when(start_training(workplace, "killed", *(["--resume"] if number else [])), moment, folder)
+        assert not (folder / "results.json").exists()
+    answer = train(workplace, "killed", "--resume")
+    assert answer.returncode == 0, answer.stderr
+    assert_same_run(folder, uninterrupted[0])
+    assert not is_writing(folder / "checkpoints/best") and not is_writing(folder / "checkpoints/latest")
+
+
+def test_killed_at_random_moments_and_resumed(workplace, uninterrupted):
+    folder, moments = workplace / "random", random.Random(0)
+    for number in range(3):
+        process = start_training(workplace, "random", *(["--resume"] if number else []))
+        before = num_lines(folder)
+        while process.poll() is None and num_lines(folder) <= before:
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.15))  # anywhere in the next epoch or two
+        process.kill()
+        assert finish(process).returncode == -signal.SIGKILL
+    assert train(workplace, "random", "--resume").returncode == 0
+    assert_same_run(folder, uninterrupted[0])
+
+
+def test_resuming_a_finished_run_changes_nothing(workplace, uninterrupted):
+    shutil.copytree(uninterrupted[0], workplace / "finished")
+    answer = train(workplace, "finished", "--resume")
+    assert answer.returncode == 0, answer.stderr
+    assert "epoch   1" not in answer.stdout and "best epoch" in answer.stdout
+    assert_same_run(workplace / "finished", uninterrupted[0])
+
+
+def test_resuming_with_another_configuration_is_refused(workplace, uninterrupted):
+    folder, _ = uninterrupted
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    changed = start_training(workplace, "whole", "--resume", "--optim.l2", "0.5", "--model.pooling", "max")
+    nothing = start_training(workplace, "nothing", "--resume")
+    expected = ["config.toml", "optim.l2 was 1e-06, now 0.5", "model.pooling was mean, now max", "--config"]
+    assert_refused(finish(changed), *expected)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert_refused(finish(nothing), "there is no run to resume")
+    assert not (workplace / "nothing").exists()
+
+
+# Bad input
+
+
+def without_train(data: Path) -> None:
+    (data / "train.csv").unlink()
+
+
+def target_among_negatives(data: Path) -> None:
+    lines = (data / "dev.csv").read_text().splitlines()
+    user, item, when, negatives = lines[3].split("\t")
+    lines[3] = "\t".join([user, item, when, json.dumps([int(item), *json.loads(negatives)[1:]])])
+    (data / "dev.csv").write_text("\n".join(lines) + "\n")
+
+
+def without_a_text(data: Path) -> None:
+    lines = (data / "item_text.tsv").read_text().splitlines()
+    (data / "item_text.tsv").write_text("\n".join(line for line in lines if not line.startswith("7\t")) + "\n")
+
+
+def not_a_number(data: Path) -> None:
+    embeddings = np.load(data / "text_wordllama.npy")
+    embeddings[4, 2] = np.nan
+    np.save(data / "text_wordllama.npy", embeddings)
+
+
+def changed_text(data: Path) -> None:
+    path = data / "item_text.tsv"
+    path.write_text(path.read_text().rstrip("\n") + " rewritten\n")
+
+
+BAD_DATA = [
+    (without_train, ["train.csv", "the file is missing", "Add it"]),
+    (target_among_negatives, ["dev.csv, line 4, field 'neg_items'", "the target and a negative at once", "Replace it"]),
+    (without_a_text, ["item_text.tsv, field 'text'", "item 7 has no text", "Add a line"]),
+    (not_a_number, ["text_wordllama.npy", "item 5 holds NaN or infinity", "python -m lrd_jax.embed"]),
+    (changed_text, ["text_wordllama.json, field 'text_hash'", "texts have changed", "python -m lrd_jax.embed"]),
+]
+
+
+@pytest.mark.parametrize(("damage", "expected"), BAD_DATA, ids=lambda value: getattr(value, "__name__", ""))
+def test_bad_data(damage, expected, workplace):
+    name = damage.__name__
+    shutil.copytree(workplace / "data", workplace / name)
+    damage(workplace / name)
+    before = sorted((workplace / name).iterdir())
+    assert_refused(train(workplace, f"run-{name}", data=name), str(workplace / name), *expected)
+    assert not (workplace / f"run-{name}").exists()
+    assert sorted((workplace / name).iterdir()) == before
+
+
+def test_run_folder_that_cannot_be_written(workplace):
+    (workplace / "file").write_text("kept")
+    processes = [start_training(workplace, workdir) for workdir in ("file", "file/below")]
+    for process in processes:
+        assert_refused(finish(process), str(workplace / "file"), "cannot be written", "--run.workdir")
+    assert (workplace / "file").read_text() == "kept"
+
+
+def test_loss_that_is_not_finite(workplace):
+    answer = train(workplace, "diverged", "--model.name", "rcf", "--optim.learning-rate", "1e30")
+    assert_refused(answer, "the loss of epoch 1 is not finite", "kg ", "rec ", "nan", "--optim.learning-rate")
+    assert not (workplace / "diverged/results.json").exists()
+
+
+# In this process
+
+
+@pytest.fixture
+def small_run(workplace, tmp_path, monkeypatch):
+    """(section={option: value}, ...) -> the configuration of a small run in tmp_path/run, to be run in this process."""
+    monkeypatch.setenv("LRD_JAX_CACHE", str(tmp_path / "cache"))
+    # Whether or not jax has devices already: with this flag set train leaves their number as it is.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false")
+    # These runs spend their time in the compiler, and no number of theirs is looked at closely.
+    jax.config.update("jax_disable_most_optimizations", True)
+
+    def make(**sections) -> Config:
+        options = {
+            "data": {"path": workplace / "data", "history_length": 8},
+            "model": {"embedding_dim": 8, "num_heads": 2, "num_latent_relations": 3},
+            "optim": {"batch_size": 64, "learning_rate": 0.01},
+            "run": {"workdir": tmp_path / "run", "epochs": 1, "cpu_devices": 2},
+        }
+        return Config.model_validate(
+            {name: {**options.get(name, {}), **sections.get(name, {})} for name in {*options, *sections}}
+        )
+
+    yield make
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+VARIANTS = {
+    "rcf": {"model": {"name": "rcf", "pooling": "attention"}},
+    "kda": {"model": {"name": "kda", "pooling": "max", "decay_init": "dft", "include_value": False}},
+    "rcf_lrd": {"model": {"name": "rcf_lrd"}, "loss": {"lrd_objective": "paper"}},
+    "kda_lrd": {
+        "model": {"name": "kda_lrd", "decay_init": "random", "dropout": 0.1},
+        "loss": {"num_negatives": 3, "lrd_objective": "released"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_model_trains_an_epoch(name, small_run):
+    metrics = train_and_evaluate(small_run(**VARIANTS[name]))
+    assert set(metrics) == {"dev", "test"}
+    for values in metrics.values():
+        assert 0 < values["NDCG@5"] <= values["HR@5"] <= values["HR@10"] <= 1
+
+
+def test_early_stopping_and_the_last_good_checkpoint(small_run, tmp_path, monkeypatch):
+    """Scores that stop rising end the run; a loss that turns NaN ends it too, and keeps what was reached before."""
+    # Set by the test, so that it depends on no learning curve.
+    rising = iter([0.1, 0.3, 0.2, 0.3, 0.2, 0.25])
+
+    def planned(ranks: np.ndarray) -> dict[str, float]:
+        return {"HR@5": 0.5, "NDCG@5": next(rising, 0.3)}
+
+    monkeypatch.setattr(lrd_jax.loop, "ranking_metrics", planned)
+    config = small_run(model={"name": "rcf", "num_layers": 0}, run={"epochs": 50, "patience": 3})
+    train_and_evaluate(config)
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert (results["best_epoch"], results["epochs"]) == (2, 5)  # equal to the best is no improvement
+
+    build_epoch = lrd_jax.loop.build_epoch
+
+    def build_failing_epoch(*arguments, **options):
+        run_epoch = build_epoch(*arguments, **options)
+
+        def fail_in_third(state, arrays, seed, epoch):
+            state, losses = run_epoch(state, arrays, seed, epoch)
+            return state, {**losses, "kg": losses["kg"] * (jax.numpy.nan if epoch == 3 else 1.0)}
+
+        return fail_in_third
+
+    monkeypatch.setattr(lrd_jax.loop, "build_epoch", build_failing_epoch)
+    folder = tmp_path / "failing"
+    config = small_run(model={"name": "rcf", "num_layers": 0}, run={"epochs": 50, "workdir": folder})
+    with pytest.raises(UserError, match=r"the loss of epoch 3 is not finite \(kg nan  rec 0\.\d+  total nan\)"):
+        train_and_evaluate(config)
+    assert numbers(folder / "checkpoints/latest") == [2]
+    assert numbers(folder / "checkpoints/best")
+    assert [record["epoch"] for record in epoch_records(folder)] == [1, 2]
+    assert not (folder / "results.json").exists()
