@@ -59,6 +59,7 @@ def train_and_evaluate(config: Config, *, resume: bool = False) -> dict[str, dic
     checkpoints = Checkpoints(folder / "checkpoints")
     epoch, progress = _start(run, checkpoints, folder, resume)
     writer = RunWriter(folder, resume_after=epoch if resume else None)
+    say(_describe(run, progress))
 
     with epoch_progress(epochs, epoch) as bar:
         while epoch < epochs and epoch - int(progress.best_epoch) < patience:
@@ -105,6 +106,16 @@ def train_and_evaluate(config: Config, *, resume: bool = False) -> dict[str, dic
     return metrics
 
 
+def _describe(run: Run, progress: Progress) -> str:
+    corpus, device = run.corpus, jax.devices()[0].device_kind
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(progress.train.params))
+    return (
+        f"{run.config.model.name} on {corpus.name}: {corpus.num_users:,} users, {corpus.num_items:,} items, "
+        f"{len(corpus.sequence_items):,} interactions; {num_params:,} parameters; {jax.device_count()} x {device}\n"
+        "The first epoch includes compilation."
+    )
+
+
 def _start(run: Run, checkpoints: Checkpoints, folder: Path, resume: bool) -> tuple[int, Progress]:
     """The last epoch done and the state after it: of the checkpoint to resume from, else before the first epoch."""
     fingerprint = np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
@@ -124,7 +135,7 @@ def _start(run: Run, checkpoints: Checkpoints, folder: Path, resume: bool) -> tu
 
 def _checked(losses: dict[str, jax.Array], weights: dict[str, float], epoch: int, folder: Path) -> dict[str, float]:
     """The epoch's losses on the host, with their weighted total; refuses any that is not finite."""
-    losses = {name: float(value) for name, value in losses.items()}
+    losses = {name: float(losses[name]) for name in weights}
     losses["total"] = sum(weights[name] * value for name, value in losses.items())
     if not all(math.isfinite(value) for value in losses.values()):
         raise UserError(
