@@ -24,7 +24,6 @@ from lrd_jax.data.sampling import Sampler, build_sampler, draw_excluding, draw_t
 from lrd_jax.metrics import target_rank
 from lrd_jax.models.system import Params, System
 
-USERS_PER_BLOCK = 16
 CANDIDATES_PER_BLOCK = 25
 
 
@@ -256,6 +255,9 @@ def build_evaluation(
     rank) and whether every score was finite [N].
     """
 
+    # 8 users x 25 candidates stay in a core's cache through all passes; an accelerator wants more at once.
+    users_per_block = 8 if jax.default_backend() == "cpu" else 256
+
     def rank_block(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array):
         users = arrays.sequence_users[rows]
         history = gather_history(arrays, rows, history_length)
@@ -280,7 +282,7 @@ def build_evaluation(
         return ranks, finite
 
     def local(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array):
-        blocks = (rows.reshape(-1, USERS_PER_BLOCK), negatives.reshape(-1, USERS_PER_BLOCK, negatives.shape[1]))
+        blocks = (rows.reshape(-1, users_per_block), negatives.reshape(-1, users_per_block, negatives.shape[1]))
         ranks, finite = jax.lax.map(lambda block: rank_block(params, arrays, *block), blocks)
         return ranks.reshape(-1), finite.reshape(-1)
 
@@ -290,7 +292,7 @@ def build_evaluation(
 
     @jax.jit
     def evaluate(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array):
-        padding = -len(rows) % (USERS_PER_BLOCK * mesh.size)
+        padding = -len(rows) % (users_per_block * mesh.size)
         padded = jnp.pad(rows, (0, padding)), jnp.pad(negatives, ((0, padding), (0, 0)))
         ranks, finite = sharded(params, arrays, *padded)
         return ranks[: len(rows)], finite[: len(rows)]

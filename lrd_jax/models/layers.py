@@ -144,7 +144,11 @@ class RelationPooling(nn.Module):
         if self.pooling == "mean":
             return jnp.mean(tokens, axis=2)
         if self.pooling == "max":
-            return jnp.max(tokens, axis=2)
+            # Not jnp.max, whose gradient looks for the maximum by equality: where XLA computes the tokens twice with
+            # different rounding it finds none and divides by zero.
+            largest = jnp.argmax(tokens, axis=2, keepdims=True)  # [B, C, 1, D]
+            is_largest = jnp.arange(tokens.shape[2])[:, None] == largest  # [B, C, R, D]
+            return jnp.sum(jnp.where(is_largest, tokens, 0.0), axis=2)
         kernel = self.param("pool_kernel", NORMAL_INIT, (tokens.shape[-1], self.attention_dim))
         bias = self.param("pool_bias", NORMAL_INIT, (self.attention_dim,))
         out_kernel = self.param("pool_out_kernel", NORMAL_INIT, (self.attention_dim,))

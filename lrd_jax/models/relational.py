@@ -182,7 +182,8 @@ class RelationalModel(nn.Module):
 
     def triple_scores(self, triples: Triples) -> jax.Array:
         """head · (rel_r + ent[value]) · tail for the stored triple and its corruptions, [B, 1 + n] (Eq. 15)."""
-        relations = self.relation_embeddings[triples.relations]  # [B, D]
+        # One-hot, not indexing: on GPU the gradient of indexing a tiny table is a slow loop over colliding rows.
+        relations = jax.nn.one_hot(triples.relations, self.num_relations) @ self.relation_embeddings  # [B, D]
         if self.include_value:
             relations = relations + self.entity_embeddings[triples.values]
         heads, tails = self.entity_embeddings[triples.heads], self.entity_embeddings[triples.tails]  # [B, 1 + n, D]
