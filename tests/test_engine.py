@@ -36,6 +36,7 @@ from tests import reference
 from tests.conftest import arrays as arrays_of
 from tests.test_scorer import NAMES
 
+UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiles in half the time
 BATCH = 16
 HISTORY = 5
 NEGATIVES = 2
@@ -79,6 +80,7 @@ class Setup(NamedTuple):
     arrays: Arrays
     optimizer: Any
     run_epoch: Any
+    draw: Any
     gradients_of: Any
     evaluate: Any
     params: Any
@@ -112,22 +114,28 @@ def setup(corpus, text):
         arrays = put_corpus(corpus, text, mesh)
         system = build_system(CONFIG, corpus, has_triples=True)
         optimizer = build_optimizer(CONFIG.optim)
+        run_epoch = build_epoch(
+            system,
+            optimizer,
+            mesh,
+            batch_size=BATCH - (num_devices - 1),  # two devices round 15 up to 16
+            num_negatives=NEGATIVES,
+            history_length=HISTORY,
+            num_items=corpus.num_items,
+        )
+        if num_devices == 1:  # what is asked of the program itself is asked of the one for two devices
+            run_epoch = jax.jit(run_epoch, compiler_options=UNOPTIMISED)
         return Setup(
             corpus=corpus,
             mesh=mesh,
             system=system,
             arrays=arrays,
             optimizer=optimizer,
-            run_epoch=build_epoch(
-                system,
-                optimizer,
-                mesh,
-                batch_size=BATCH - (num_devices - 1),  # two devices round 15 up to 16
-                num_negatives=NEGATIVES,
-                history_length=HISTORY,
-                num_items=corpus.num_items,
+            run_epoch=run_epoch,
+            draw=jax.jit(
+                lambda *inputs: draw_batch(*inputs, **step_options(system, corpus)), compiler_options=UNOPTIMISED
             ),
-            gradients_of=jax.jit(loss_and_gradients(system, mesh)),
+            gradients_of=jax.jit(loss_and_gradients(system, mesh), compiler_options=UNOPTIMISED),
             evaluate=build_evaluation(system, mesh, history_length=HISTORY),
             params=random_params(jax.eval_shape(system.init, jax.random.key(0), arrays.tables)),
         )
@@ -160,12 +168,11 @@ def batches(s, seed, epoch):
     assert 0 < len(examples) % BATCH < BATCH  # the last batch is short
     edges = draw_edges(keys["triples"], s.arrays.sampler, num_steps * BATCH).reshape(num_steps, BATCH)
     negatives, dropout = (jax.random.split(keys[name], num_steps) for name in ("negatives", "dropout"))
-    draw = jax.jit(lambda *inputs: draw_batch(*inputs, **step_options(s.system, s.corpus)))
     for step in range(num_steps):
         rows = examples[order[step * BATCH : (step + 1) * BATCH]]
         weights = np.ones(len(rows), np.float32)
         rows, weights = (np.pad(x, (0, BATCH - len(x)), mode=m) for x, m in ((rows, "edge"), (weights, "constant")))
-        yield draw(s.arrays, rows, edges[step], weights, negatives[step]), dropout[step]
+        yield s.draw(s.arrays, rows, edges[step], weights, negatives[step]), dropout[step]
 
 
 def assert_trees_close(actual, expected, tolerance):
@@ -372,7 +379,7 @@ def test_initial_state_comes_from_the_seed(setup):
     system = dataclasses.replace(s.system, decay=None)
     init = jax.jit(
         lambda seed: init_state(system, s.optimizer, s.arrays, seed, s.mesh).params,
-        compiler_options={"xla_backend_optimization_level": 0},
+        compiler_options=UNOPTIMISED,
     )
     first, again, other = (jax.device_get(init(seed)) for seed in (0, 0, 1))
     jax.tree.map(np.testing.assert_array_equal, first, again)

@@ -102,6 +102,8 @@ def test_the_measure_of_uniformity_can_fail():
 
 # Items outside a set
 
+draw_items = jax.jit(draw_excluding, static_argnums=3)
+
 
 @pytest.fixture
 def ranks(monkeypatch):
@@ -148,14 +150,14 @@ def test_sets_of_very_different_sizes(ranks):
 )
 def test_items_are_drawn_uniformly(members):
     rows = jnp.repeat(jnp.arange(len(members)), 20_000).reshape(len(members), 20_000)  # any shape of rows
-    drawn = jax.jit(draw_excluding, static_argnums=3)(jax.random.key(1), make_sets(members), rows, 7)
+    drawn = draw_items(jax.random.key(1), make_sets(members), rows, 7)
     assert drawn.dtype == jnp.int32 and drawn.shape == rows.shape
     for row, m in zip(np.asarray(drawn), members, strict=True):
         assert_uniform(row, np.setdiff1d(np.arange(1, 8), m))
 
 
 def test_neighbouring_draws_are_independent():
-    drawn = draw_excluding(jax.random.key(2), make_sets([[2]]), jnp.zeros((40_000, 2), jnp.int32), 5)
+    drawn = draw_items(jax.random.key(2), make_sets([[2]]), jnp.zeros((40_000, 2), jnp.int32), 5)
     pairs = np.asarray(drawn) @ [10, 1]
     assert_uniform(pairs, [10 * a + b for a in (1, 3, 4, 5) for b in (1, 3, 4, 5)])
 
@@ -182,7 +184,7 @@ def test_users_avoid_their_training_items_only():
     )  # item 3 of user 1, item 2 of user 2 held out
     seen = build_sampler(corpus).seen
     rows = jnp.repeat(jnp.array([1, 2]), 20_000).reshape(2, -1)
-    first, second = np.asarray(draw_excluding(jax.random.key(0), jax.device_put(seen), rows, ITEMS))
+    first, second = np.asarray(draw_items(jax.random.key(0), jax.device_put(seen), rows, ITEMS))
     assert_uniform(first, range(3, ITEMS + 1))
     assert_uniform(second, [i for i in range(1, ITEMS + 1) if i != 5])
 
