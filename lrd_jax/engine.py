@@ -87,7 +87,7 @@ def init_state(
     system: System, optimizer: optax.GradientTransformation, arrays: Arrays, seed: int, mesh: Mesh
 ) -> TrainState:
     """Draws the parameters from the stream "init"."""
-    params = system.init(stream_key(seed, "init"), arrays.tables)
+    params = jax.jit(system.init)(stream_key(seed, "init"), arrays.tables)  # One compilation, not dozens.
     return jax.device_put(TrainState(params, optimizer.init(params)), NamedSharding(mesh, P()))
 
 

@@ -17,7 +17,7 @@ from lrd_jax.models.layers import NORMAL_INIT, RelationBlock, RelationPooling
 def masked_softmax(logits: jax.Array, valid: jax.Array) -> jax.Array:
     """Softmax over axis 0 of [H, R] where valid [H]; all zeros when nothing is valid."""
     logits = jnp.where(valid[:, None], logits, jnp.finfo(logits.dtype).min)
-    unnormalised = jnp.where(valid[:, None], jnp.exp(logits - jnp.max(logits, axis=0)), 0.0)
+    unnormalised = jnp.where(valid[:, None], jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=0))), 0.0)
     return unnormalised / jnp.maximum(jnp.sum(unnormalised, axis=0), jnp.finfo(logits.dtype).tiny)
 
 
