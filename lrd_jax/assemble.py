@@ -9,22 +9,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from lrd_jax.arrays import Arrays, put_corpus, put_split
 from lrd_jax.config import Config
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.movielens import ensure_ml_100k
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.devices import available_cores, data_mesh, set_up_devices
-from lrd_jax.engine import (
-    Arrays,
-    TrainState,
-    build_epoch,
-    build_evaluation,
-    build_optimizer,
-    init_state,
-    put_corpus,
-    put_split,
-)
+from lrd_jax.engine import TrainState, build_epoch, build_optimizer, init_state
 from lrd_jax.errors import UserError
+from lrd_jax.evaluation import build_evaluation
 from lrd_jax.models import build_system
 from lrd_jax.models.system import Params, System
 from lrd_jax.text.store import load_or_embed

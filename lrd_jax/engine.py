@@ -1,4 +1,4 @@
-"""Training and evaluation on the device: one jitted epoch, one jitted evaluation.
+"""Training on the device: one jitted epoch.
 
 All randomness derives from (seed, stream name, epoch), so the state of a run is its `TrainState` and nothing else.
 """
@@ -12,19 +12,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from lrd_jax.batch import Batch, History, Tables
+from lrd_jax.arrays import Arrays, gather_history
+from lrd_jax.batch import Batch, Tables
 from lrd_jax.config import OptimConfig
-from lrd_jax.data.corpus import Corpus, Split
-from lrd_jax.data.sampling import Sampler, build_sampler, draw_excluding, draw_triples
-from lrd_jax.metrics import target_rank
+from lrd_jax.data.sampling import Sampler, draw_excluding, draw_triples
 from lrd_jax.models.system import Params, System
-
-CANDIDATES_PER_BLOCK = 25
 
 
 class TrainState(NamedTuple):
@@ -32,41 +28,6 @@ class TrainState(NamedTuple):
 
     params: Params
     opt_state: optax.OptState
-
-
-class Arrays(NamedTuple):
-    """A corpus on the device.
-
-    Attributes:
-      sequence_items, sequence_times, sequence_users, sequence_offsets: see `Corpus`.
-      examples: int32 [N], the training rows that have a history, each an example.
-      sampler: what negatives and triples are drawn from.
-      tables: item facts.
-    """
-
-    sequence_items: jax.Array
-    sequence_times: jax.Array
-    sequence_users: jax.Array
-    sequence_offsets: jax.Array
-    examples: jax.Array
-    sampler: Sampler
-    tables: Tables
-
-
-def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh) -> Arrays:
-    """Moves the corpus and the text embeddings [I + 1, T] to the devices, once."""
-    rows = corpus.train_rows
-    has_history = rows > corpus.sequence_offsets[corpus.sequence_users[rows]]
-    arrays = Arrays(
-        sequence_items=corpus.sequence_items,
-        sequence_times=corpus.sequence_times,
-        sequence_users=corpus.sequence_users,
-        sequence_offsets=corpus.sequence_offsets,
-        examples=rows[has_history],
-        sampler=build_sampler(corpus),
-        tables=Tables(corpus.item_values, text),
-    )
-    return jax.device_put(arrays, NamedSharding(mesh, P()))
 
 
 def stream_key(seed: int, name: str, epoch: int = 0) -> jax.Array:
@@ -89,20 +50,6 @@ def init_state(
     """Draws the parameters from the stream "init"."""
     params = jax.jit(system.init)(stream_key(seed, "init"), arrays.tables)  # One compilation, not dozens.
     return jax.device_put(TrainState(params, optimizer.init(params)), NamedSharding(mesh, P()))
-
-
-def gather_history(arrays: Arrays, rows: jax.Array, history_length: int) -> History:
-    """The last `history_length` interactions of each row's user before that row; rows int32 [B]."""
-    start = arrays.sequence_offsets[arrays.sequence_users[rows]]
-    length = jnp.minimum(rows - start, history_length)  # [B]
-    place = jnp.arange(history_length)
-    valid = place < length[:, None]  # [B, H]
-    where = jnp.where(valid, rows[:, None] - length[:, None] + place, 0)
-    items = jnp.where(valid, arrays.sequence_items[where], 0)
-    # Whole seconds are subtracted as integers: float32 cannot tell seconds apart in a Unix time.
-    seconds = jnp.where(valid, arrays.sequence_times[rows][:, None] - arrays.sequence_times[where], 0)
-    intervals = jnp.maximum(jnp.log2(seconds.astype(jnp.float32) / 60 + 1e-6), 0.0)
-    return History(items, intervals)
 
 
 def draw_batch(
@@ -241,65 +188,3 @@ def draw_edges(key: jax.Array, sampler: Sampler, number: int) -> jax.Array:
     if number <= num_edges:
         return jax.random.permutation(key, num_edges)[:number].astype(jnp.int32)
     return jax.random.randint(key, (number,), 0, num_edges)
-
-
-def build_evaluation(
-    system: System, mesh: Mesh, *, history_length: int
-) -> Callable[[Params, Arrays, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-    """Compiles to (params, arrays, rows, negatives) → (ranks, finite): the target's rank in every row of a split.
-
-    Rows are split over the devices, mapped in blocks of users, and scored in chunks of candidates, so memory grows
-    neither with users nor with candidates. Rows and candidates of the last short blocks are padding.
-
-    The compiled function takes int32 rows [N] and negatives [N, n] and returns float32 ranks [N] (ties: the average
-    rank) and whether every score was finite [N].
-    """
-
-    # 8 users x 25 candidates stay in a core's cache through all passes; an accelerator wants more at once.
-    users_per_block = 8 if jax.default_backend() == "cpu" else 256
-
-    def rank_block(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array):
-        users = arrays.sequence_users[rows]
-        history = gather_history(arrays, rows, history_length)
-        # The target leads the first chunk; 0 is padding.
-        candidates = jnp.concatenate([arrays.sequence_items[rows][:, None], negatives], axis=1)
-        num_chunks = -(-candidates.shape[1] // CANDIDATES_PER_BLOCK)
-        candidates = jnp.pad(candidates, ((0, 0), (0, num_chunks * CANDIDATES_PER_BLOCK - candidates.shape[1])))
-        chunks = candidates.reshape(len(rows), num_chunks, CANDIDATES_PER_BLOCK).swapaxes(0, 1)
-
-        def add_chunk(carry: tuple, chunk: tuple):
-            target_scores, ranks, finite = carry
-            candidates, is_first = chunk
-            scores = system.score(params, users, candidates, history, arrays.tables)  # [B, CANDIDATES_PER_BLOCK]
-            target_scores = jnp.where(is_first, scores[:, 0], target_scores)
-            valid = (candidates > 0) & ~(is_first & (jnp.arange(CANDIDATES_PER_BLOCK) == 0))
-            ranks += jax.vmap(target_rank)(target_scores, scores, valid) - 1.0
-            finite &= jnp.all(jnp.isfinite(scores) | (candidates == 0), axis=1)
-            return (target_scores, ranks, finite), None
-
-        start = (jnp.zeros(len(rows)), jnp.ones(len(rows)), jnp.ones(len(rows), bool))
-        (_, ranks, finite), _ = jax.lax.scan(add_chunk, start, (chunks, jnp.arange(num_chunks) == 0))
-        return ranks, finite
-
-    def local(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array):
-        blocks = (rows.reshape(-1, users_per_block), negatives.reshape(-1, users_per_block, negatives.shape[1]))
-        ranks, finite = jax.lax.map(lambda block: rank_block(params, arrays, *block), blocks)
-        return ranks.reshape(-1), finite.reshape(-1)
-
-    sharded = jax.shard_map(
-        local, mesh=mesh, in_specs=(P(), P(), P("data"), P("data")), out_specs=P("data"), check_vma=False
-    )
-
-    @jax.jit
-    def evaluate(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array):
-        padding = -len(rows) % (users_per_block * mesh.size)
-        padded = jnp.pad(rows, (0, padding)), jnp.pad(negatives, ((0, padding), (0, 0)))
-        ranks, finite = sharded(params, arrays, *padded)
-        return ranks[: len(rows)], finite[: len(rows)]
-
-    return evaluate
-
-
-def put_split(split: Split, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
-    """Moves a split's rows and negatives to the devices, once."""
-    return jax.device_put((split.rows, split.negatives), NamedSharding(mesh, P()))

@@ -13,23 +13,20 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from lrd_jax.arrays import Arrays, gather_history, put_corpus, put_split
 from lrd_jax.config import Config, DataConfig, LossConfig, ModelConfig, OptimConfig
 from lrd_jax.data.corpus import Split
 from lrd_jax.engine import (
-    Arrays,
     TrainState,
     build_epoch,
-    build_evaluation,
     build_optimizer,
     draw_batch,
     draw_edges,
-    gather_history,
     init_state,
     loss_and_gradients,
-    put_corpus,
-    put_split,
     stream_key,
 )
+from lrd_jax.evaluation import build_evaluation
 from lrd_jax.models import build_system
 from lrd_jax.models.system import RelationalSystem
 from tests import reference

@@ -8,7 +8,7 @@ from lrd_jax.data.corpus import Corpus
 
 
 def normalise_intervals(seconds: np.ndarray) -> np.ndarray:
-    """Δt = max(log2(seconds / 60 + 1e-6), 0), KDA's scale of time. `engine.gather_history` does the same on device."""
+    """Δt = max(log2(seconds / 60 + 1e-6), 0), KDA's scale of time. `arrays.gather_history` does the same on device."""
     return np.maximum(np.log2(seconds / 60 + 1e-6), 0.0)
 
 

@@ -1,0 +1,69 @@
+"""The corpus on the device."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from lrd_jax.batch import History, Tables
+from lrd_jax.data.corpus import Corpus, Split
+from lrd_jax.data.sampling import Sampler, build_sampler
+
+
+class Arrays(NamedTuple):
+    """A corpus on the device.
+
+    Attributes:
+      sequence_items, sequence_times, sequence_users, sequence_offsets: see `Corpus`.
+      examples: int32 [N], the training rows that have a history, each an example.
+      sampler: what negatives and triples are drawn from.
+      tables: item facts.
+    """
+
+    sequence_items: jax.Array
+    sequence_times: jax.Array
+    sequence_users: jax.Array
+    sequence_offsets: jax.Array
+    examples: jax.Array
+    sampler: Sampler
+    tables: Tables
+
+
+def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh) -> Arrays:
+    """Moves the corpus and the text embeddings [I + 1, T] to the devices, once."""
+    rows = corpus.train_rows
+    has_history = rows > corpus.sequence_offsets[corpus.sequence_users[rows]]
+    arrays = Arrays(
+        sequence_items=corpus.sequence_items,
+        sequence_times=corpus.sequence_times,
+        sequence_users=corpus.sequence_users,
+        sequence_offsets=corpus.sequence_offsets,
+        examples=rows[has_history],
+        sampler=build_sampler(corpus),
+        tables=Tables(corpus.item_values, text),
+    )
+    return jax.device_put(arrays, NamedSharding(mesh, P()))
+
+
+def put_split(split: Split, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
+    """Moves a split's rows and negatives to the devices, once."""
+    return jax.device_put((split.rows, split.negatives), NamedSharding(mesh, P()))
+
+
+def gather_history(arrays: Arrays, rows: jax.Array, history_length: int) -> History:
+    """The last `history_length` interactions of each row's user before that row; rows int32 [B]."""
+    start = arrays.sequence_offsets[arrays.sequence_users[rows]]
+    length = jnp.minimum(rows - start, history_length)  # [B]
+    place = jnp.arange(history_length)
+    valid = place < length[:, None]  # [B, H]
+    where = jnp.where(valid, rows[:, None] - length[:, None] + place, 0)
+    items = jnp.where(valid, arrays.sequence_items[where], 0)
+    # Whole seconds are subtracted as integers: float32 cannot tell seconds apart in a Unix time.
+    seconds = jnp.where(valid, arrays.sequence_times[rows][:, None] - arrays.sequence_times[where], 0)
+    intervals = jnp.maximum(jnp.log2(seconds.astype(jnp.float32) / 60 + 1e-6), 0.0)
+    return History(items, intervals)
