@@ -18,14 +18,15 @@ import jax
 import numpy as np
 import pytest
 
-import lrd_jax.loop
-from lrd_jax.assemble import assemble
+from lrd_jax.assemble import Run, assemble
+from lrd_jax.checkpoint import Checkpoints
 from lrd_jax.config import Config
 from lrd_jax.config_file import load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
-from lrd_jax.loop import train_and_evaluate
+from lrd_jax.loop import Progress, train_and_evaluate
 from lrd_jax.metrics import ranking_metrics
+from lrd_jax.models.system import Params
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 7
@@ -423,56 +424,97 @@ def test_every_model_trains_an_epoch(name, small_run):
         assert 0 < values["NDCG@5"] <= values["HR@5"] <= values["HR@10"] <= 1
 
 
-@pytest.fixture
-def plan(small_run, tmp_path, monkeypatch):
-    """(workdir, ranks=..., epochs with a NaN loss, fingerprint) -> a run whose training is planned, not computed."""
-    assembled = assemble(small_run(model={"name": "rcf", "num_layers": 0}))
-
-    def make(workdir: str, *, ranks: list[float], not_finite: int | None = None, fingerprint: str = "00" * 32):
-        """Ranks: of every dev target after each epoch."""
-        reached = [0]
-
-        def train_epoch(state, epoch):
-            reached[0] = epoch
-            return state, {"rec": jax.numpy.float32(0.5), "kg": np.float32(np.nan if epoch == not_finite else 0.25)}
-
-        def rank_targets(params, split):
-            return np.full(300, ranks[reached[0] - 1], np.float32)
-
-        run_options = {"epochs": 50, "patience": 3, "workdir": tmp_path / workdir}
-        config = small_run(model={"name": "rcf", "num_layers": 0}, run=run_options)
-        planned = assembled._replace(
-            config=config, train_epoch=train_epoch, rank_targets=rank_targets, fingerprint=fingerprint
-        )
-        monkeypatch.setattr(lrd_jax.loop, "assemble", lambda _: planned)
-        return config
-
-    return make
+PLAIN = {"name": "rcf", "num_layers": 0, "embedding_dim": 4}
 
 
-def test_early_stopping(plan, tmp_path):
-    train_and_evaluate(plan("run", ranks=[4, 2, 3, 2, 3, 1]))
-    results = outcome(tmp_path / "run")
-    assert (results["best_epoch"], results["epochs"]) == (2, 5)  # equal to the best is no improvement
-    assert len(epoch_records(tmp_path / "run")) == 5
+def restore_both(config: Config) -> tuple[Run, tuple[int, Params], tuple[int, Params]]:
+    """The run and, of its last "best" and its "latest" checkpoint, the epoch and the parameters."""
+    assembled = assemble(config)
+    like = Progress(assembled.init(), np.int32(0), np.float32(0), np.float32(0), np.zeros(32, np.uint8))
+    checkpoints = Checkpoints(config.run_folder / "checkpoints")
+    best, (epoch, latest) = checkpoints.restore("best", like.train.params), checkpoints.restore("latest", like)
+    checkpoints.close()
+    return assembled, best, (epoch, latest.train.params)
 
 
-def test_loss_that_turns_nan_keeps_the_last_good_checkpoint(plan, tmp_path):
-    folder = tmp_path / "failing"
-    with pytest.raises(UserError, match=r"the loss of epoch 4 is not finite \(.*kg nan.*total nan\)"):
-        train_and_evaluate(plan("failing", ranks=[4, 2, 3, 1], not_finite=4))
-    assert numbers(folder / "checkpoints/latest") == [3]
-    assert numbers(folder / "checkpoints/best")[-1] == 2
-    assert [record["epoch"] for record in epoch_records(folder)] == [1, 2, 3]
-    assert not (folder / "results.json").exists()
+def test_early_stopping(small_run, tmp_path):
+    """Steps too small to change a rank: equal to the best is no improvement."""
+    optim = {"learning_rate": 1e-12, "batch_size": 1024}
+    train_and_evaluate(small_run(model=PLAIN, optim=optim, run={"epochs": 50, "patience": 2}))
+    records, results = epoch_records(tmp_path / "run"), outcome(tmp_path / "run")
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert records[0]["dev"] == records[1]["dev"] == records[2]["dev"] == results["dev"]
+    assert (results["best_epoch"], results["epochs"]) == (1, 3)
+    checkpoints = tmp_path / "run/checkpoints"
+    assert (numbers(checkpoints / "best"), numbers(checkpoints / "latest")) == ([1], [3])
 
 
-def test_resuming_with_other_data_is_refused(plan, tmp_path):
-    ranks = [4, 2, 3, 1, 1, 1, 1]
-    with pytest.raises(UserError, match="epoch 3 is not finite"):
-        train_and_evaluate(plan("run", ranks=ranks, not_finite=3))
-    with pytest.raises(UserError, match="the dataset or its text embeddings have changed"):
-        train_and_evaluate(plan("run", ranks=ranks, fingerprint="11" * 32), resume=True)
-    train_and_evaluate(plan("run", ranks=ranks), resume=True)
-    assert outcome(tmp_path / "run")["best_epoch"] == 4
-    assert [record["epoch"] for record in epoch_records(tmp_path / "run")] == [1, 2, 3, 4, 5, 6, 7]
+def test_the_best_epoch_is_tested(small_run, tmp_path):
+    """Training that improves and then overshoots: its last parameters rank otherwise than those of its best epoch."""
+    folder, patience = tmp_path / "run", 3
+    config = small_run(
+        model=PLAIN, optim={"learning_rate": 0.05, "batch_size": 256}, run={"epochs": 50, "patience": patience}
+    )
+    train_and_evaluate(config)
+    scores = [record["dev"]["NDCG@5"] for record in epoch_records(folder)]
+    results = outcome(folder)
+    best = scores.index(max(scores)) + 1  # the first of equal ones
+    assert 1 < best < len(scores) < 50
+    assert (results["best_epoch"], results["epochs"]) == (best, len(scores))
+    # No earlier epoch was the place to stop.
+    waits = [n - scores.index(max(scores[:n])) - 1 for n in range(1, len(scores) + 1)]
+    assert waits[-1] == patience and max(waits[:-1]) < patience
+
+    assembled, (best_epoch, params), (last_epoch, last_params) = restore_both(config)
+    assert (best_epoch, last_epoch) == (best, len(scores))
+    with np.load(folder / "ranks.npz") as ranks:
+        for split, rows in (("dev", assembled.corpus.dev.rows), ("test", assembled.corpus.test.rows)):
+            np.testing.assert_array_equal(ranks[f"{split}_users"], assembled.corpus.sequence_users[rows])
+            np.testing.assert_array_equal(ranks[f"{split}_ranks"], assembled.rank_targets(params, split))
+            assert (ranks[f"{split}_ranks"] != assembled.rank_targets(last_params, split)).any()
+
+
+def test_late_loss_that_is_not_finite_keeps_the_checkpoints_before(small_run, tmp_path):
+    """One step of 1e12 an epoch: after it scores are finite, but not the sum of triple scores, 1e36 each."""
+    folder = tmp_path / "run"
+    config = small_run(model=PLAIN, optim={"learning_rate": 1e12, "batch_size": 4096}, run={"epochs": 5})
+    message = r"the loss of epoch 2 is not finite \(rec \d+\.\d+  kg inf  total inf\).*--optim.learning-rate"
+    for resume in (False, True):  # the second time from the checkpoint that was kept
+        with pytest.raises(UserError, match=message):
+            train_and_evaluate(config, resume=resume)
+        assert [record["epoch"] for record in epoch_records(folder)] == [1]
+        assert not (folder / "results.json").exists()
+    assembled, (best_epoch, best), (epoch, latest) = restore_both(config)
+    assert (best_epoch, epoch) == (1, 1)
+    (record,) = epoch_records(folder)
+    for params in (best, latest):
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+        assert ranking_metrics(assembled.rank_targets(params, "dev")) == record["dev"]
+
+
+def other_embedding(data: Path) -> None:
+    embeddings = np.load(data / "text_wordllama.npy")
+    embeddings[4, 2] += 0.5
+    np.save(data / "text_wordllama.npy", embeddings)
+
+
+def other_time(data: Path) -> None:
+    lines = (data / "train.csv").read_text().splitlines()
+    user, item, when = lines[1].split("\t")
+    lines[1] = "\t".join([user, item, str(int(when) - 1)])
+    (data / "train.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_resuming_with_other_data_is_refused(workplace, small_run, tmp_path):
+    data, folder = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(workplace / "data", data)
+    config = small_run(data={"path": data}, model={**PLAIN, "name": "rcf_lrd"})
+    first = train_and_evaluate(config)
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for change in (other_embedding, other_time):
+        change(data)
+        with pytest.raises(UserError, match=f"{folder}.*the dataset or its text embeddings have changed"):
+            train_and_evaluate(config, resume=True)
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+        shutil.copytree(workplace / "data", data, dirs_exist_ok=True)
+    assert train_and_evaluate(config, resume=True) == first  # it is the data that was refused
