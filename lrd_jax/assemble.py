@@ -77,7 +77,7 @@ def assemble(config: Config) -> Run:
         if not finite.all():
             raise UserError(
                 f"{np.count_nonzero(~finite)} of {len(finite)} {split} users have scores that are not finite",
-                remedy="The checkpoints of the epochs before are kept; lower --optim.learning-rate",
+                remedy="Lower --optim.learning-rate; the checkpoints saved so far are kept",
             )
         return ranks
 

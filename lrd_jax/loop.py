@@ -141,6 +141,6 @@ def _checked(losses: dict[str, jax.Array], weights: dict[str, float], epoch: int
         raise UserError(
             f"the loss of epoch {epoch} is not finite ({losses_text(losses)})",
             file=folder,
-            remedy="The checkpoints of the epochs before are kept; lower --optim.learning-rate or the loss weights",
+            remedy="Lower --optim.learning-rate or the loss weights; the checkpoints saved so far are kept",
         )
     return losses
