@@ -35,6 +35,8 @@ class Run(NamedTuple):
       train_epoch: (state, epoch) → (state, mean of each loss term), compiled; the state passed in is donated.
       rank_targets: (params, "dev" or "test") → float32 [N], the target's rank in every row of the split.
       fingerprint: SHA-256 (hex) of the dataset and the text embeddings.
+      epoch_on_device, evaluation_on_device: the jitted functions behind train_epoch and rank_targets, for benchmarks
+        and tests that lower them; see `build_epoch` and `build_evaluation`.
     """
 
     config: Config
@@ -45,6 +47,8 @@ class Run(NamedTuple):
     train_epoch: Callable[[TrainState, int], tuple[TrainState, dict[str, jax.Array]]]
     rank_targets: Callable[[Params, str], np.ndarray]
     fingerprint: str
+    epoch_on_device: Callable
+    evaluation_on_device: Callable
 
 
 def assemble(config: Config) -> Run:
@@ -55,7 +59,17 @@ def assemble(config: Config) -> Run:
     """
     config = _resolve(config)
     set_up_devices(config.run.cpu_devices)
-    corpus, text = _read_inputs(config)
+    return assemble_corpus(config, *_read_inputs(config))
+
+
+def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> Run:
+    """Builds the compiled functions for a corpus that has been read or made; the devices must be set up.
+
+    Args:
+      config: all options; data.path is not read.
+      corpus: the dataset.
+      text: float32 [I + 1, T], text embeddings; None without LRD.
+    """
     mesh, history_length = data_mesh(), config.data.history_length
     arrays = put_corpus(corpus, text, mesh)
     splits = {"dev": put_split(corpus.dev, mesh), "test": put_split(corpus.test, mesh)}
@@ -92,6 +106,8 @@ def assemble(config: Config) -> Run:
         fingerprint=hashlib.sha256(
             corpus.content_hash.encode() + (b"" if text is None else text.tobytes())
         ).hexdigest(),
+        epoch_on_device=epoch_on_device,
+        evaluation_on_device=evaluation_on_device,
     )
 
 

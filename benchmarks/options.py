@@ -1,0 +1,82 @@
+"""The options that every benchmark takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import tyro
+
+from lrd_jax.config import ModelConfig
+from lrd_jax.errors import UserError
+
+ModelName = ModelConfig.model_fields["name"].annotation
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is measured and where the record goes."""
+
+    model: ModelName = "kda_lrd"
+    """Which recommender, with its published settings (configs/)."""
+    scale: str | None = None
+    """tiny, ml-100k, office, electronics or USERSxITEMS: how large a dataset is made for it. None: office."""
+    data: Path | None = None
+    """Dataset folder to use instead of a made one."""
+    dtype: Literal["float32"] = "float32"
+    """Number format of parameters and products."""
+    repeat: int = 10
+    """How often it is timed, after one run to warm up."""
+    json: str | None = None
+    """File that a line of JSON is added to for each measurement; - writes them to stdout, the table to stderr."""
+    cpu_devices: int | None = None
+    """Without an accelerator, single-threaded CPU devices that share the work. None: one per core."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions(Options):
+    """What is measured and where the record goes."""
+
+    batch_size: int = 256
+    """Training examples per step."""
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def parse_options(kind: type[AnyOptions], name: str, about: str, argv: Sequence[str] | None = None) -> AnyOptions:
+    """The command line of `python -m benchmarks.NAME`.
+
+    Raises:
+      UserError: a value out of range, or a file that cannot be written.
+      SystemExit: after --help (0), or after tyro has explained a misspelt argument on stderr (2).
+    """
+    options = tyro.cli(kind, prog=f"python -m benchmarks.{name}", description=about, args=argv)
+    for field in ("repeat", "cpu_devices", "batch_size"):
+        value = getattr(options, field, None)
+        if value is not None and value < 1:
+            raise UserError(f"must be 1 or more, not {value}", field="--" + field.replace("_", "-"))
+    if options.data is not None and options.scale is not None:
+        raise UserError("--data and --scale exclude each other", remedy="Give one of them")
+    write_lines([], options.json)  # a place that cannot be written is told before the long measurement
+    return options
+
+
+def write_lines(records: Sequence[dict], place: str | None) -> None:
+    """Adds records to the file that --json names, or to stdout.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    if place == "-":
+        print(lines, end="", flush=True)
+    elif place is not None:
+        try:
+            with open(place, "a", encoding="utf-8") as file:
+                file.write(lines)
+        except OSError as error:
+            raise UserError(f"cannot be written ({error.strerror})", file=place, field="--json") from None

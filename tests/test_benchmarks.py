@@ -1,0 +1,278 @@
+"""Each benchmark as a user's script calls it, and the datasets that are made for them. No test looks at a time."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.options import Options, TrainingOptions, parse_options
+from lrd_jax.data.sampling import build_sampler
+from lrd_jax.data.scale import NUM_NEGATIVES, SCALES, generate_corpus, parse_scale
+from lrd_jax.data.synthetic import write_synthetic
+from lrd_jax.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+KEYS = {
+    "benchmark", "part", "model", "scale", "shapes", "dtype", "device_kind", "device_count", "machine", "jax", "jaxlib",
+    "xla_flags", "commit", "repeat", "compile_seconds", "p50", "p90", "min", "examples_per_second", "pairs_per_second",
+    "flop", "matmul_flops", "matmul", "share_of_matmul", "copy_bytes_per_second", "peak_bytes", "peak_bytes_of",
+}  # fmt: skip
+# A pair forward at H = 20, D = 64, L = 5: 4·H·R·D + L·(10·R·D² + 4·R²·D).
+PAIR_FLOP = {
+    5: 25_600 + 5 * (204_800 + 6_400),  # 1.08 M
+    13: 66_560 + 5 * (532_480 + 43_264),  # 2.95 M
+}
+TINY = ("--scale", "tiny", "--repeat", "2", "--cpu-devices", "2", "--json", "-")
+
+
+def start(name: str, *arguments: str) -> subprocess.Popen:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    pipes = {stream: subprocess.PIPE for stream in ("stdout", "stderr")}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL, **pipes)
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    stdout, stderr = process.communicate(timeout=180)
+    return process.returncode, stdout, stderr
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "mine"
+    return write_synthetic(folder, num_users=20, num_items=40, min_length=5, max_length=9, num_negatives=20)
+
+
+@pytest.fixture(scope="module")
+def outputs(data, tmp_path_factory):
+    """(exit code, stdout, stderr) of every process that these tests read, two at a time."""
+    file = tmp_path_factory.mktemp("json") / "records.jsonl"
+    commands = {
+        "train_epoch": ("train_epoch", *TINY, "--batch-size", "128"),
+        "score": ("score", "--model", "kda", *TINY),
+        "full_ranking": ("full_ranking", "--model", "rcf", "--data", str(data), "--repeat", "1", "--json", str(file)),
+        "sampling": ("sampling", "--model", "rcf_lrd", *TINY),
+        "compile": ("compile", "--model", "rcf", *TINY, "--repeat", "1"),
+        "bad scale": ("score", "--scale", "huge"),
+    }
+    names, outputs = list(commands), {}
+    for pair in zip(names[::2], names[1::2], strict=True):
+        running = {name: start(*commands[name]) for name in pair}
+        outputs |= {name: finish(process) for name, process in running.items()}
+    return {**outputs, "file": file}
+
+
+def records(outputs, name: str) -> list[dict]:
+    code, stdout, stderr = outputs[name]
+    assert code == 0, stderr
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+def assert_sane(record: dict, benchmark: str, model: str) -> None:
+    assert record.keys() == KEYS
+    assert (record["benchmark"], record["model"], record["dtype"]) == (benchmark, model, "float32")
+    assert (record["device_kind"], record["device_count"], record["peak_bytes_of"]) == ("cpu", 2, "process")
+    assert record["xla_flags"].startswith("--xla_backend_optimization_level=0")
+    assert 0 < record["min"] <= record["p50"] <= record["p90"]
+    for key in ("compile_seconds", "matmul_flops", "copy_bytes_per_second", "peak_bytes"):
+        assert record[key] > 0, key
+    assert "2048³ float32 on" in record["matmul"]
+    if record["flop"] is None:
+        assert record["share_of_matmul"] is None
+    else:
+        share = record["flop"] / record["p50"] / record["matmul_flops"]
+        assert record["share_of_matmul"] == pytest.approx(share, rel=1e-4)
+
+
+def test_train_epoch(outputs):
+    (record,) = records(outputs, "train_epoch")
+    assert_sane(record, "train_epoch", "kda_lrd")
+    assert record["scale"] == "tiny" and record["repeat"] == 2
+    shapes = record["shapes"]
+    sizes = {"B": 128, "C": 2, "H": 20, "R": 13, "L": 5, "K": 8, "D": 64, "T": 256, "U": 48, "I": 160}
+    assert sizes.items() <= shapes.items()
+    examples = shapes["examples"]
+    assert examples == len(generate_corpus(SCALES["tiny"]).train_rows) - 48  # a user's first item has no history
+    assert record["flop"] == examples * 2 * 3 * PAIR_FLOP[13]
+    assert record["examples_per_second"] == pytest.approx(examples / record["p50"], rel=1e-4)
+    assert record["pairs_per_second"] == pytest.approx(2 * examples / record["p50"], rel=1e-4)
+
+
+def test_score(outputs):
+    (record,) = records(outputs, "score")
+    assert_sane(record, "score", "kda")
+    assert (record["shapes"]["users"], record["shapes"]["C"], record["shapes"]["R"]) == (48, 100, 5)
+    assert record["flop"] == 48 * 100 * PAIR_FLOP[5]
+    assert record["examples_per_second"] == pytest.approx(48 / record["p50"], rel=1e-4)
+
+
+def test_full_ranking_of_a_dataset_folder_into_a_file(outputs):
+    code, stdout, stderr = outputs["full_ranking"]
+    assert code == 0, stderr
+    (record,) = (json.loads(line) for line in outputs["file"].read_text().splitlines())
+    assert record.keys() == KEYS
+    assert record["scale"] == "mine"
+    assert (record["shapes"]["users"], record["shapes"]["C"]) == (20, 40)
+    assert record["flop"] == 20 * 40 * PAIR_FLOP[5]
+    assert "share of matmul" in stdout and "{" not in stdout
+
+
+def test_sampling(outputs):
+    found = records(outputs, "sampling")
+    assert [record["part"] for record in found] == ["negatives", "histories", "triples", "batches"]
+    for record in found:
+        assert_sane(record, "sampling", "rcf_lrd")
+        assert record["flop"] is None and record["pairs_per_second"] is None
+        assert record["examples_per_second"] > 0
+
+
+def test_compile(outputs):
+    found = records(outputs, "compile")
+    places = ("new process", "same process")
+    assert [record["part"] for record in found] == [
+        f"{what}, {where}" for where in places for what in ("epoch", "evaluation")
+    ]
+    for record in found:
+        assert_sane(record, "compile", "rcf")
+        assert record["compile_seconds"] == record["p50"]
+
+
+def test_unknown_scale(outputs):
+    code, stdout, stderr = outputs["bad scale"]
+    assert (code, stdout) == (2, "")
+    (line,) = stderr.splitlines()
+    assert line.startswith("error: ") and "'huge' is no scale" in line and "USERSxITEMS" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--repeat", "0"], "--repeat"),
+        (["--cpu-devices", "0"], "--cpu-devices"),
+        (["--batch-size", "-1"], "--batch-size"),
+        (["--data", "here", "--scale", "tiny"], "exclude each other"),
+        (["--json", "/nowhere/at/all"], "cannot be written"),
+    ],
+)
+def test_refused_values(arguments, message):
+    with pytest.raises(UserError, match=message):
+        parse_options(TrainingOptions, "train_epoch", "", arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--dtype", "bfloat16"], ["--batch-size", "8"], ["--model", "bert"]])
+def test_options_that_would_do_nothing_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse_options(Options, "score", "", arguments)
+    assert arguments[0] in capsys.readouterr().err
+
+
+# The datasets that are made
+
+
+@pytest.mark.parametrize("text", ["", "Office", "0x500", "50x109", "50x", "-5x500", "5x500x5", "99999999x500", "٥x500"])
+def test_bad_scales(text):
+    with pytest.raises(UserError, match="--scale"):
+        parse_scale(text)
+
+
+@pytest.fixture(scope="module", params=["tiny", "ml-100k", "office", "1x110", "700x300"])
+def made(request):
+    scale = parse_scale(request.param)
+    return scale, generate_corpus(scale)
+
+
+def test_sizes(made):
+    scale, corpus = made
+    assert (corpus.name, corpus.num_users, corpus.num_items) == (scale.name, scale.num_users, scale.num_items)
+    if scale.num_users > 1:
+        assert len(corpus.sequence_items) == pytest.approx(scale.num_interactions, rel=0.01)
+    assert corpus.num_defined_relations == (3 if scale.name == "ml-100k" else 5)
+    integers = [array for array in vars(corpus).values() if isinstance(array, np.ndarray)]
+    integers += [array for split in (corpus.dev, corpus.test) for array in (split.rows, split.negatives)]
+    assert all(array.dtype == np.int32 for array in integers)
+
+
+def test_sequences(made):
+    _, corpus = made
+    users, items, times = corpus.sequence_users, corpus.sequence_items, corpus.sequence_times
+    assert items.min() >= 1 and items.max() <= corpus.num_items and times.min() > 0
+    same = users[1:] == users[:-1]
+    assert ((users[1:] == users[:-1] + 1) | same).all() and (users[0], users[-1]) == (1, corpus.num_users)
+    assert (np.diff(times)[same] >= 0).all()
+    lengths = np.bincount(users)
+    assert lengths[1:].min() >= 5
+    np.testing.assert_array_equal(corpus.sequence_offsets, np.concatenate([[0], np.cumsum(lengths)]))
+    assert len(np.unique(users.astype(np.int64) << 32 | items)) == len(items)
+
+
+def test_splits(made):
+    _, corpus = made
+    ends = corpus.sequence_offsets[2:]
+    np.testing.assert_array_equal(corpus.dev.rows, ends - 2)
+    np.testing.assert_array_equal(corpus.test.rows, ends - 1)
+    rows = np.concatenate([corpus.train_rows, corpus.dev.rows, corpus.test.rows])
+    np.testing.assert_array_equal(np.sort(rows), np.arange(len(corpus.sequence_items)))
+    assert (np.diff(corpus.train_rows) > 0).all()
+    touched = np.zeros((corpus.num_users + 1, corpus.num_items + 1), bool)
+    touched[corpus.sequence_users, corpus.sequence_items] = True
+    for split in (corpus.dev, corpus.test):
+        assert split.negatives.shape == (corpus.num_users, NUM_NEGATIVES)
+        assert split.negatives.min() >= 1 and split.negatives.max() <= corpus.num_items
+        assert not touched[corpus.sequence_users[split.rows][:, None], split.negatives].any()
+
+
+def test_negatives_are_uniform():
+    corpus = generate_corpus(parse_scale("3000x130"))
+    untouched = np.full(corpus.num_items + 1, corpus.num_users)
+    untouched -= np.bincount(corpus.sequence_items, minlength=corpus.num_items + 1)
+    expected = untouched[1:] * NUM_NEGATIVES / (corpus.num_items - len(corpus.sequence_items) / corpus.num_users)
+    drawn = np.bincount(corpus.dev.negatives.ravel(), minlength=corpus.num_items + 1)[1:]
+    np.testing.assert_allclose(drawn, expected, rtol=0.15)  # about 2,400 each: 7 standard deviations
+
+
+def test_relations(made):
+    _, corpus = made
+    heads, relations, tails = corpus.triples.T
+    if corpus.item_relations:
+        assert min(heads.min(), tails.min()) >= 1 and max(heads.max(), tails.max()) <= corpus.num_items
+        assert set(relations) == set(range(1, 1 + len(corpus.item_relations)))
+        assert (heads != tails).all()
+        assert len(np.unique(corpus.triples, axis=0)) == len(corpus.triples)
+    assert not corpus.item_values[0].any()
+    first = 1 + corpus.num_items
+    for attribute in range(len(corpus.attributes)):
+        values = corpus.item_values[:, attribute]
+        held = values > 0
+        assert (held[:, :-1] >= held[:, 1:]).all()  # padded at the end
+        assert values[held].min() >= first
+        for row in values:
+            assert len(set(row[row > 0])) == np.count_nonzero(row)
+        first = values.max() + 1
+    assert corpus.item_values.max() < corpus.num_entities
+    sampler = build_sampler(corpus)
+    assert sampler.triples is not None
+
+
+def test_long_tails():
+    corpus = generate_corpus(SCALES["office"])
+    popularity = np.sort(np.bincount(corpus.sequence_items, minlength=corpus.num_items + 1)[1:])[::-1]
+    assert 0.003 < popularity[0] / popularity.sum() < 0.01  # .006 on Office
+    assert 0.35 < popularity[: len(popularity) // 10].sum() / popularity.sum() < 0.55
+    lengths = np.diff(corpus.sequence_offsets)[1:]
+    assert np.median(lengths) <= 8 < lengths.mean() < 12 and lengths.max() > 60
+    degrees = np.bincount(corpus.triples[:, 2])
+    assert degrees.max() > 20 * np.median(degrees)
+
+
+def test_same_seed_same_corpus():
+    first, second, other = (generate_corpus(SCALES["tiny"], seed) for seed in (3, 3, 4))
+    assert first.content_hash == second.content_hash != other.content_hash
+    for name, value in vars(first).items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, getattr(second, name))
+    np.testing.assert_array_equal(first.dev.negatives, second.dev.negatives)
+    assert (first.dev.negatives != first.test.negatives).any()
