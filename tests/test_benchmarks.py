@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import full_ranking, report, sampling, score, workload
 from benchmarks.options import Options, TrainingOptions, parse_options
+from benchmarks.peak import Peak
 from lrd_jax.data.sampling import build_sampler
 from lrd_jax.data.scale import NUM_NEGATIVES, SCALES, generate_corpus, parse_scale
 from lrd_jax.data.synthetic import write_synthetic
@@ -42,41 +44,39 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "mine"
-    return write_synthetic(folder, num_users=20, num_items=40, min_length=5, max_length=9, num_negatives=20)
-
-
-@pytest.fixture(scope="module")
-def outputs(data, tmp_path_factory):
+def processes():
     """(exit code, stdout, stderr) of every process that these tests read, two at a time."""
-    file = tmp_path_factory.mktemp("json") / "records.jsonl"
     commands = {
         "train_epoch": ("train_epoch", *TINY, "--batch-size", "128"),
-        "score": ("score", "--model", "kda", *TINY),
-        "full_ranking": ("full_ranking", "--model", "rcf", "--data", str(data), "--repeat", "1", "--json", str(file)),
-        "sampling": ("sampling", "--model", "rcf_lrd", *TINY),
         "compile": ("compile", "--model", "rcf", *TINY, "--repeat", "1"),
-        "bad scale": ("score", "--scale", "huge"),
     }
-    names, outputs = list(commands), {}
-    for pair in zip(names[::2], names[1::2], strict=True):
-        running = {name: start(*commands[name]) for name in pair}
-        outputs |= {name: finish(process) for name, process in running.items()}
-    return {**outputs, "file": file}
+    running = {name: start(*command) for name, command in commands.items()}
+    outputs = {name: finish(process) for name, process in running.items()}
+    return {**outputs, "bad scale": finish(start("score", "--scale", "huge"))}
 
 
-def records(outputs, name: str) -> list[dict]:
-    code, stdout, stderr = outputs[name]
-    assert code == 0, stderr
-    return [json.loads(line) for line in stdout.splitlines()]
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+    """Runs a benchmark on the devices of the tests, beside a peak of 100 GFLOP/s, and returns its stdout and stderr."""
+
+    def run(benchmark, *arguments: str) -> tuple[str, str]:
+        monkeypatch.setattr(workload, "set_up_devices", lambda number: None)
+        monkeypatch.setattr(report, "measure_peak", lambda: Peak(1e11, "2048³ float32 on paper", 1e10))
+        monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+        benchmark.main()
+        return capsys.readouterr()
+
+    return run
+
+
+def records(output: str) -> list[dict]:
+    return [json.loads(line) for line in output.splitlines()]
 
 
 def assert_sane(record: dict, benchmark: str, model: str) -> None:
     assert record.keys() == KEYS
     assert (record["benchmark"], record["model"], record["dtype"]) == (benchmark, model, "float32")
     assert (record["device_kind"], record["device_count"], record["peak_bytes_of"]) == ("cpu", 2, "process")
-    assert record["xla_flags"].startswith("--xla_backend_optimization_level=0")
     assert 0 < record["min"] <= record["p50"] <= record["p90"]
     for key in ("compile_seconds", "matmul_flops", "copy_bytes_per_second", "peak_bytes"):
         assert record[key] > 0, key
@@ -88,10 +88,14 @@ def assert_sane(record: dict, benchmark: str, model: str) -> None:
         assert record["share_of_matmul"] == pytest.approx(share, rel=1e-4)
 
 
-def test_train_epoch(outputs):
-    (record,) = records(outputs, "train_epoch")
+def test_train_epoch(processes):
+    code, stdout, stderr = processes["train_epoch"]
+    assert code == 0, stderr
+    (record,) = records(stdout)
     assert_sane(record, "train_epoch", "kda_lrd")
     assert record["scale"] == "tiny" and record["repeat"] == 2
+    assert record["xla_flags"].startswith("--xla_backend_optimization_level=0")
+    assert "share of matmul" in stderr
     shapes = record["shapes"]
     sizes = {"B": 128, "C": 2, "H": 20, "R": 13, "L": 5, "K": 8, "D": 64, "T": 256, "U": 48, "I": 160}
     assert sizes.items() <= shapes.items()
@@ -102,27 +106,32 @@ def test_train_epoch(outputs):
     assert record["pairs_per_second"] == pytest.approx(2 * examples / record["p50"], rel=1e-4)
 
 
-def test_score(outputs):
-    (record,) = records(outputs, "score")
+def test_score(run_here):
+    (record,) = records(run_here(score, "--model", "kda", *TINY)[0])
     assert_sane(record, "score", "kda")
     assert (record["shapes"]["users"], record["shapes"]["C"], record["shapes"]["R"]) == (48, 100, 5)
     assert record["flop"] == 48 * 100 * PAIR_FLOP[5]
+    assert record["share_of_matmul"] == pytest.approx(record["flop"] / 1e11 / record["p50"], rel=1e-4)
     assert record["examples_per_second"] == pytest.approx(48 / record["p50"], rel=1e-4)
 
 
-def test_full_ranking_of_a_dataset_folder_into_a_file(outputs):
-    code, stdout, stderr = outputs["full_ranking"]
-    assert code == 0, stderr
-    (record,) = (json.loads(line) for line in outputs["file"].read_text().splitlines())
-    assert record.keys() == KEYS
+def test_full_ranking_of_a_dataset_folder_added_to_a_file(run_here, tmp_path):
+    data, file = tmp_path / "mine", tmp_path / "records.jsonl"
+    write_synthetic(data, num_users=20, num_items=40, min_length=5, max_length=9, num_negatives=20)
+    file.write_text("{}\n")
+    options = ("--model", "rcf", "--data", str(data), "--repeat", "1", "--json", str(file))
+    stdout, stderr = run_here(full_ranking, *options)
+    before, record = records(file.read_text())
+    assert before == {}
+    assert_sane(record, "full_ranking", "rcf")
     assert record["scale"] == "mine"
     assert (record["shapes"]["users"], record["shapes"]["C"]) == (20, 40)
     assert record["flop"] == 20 * 40 * PAIR_FLOP[5]
-    assert "share of matmul" in stdout and "{" not in stdout
+    assert "share of matmul" in stdout and "{" not in stdout and stderr == ""
 
 
-def test_sampling(outputs):
-    found = records(outputs, "sampling")
+def test_sampling(run_here):
+    found = records(run_here(sampling, "--model", "rcf_lrd", *TINY)[0])
     assert [record["part"] for record in found] == ["negatives", "histories", "triples", "batches"]
     for record in found:
         assert_sane(record, "sampling", "rcf_lrd")
@@ -130,8 +139,10 @@ def test_sampling(outputs):
         assert record["examples_per_second"] > 0
 
 
-def test_compile(outputs):
-    found = records(outputs, "compile")
+def test_compile(processes):
+    code, stdout, stderr = processes["compile"]
+    assert code == 0, stderr
+    found = records(stdout)
     places = ("new process", "same process")
     assert [record["part"] for record in found] == [
         f"{what}, {where}" for where in places for what in ("epoch", "evaluation")
@@ -141,8 +152,8 @@ def test_compile(outputs):
         assert record["compile_seconds"] == record["p50"]
 
 
-def test_unknown_scale(outputs):
-    code, stdout, stderr = outputs["bad scale"]
+def test_unknown_scale(processes):
+    code, stdout, stderr = processes["bad scale"]
     assert (code, stdout) == (2, "")
     (line,) = stderr.splitlines()
     assert line.startswith("error: ") and "'huge' is no scale" in line and "USERSxITEMS" in line
