@@ -37,7 +37,7 @@ def interval_histograms(corpus: Corpus, history_length: int, num_points: int) ->
         bins = np.minimum(normalise_intervals(seconds).astype(np.int64), num_points - 1)
         counts[0] += np.bincount(bins, minlength=num_points)
         for relation in range(1, 1 + len(corpus.item_relations)):
-            related = np.isin((relation * width + heads) * width + tails, known)
+            related = _is_among((relation * width + heads) * width + tails, known)
             counts[relation] += np.bincount(bins[related], minlength=num_points)
         for attribute in range(len(corpus.attributes)):
             ours, theirs = corpus.item_values[heads, attribute], corpus.item_values[tails, attribute]  # [N, V]
@@ -45,6 +45,12 @@ def interval_histograms(corpus: Corpus, history_length: int, num_points: int) ->
             relation = 1 + len(corpus.item_relations) + attribute
             counts[relation] += np.bincount(bins[related], minlength=num_points)
     return counts
+
+
+def _is_among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which keys are in `known`, ascending; np.isin would sort `known` again at every call."""
+    place = np.searchsorted(known, keys)
+    return (place < len(known)) & (known[np.minimum(place, len(known) - 1)] == keys)
 
 
 def dft_decay(histograms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
