@@ -48,9 +48,9 @@ def interval_histograms(corpus: Corpus, history_length: int, num_points: int) ->
 
 
 def _is_among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which keys are in `known`, ascending; np.isin would sort `known` again at every call."""
+    """Which keys (≥ 0) are in `known`, ascending; np.isin would sort `known` again at every call."""
     place = np.searchsorted(known, keys)
-    return (place < len(known)) & (known[np.minimum(place, len(known) - 1)] == keys)
+    return np.append(known, -1)[place] == keys
 
 
 def dft_decay(histograms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
