@@ -14,6 +14,7 @@ import polars as pl
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.folder import MARKER, filter_core, json_lists, new_folder, write_interactions, write_tsv
 from lrd_jax.data.movielens_source import GENRES, RATINGS_SHA256, Movie, obtain
+from lrd_jax.display import say
 from lrd_jax.errors import UserError
 
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 943, 1349, 99287  # the paper's Table 2
@@ -39,7 +40,7 @@ def ensure_ml_100k() -> Path:
     """
     folder = default_folder()
     if not (folder / MARKER).exists():
-        prepare_ml_100k(folder)
+        say(f"MovieLens-100k prepared in {folder}, source: {prepare_ml_100k(folder).source}")
     return folder
 
 

@@ -23,6 +23,7 @@ import lrd_jax
 from lrd_jax.config import TextConfig
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.rechorus import read_texts
+from lrd_jax.display import say
 from lrd_jax.errors import UserError
 from lrd_jax.text.encoders import Encoder, build_encoder
 
@@ -166,7 +167,8 @@ def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextCo
     texts = read_texts(folder, num_items)
     if not embeddings_path(folder, texts, text_config.encoder).exists():
         encoder = build_encoder(text_config)
-        write_embeddings(folder, texts, embed_texts(texts, encoder), encoder)
+        path = write_embeddings(folder, texts, embed_texts(texts, encoder), encoder)
+        say(f"{num_items:,} item texts embedded with {encoder.name} {encoder.version} in {path}")
     return load_embeddings(folder, texts, text_config)
 
 
