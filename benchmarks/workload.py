@@ -9,12 +9,12 @@ import jax
 import numpy as np
 
 from benchmarks.options import Options
+from benchmarks.scale import generate_corpus, parse_scale
 from lrd_jax.assemble import Run, assemble_corpus
 from lrd_jax.config import Config, TextConfig
 from lrd_jax.config_file import load_config
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.rechorus import read_corpus, read_texts
-from lrd_jax.data.scale import generate_corpus, parse_scale
 from lrd_jax.devices import available_cores, set_up_devices
 from lrd_jax.models.system import RelationalSystem
 from lrd_jax.text.store import load_embeddings, text_path

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from lrd_jax.batch import History, Tables
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.sampling import Sampler, build_sampler
+from lrd_jax.errors import UserError
 
 
 class Arrays(NamedTuple):
@@ -35,9 +36,19 @@ class Arrays(NamedTuple):
 
 
 def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh) -> Arrays:
-    """Moves the corpus and the text embeddings [I + 1, T] to the devices, once."""
+    """Moves the corpus and the text embeddings [I + 1, T] to the devices, once.
+
+    Raises:
+      UserError: no training interaction has another of its user's before it.
+    """
     rows = corpus.train_rows
     has_history = rows > corpus.sequence_offsets[corpus.sequence_users[rows]]
+    if not has_history.any():
+        raise UserError(
+            "no user has two training interactions, so there is nothing to learn from",
+            file="train.csv",
+            remedy="Add interactions",
+        )
     arrays = Arrays(
         sequence_items=corpus.sequence_items,
         sequence_times=corpus.sequence_times,

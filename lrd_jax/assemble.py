@@ -57,7 +57,7 @@ def assemble(config: Config) -> Run:
     Raises:
       UserError: bad input.
     """
-    config = _resolve(config)
+    config = resolve(config)
     set_up_devices(config.run.cpu_devices)
     return assemble_corpus(config, *_read_inputs(config))
 
@@ -91,7 +91,7 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
         if not finite.all():
             raise UserError(
                 f"{np.count_nonzero(~finite)} of {len(finite)} {split} users have scores that are not finite",
-                remedy="Lower --optim.learning-rate; the checkpoints saved so far are kept",
+                remedy="Lower --optim.learning-rate and choose another --run.workdir; checkpoints so far are kept",
             )
         return ranks
 
@@ -111,12 +111,15 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
     )
 
 
-def _resolve(config: Config) -> Config:
-    """Fills in what depends on the machine, so that the configuration in the run folder repeats the run."""
-    if config.run.cpu_devices is not None:
-        return config
-    run = config.run.model_copy(update={"cpu_devices": available_cores()})
-    return config.model_copy(update={"run": run})
+def resolve(config: Config) -> Config:
+    """Fills in what depends on machine and directory, so that the configuration in the run folder repeats the run."""
+    data, run = config.data, config.run
+    if data.path is not None:
+        data = data.model_copy(update={"path": data.path.absolute()})
+    run = run.model_copy(
+        update={"workdir": config.run_folder.absolute(), "cpu_devices": run.cpu_devices or available_cores()}
+    )
+    return config.model_copy(update={"data": data, "run": run})
 
 
 def _read_inputs(config: Config) -> tuple[Corpus, np.ndarray | None]:

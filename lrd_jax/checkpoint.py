@@ -143,6 +143,13 @@ class Checkpoints:
         _compare(path, [_describe(leaf["key"], array) for leaf, array in zip(saved, leaves, strict=True)], expected)
         return epoch, jax.tree.unflatten(jax.tree.structure(like), leaves)
 
+    def discard_after(self, epoch: int) -> None:
+        """Delete the checkpoints of later epochs: a future that is abandoned when a run resumes from `epoch`."""
+        for name in KEEP:
+            for later in _epochs(self._folder / name):
+                if later > epoch:
+                    _delete(self._folder / name / str(later))
+
     def latest_epoch(self, name: Name) -> int | None:
         """The last epoch of which there is a checkpoint; None where there is none."""
         return max(_epochs(self._folder / name), default=None)

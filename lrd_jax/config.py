@@ -28,7 +28,7 @@ class DataConfig(Section):
 
     path: Path | None = None
     """Dataset folder (train.csv, dev.csv, test.csv, item_meta.csv). None: MovieLens-100k, prepared by itself."""
-    history_length: int = Field(20, ge=1)
+    history_length: int = Field(20, ge=1, le=10_000)
     """Most recent interactions of a user that the model sees."""
 
 
@@ -102,7 +102,7 @@ class OptimConfig(Section):
     """Adam's step size (published: 1e-3 for KDA, 1e-4 for RCF)."""
     l2: float = Field(1e-6, ge=0.0)
     """L2 coefficient."""
-    batch_size: int = Field(256, ge=1)
+    batch_size: int = Field(256, ge=1, le=1_000_000)
     """Training examples per step."""
 
 
@@ -118,8 +118,8 @@ class RunConfig(Section):
     patience: int = Field(5, ge=1)
     """Stop when dev NDCG@5 has not improved for so many epochs (published: 10)."""
     cpu_devices: int | None = Field(None, ge=1)
-    """Without an accelerator, single-threaded CPU devices that share each batch; None: one per core. The order of
-    sums depends on it, so the configuration in the run folder holds the number that was used."""
+    """Without an accelerator, single-threaded CPU devices that share each batch; None: one per core. The order of sums
+    and the dropout depend on it, so the configuration in the run folder states it."""
 
 
 class Config(Section):

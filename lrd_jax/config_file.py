@@ -16,6 +16,8 @@ from lrd_jax.config import Config
 from lrd_jax.config_errors import explain
 from lrd_jax.errors import UserError
 
+_PLACES = ("run.workdir", "data.path")
+
 
 def load_config(path: str | os.PathLike) -> Config:
     """Read a TOML file that holds differences from the defaults.
@@ -56,9 +58,12 @@ def config_to_toml(config: Config) -> str:
 
 
 def config_difference(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
-    """Options that differ, as (key, old value, new value). Where the run folder lies does not count."""
+    """Options that differ, as (key, old value, new value). Where run folder and dataset lie does not count.
+
+    (Whether the dataset is still the same is told by its content, `assemble.Run.fingerprint`.)
+    """
     before, after = flatten(old), flatten(new)
-    return [(key, before[key], after[key]) for key in before if key != "run.workdir" and before[key] != after[key]]
+    return [(key, before[key], after[key]) for key in before if key not in _PLACES and before[key] != after[key]]
 
 
 def flatten(config: Config) -> dict[str, Any]:

@@ -115,7 +115,16 @@ def loss_and_gradients(system: System, mesh: Mesh) -> Callable:
         gradients, (sums, counts) = jax.grad(weighted, has_aux=True)(params)
         return *jax.lax.psum((gradients, sums), "data"), counts
 
-    return jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data"), P(), P()), out_specs=P(), check_vma=False)
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data"), P(), P()), out_specs=P(), check_vma=False)
+
+    def split_evenly(x: jax.Array) -> jax.Array:
+        """Adds rows of zeros, which have weight 0, until every device has as many."""
+        return jnp.pad(x, [(0, -len(x) % mesh.size)] + [(0, 0)] * (x.ndim - 1))
+
+    def gradients_of(params: Params, batch: Batch, tables: Tables, key: jax.Array):
+        return sharded(params, jax.tree.map(split_evenly, batch), tables, key)
+
+    return gradients_of
 
 
 def build_epoch(
@@ -134,7 +143,6 @@ def build_epoch(
     batch is filled with examples of weight 0.
     """
     gradients_of = loss_and_gradients(system, mesh)
-    batch_size += -batch_size % mesh.size if batch_size > mesh.size else mesh.size - batch_size
 
     def step(carry: tuple, inputs: tuple, arrays: Arrays):
         state, sums, counts = carry

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import rich
+import rich.markup
 
-from lrd_jax.assemble import Run, assemble
+from lrd_jax.assemble import Run, assemble, resolve
 from lrd_jax.checkpoint import Checkpoints
 from lrd_jax.config import Config
 from lrd_jax.display import epoch_line, epoch_progress, losses_text, results_table, say
 from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
 from lrd_jax.metrics import ranking_metrics
-from lrd_jax.writer import RunWriter, open_run_folder
+from lrd_jax.writer import RunWriter, check_run_folder, open_run_folder, read_results
 
 STOPPING_METRIC = "NDCG@5"
 
@@ -53,11 +54,16 @@ def train_and_evaluate(config: Config, *, resume: bool = False) -> dict[str, dic
     Raises:
       UserError: bad input, an unwritable or foreign run folder, or a loss that is not finite.
     """
-    run = assemble(config)
+    config = resolve(config)
     folder, patience, epochs = config.run_folder, config.run.patience, config.run.epochs
-    open_run_folder(folder, run.config, resume=resume)
+    check_run_folder(folder, config, resume=resume)
+    run = assemble(config)
+    open_run_folder(folder, config, resume=resume)
     checkpoints = Checkpoints(folder / "checkpoints")
     epoch, progress = _start(run, checkpoints, folder, resume)
+    if resume and (finished := read_results(folder)) is not None:
+        _show(finished["dev"], finished["test"], config, finished["best_epoch"])
+        return {split: finished[split] for split in ("dev", "test")}
     writer = RunWriter(folder, resume_after=epoch if resume else None)
     say(_describe(run, progress))
 
@@ -85,6 +91,7 @@ def train_and_evaluate(config: Config, *, resume: bool = False) -> dict[str, dic
     # The only time that the test split is looked at.
     best_epoch = int(progress.best_epoch)
     _, params = checkpoints.restore("best", progress.train.params, epoch=best_epoch)
+    params = _placed_like(params, progress.train.params)
     checkpoints.close()
     corpus = run.corpus
     ranks = {split: run.rank_targets(params, split) for split in ("dev", "test")}
@@ -97,13 +104,18 @@ def train_and_evaluate(config: Config, *, resume: bool = False) -> dict[str, dic
         epochs=epoch,
         seconds=float(progress.seconds),
         device=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        config=run.config,
+        config=config,
         dataset_hash=corpus.content_hash,
     )
     writer.close()
-    rich.print(results_table(**metrics, title=f"{config.model.name} on {corpus.name}, best epoch {best_epoch}"))
-    rich.print(f"results in {folder}")
+    _show(metrics["dev"], metrics["test"], config, best_epoch)
     return metrics
+
+
+def _show(dev: dict[str, float], test: dict[str, float], config: Config, best_epoch: int) -> None:
+    title = rich.markup.escape(f"{config.model.name} on {config.dataset_name}, best epoch {best_epoch}")
+    rich.print(results_table(dev, test, title=title))
+    say(f"results in {config.run_folder}")
 
 
 def _describe(run: Run, progress: Progress) -> str:
@@ -129,8 +141,13 @@ def _start(run: Run, checkpoints: Checkpoints, folder: Path, resume: bool) -> tu
             file=folder,
             remedy="Restore them, or start a new run with another --run.workdir",
         )
-    replicated = jax.tree.leaves(progress.train)[0].sharding
-    return epoch, saved._replace(train=jax.device_put(saved.train, replicated))
+    checkpoints.discard_after(epoch)
+    return epoch, saved._replace(train=_placed_like(saved.train, progress.train))
+
+
+def _placed_like(restored: Any, example: Any) -> Any:
+    """Restored arrays on the devices as the example's are, so that nothing is compiled anew for them."""
+    return jax.device_put(restored, jax.tree.leaves(example)[0].sharding)
 
 
 def _checked(losses: dict[str, jax.Array], weights: dict[str, float], epoch: int, folder: Path) -> dict[str, float]:
@@ -141,6 +158,7 @@ def _checked(losses: dict[str, jax.Array], weights: dict[str, float], epoch: int
         raise UserError(
             f"the loss of epoch {epoch} is not finite ({losses_text(losses)})",
             file=folder,
-            remedy="Lower --optim.learning-rate or the loss weights; the checkpoints saved so far are kept",
+            remedy="Lower --optim.learning-rate or the loss weights and choose another --run.workdir; "
+            "the checkpoints saved so far are kept",
         )
     return losses

@@ -29,8 +29,8 @@ from lrd_jax.errors import UserError
 _CONFIG, _METRICS, _RESULTS, _RANKS = "config.toml", "metrics.jsonl", "results.json", "ranks.npz"
 
 
-def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
-    """Create the run folder with its config.toml, or make sure that a run can be resumed in it.
+def check_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
+    """Make sure, before any work and without writing, that a run can start or be resumed in the folder.
 
     Args:
       folder: the run folder.
@@ -38,20 +38,45 @@ def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
       resume: continue the run that the folder holds.
 
     Raises:
-      UserError: the folder cannot be written; it holds a run and `resume` is off, or none and it is on; the
-        configuration of the run to resume differs (the message shows where).
+      UserError: the folder holds a run and `resume` is off, or none and it is on; the configuration of the run to
+        resume differs (the message shows where); the path cannot be used.
     """
+    if set("[]") & set(str(folder)):
+        # Seen with orbax 0.12.8: it saves a checkpoint below such a path and then does not find it.
+        raise UserError("the path holds a square bracket", file=folder, remedy="Choose another with --run.workdir")
     held = folder / _CONFIG
+    try:
+        exists = held.exists()
+    except OSError as error:
+        raise UserError(
+            f"the run folder cannot be used ({error.strerror})", file=folder, remedy="Choose another with --run.workdir"
+        ) from error
     if resume:
-        if not held.exists():
+        if not exists:
             raise UserError("there is no run to resume", file=folder, remedy="Leave out --resume or mend --run.workdir")
         _refuse_changes(load_config(held), config, held)
-    elif held.exists():
+    elif exists:
         raise UserError(
             "the folder already holds a run",
             file=folder,
             remedy="Continue it with --resume, or choose another folder with --run.workdir",
         )
+
+
+def read_results(folder: Path) -> dict[str, Any] | None:
+    """What `RunWriter.write_results` wrote into a run folder; None where the run has not finished."""
+    path = folder / _RESULTS
+    return json.loads(path.read_bytes()) if path.exists() else None
+
+
+def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
+    """Create the run folder with its config.toml, or make sure that a run can be resumed in it.
+
+    Raises:
+      UserError: as `check_run_folder`, or the folder cannot be written.
+    """
+    check_run_folder(folder, config, resume=resume)
+    held = folder / _CONFIG
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Written even when it stands there already: it is the test of whether the folder can be written.
@@ -138,7 +163,7 @@ class RunWriter:
           dev, test: metrics of the best epoch, such as {"HR@5": 0.48, ...}.
           best_epoch: the epoch that was tested.
           epochs: epochs run.
-          seconds: how long the run took.
+          seconds: how long the epochs and their evaluations on dev took.
           device: what it ran on.
           config: the complete configuration.
           dataset_hash: `Corpus.content_hash`.

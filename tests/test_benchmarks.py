@@ -12,8 +12,8 @@ import pytest
 from benchmarks import full_ranking, report, sampling, score, workload
 from benchmarks.options import Options, TrainingOptions, parse_options
 from benchmarks.peak import Peak
+from benchmarks.scale import NUM_NEGATIVES, SCALES, generate_corpus, parse_scale
 from lrd_jax.data.sampling import build_sampler
-from lrd_jax.data.scale import NUM_NEGATIVES, SCALES, generate_corpus, parse_scale
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
 

@@ -211,3 +211,13 @@ def test_killed_at_any_moment_the_last_checkpoint_is_whole(tmp_path):
         assert_same_bits(checkpoints.restore("best", like, epoch=int(state["best"]))[1], state)
         checkpoints.close()
         assert listing(tmp_path / "latest")[-1].isdecimal()
+
+
+def test_an_abandoned_future_is_discarded(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for epoch in (3, 6):
+        checkpoints.save("best", epoch, {"a": np.float32(epoch)})
+    checkpoints.discard_after(5)
+    checkpoints.save("best", 7, {"a": np.float32(7)})
+    assert checkpoints.restore("best", {"a": np.float32(0)}, epoch=3)[1]["a"] == 3
+    assert checkpoints.latest_epoch("best") == 7

@@ -26,6 +26,7 @@ from lrd_jax.engine import (
     loss_and_gradients,
     stream_key,
 )
+from lrd_jax.errors import UserError
 from lrd_jax.evaluation import build_evaluation
 from lrd_jax.models import build_system
 from lrd_jax.models.system import RelationalSystem
@@ -34,7 +35,7 @@ from tests.conftest import arrays as arrays_of
 from tests.test_scorer import NAMES
 
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiles in half the time
-BATCH = 16
+BATCH = 15  # two devices pad it to 16
 HISTORY = 5
 NEGATIVES = 2
 CLASSIFIER_NAMES = {
@@ -115,7 +116,7 @@ def setup(corpus, text):
             system,
             optimizer,
             mesh,
-            batch_size=BATCH - (num_devices - 1),  # two devices round 15 up to 16
+            batch_size=BATCH,
             num_negatives=NEGATIVES,
             history_length=HISTORY,
             num_items=corpus.num_items,
@@ -601,3 +602,9 @@ def test_nothing_is_wider_than_32_bits(programs):
         kinds = {str(aval.dtype) for aval in arrays_of(jaxpr) if hasattr(aval, "dtype")}
         assert kinds <= {"float32", "int32", "uint32", "bool", "key<fry>"}, name
         assert "float32" in kinds
+
+
+def test_nothing_to_learn_from_is_refused(corpus):
+    firsts = np.unique(corpus.sequence_offsets[corpus.sequence_users])
+    with pytest.raises(UserError, match="nothing to learn from"):
+        put_corpus(dataclasses.replace(corpus, train_rows=firsts.astype(np.int32)), None, make_mesh(1))

@@ -35,3 +35,7 @@ def test_files_exist():
     assert named
     for path in named:
         assert (ROOT / path).exists(), path
+
+
+def test_nothing_is_left_to_fill_in():
+    assert "@@" not in README and "<!--" not in README

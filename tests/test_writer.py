@@ -227,3 +227,14 @@ def test_bar_counts_from_where_the_run_resumed(monkeypatch):
         bar.update()
         bar.refresh()
     assert "kda" in screen.getvalue() and "3/5" in screen.getvalue() and "rec 0.5" in screen.getvalue()
+
+
+def test_square_brackets_in_the_path_are_refused(tmp_path):
+    with pytest.raises(UserError, match="square bracket"):
+        open_run_folder(tmp_path / "v[2]", Config(), resume=False)
+    assert not (tmp_path / "v[2]").exists()
+
+
+def test_a_path_that_is_too_long_is_refused(tmp_path):
+    with pytest.raises(UserError, match="cannot be used"):
+        open_run_folder(tmp_path / ("x" * 300), Config(), resume=False)

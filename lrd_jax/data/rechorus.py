@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,9 +55,13 @@ def read_corpus(folder: Path, *, use_cache: bool = True) -> Corpus:
       UserError: anything missing or wrong in the files, with file, line, field and remedy.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        remedy = "Name a folder with train.csv, dev.csv, test.csv and item_meta.csv"
-        raise UserError("the dataset folder does not exist", file=folder, remedy=remedy)
+    remedy = "Name a folder with train.csv, dev.csv, test.csv and item_meta.csv"
+    try:
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise UserError(f"cannot open the dataset folder ({error.strerror})", file=folder, remedy=remedy) from error
+    if not stat.S_ISDIR(mode):
+        raise UserError("the dataset is a file, not a folder", file=folder, remedy=remedy)
     data = {name: read_bytes(folder / name) for name in (f"{split}.csv" for split in SPLITS)}
     if (folder / METADATA).exists():
         data[METADATA] = read_bytes(folder / METADATA)

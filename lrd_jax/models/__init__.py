@@ -58,11 +58,11 @@ def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> Rela
     kg_weight = corpus.num_stored_triples / num_interactions if loss.kg_weight == "auto" else loss.kg_weight
     if kg_weight > 0 and has_triples:
         weights["kg"] = kg_weight
-    if uses_lrd:
+    if uses_lrd and loss.lrd_weight > 0:
         weights["lrd"] = loss.lrd_weight
     return RelationalSystem(
         scorer=scorer,
-        classifier=RelationClassifier(num_relations, model.embedding_dim) if uses_lrd else None,
+        classifier=RelationClassifier(num_relations, model.embedding_dim) if "lrd" in weights else None,
         loss_weights=weights,
         lrd_objective=loss.lrd_objective,
         entropy_weight=loss.entropy_weight,

@@ -176,7 +176,7 @@ def test_bad_input(folder, case):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(UserError, match="the dataset folder does not exist"):
+    with pytest.raises(UserError, match="cannot open the dataset folder"):
         read_corpus(tmp_path / "none")
 
 
