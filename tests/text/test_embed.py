@@ -43,7 +43,7 @@ def test_bad_arguments(dataset):
         done = embed(*args)
         assert done.returncode == 2 and "Traceback" not in done.stderr, args
     done = embed(dataset / "nowhere")
-    assert done.returncode == 2 and "does not exist" in done.stderr
+    assert done.returncode == 2 and "cannot open the dataset folder" in done.stderr
     assert not list(dataset.glob("text_*"))
 
 
