@@ -66,7 +66,7 @@ class ModelConfig(Section):
     """Points of the Fourier transform behind KDA's temporal decay; it has num_dft_points / 2 + 1 frequencies."""
     decay_init: Literal["dft", "flat", "random"] = "dft"
     """How KDA's temporal decay starts: as the histogram of observed intervals, at 0.9 everywhere, or random as
-    published, which leaves about half of the relations dead."""
+    published, dead on about half of the intervals."""
 
     @property
     def uses_text(self) -> bool:

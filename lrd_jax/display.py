@@ -9,7 +9,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 
-def epoch_progress(total: int, done: int = 0, label: str = "epochs") -> tqdm:
+def epoch_progress(total: int, done: int = 0) -> tqdm:
     """A bar over epochs on stderr: `bar.update()` and `bar.set_postfix_str(losses_text(losses))` after each.
 
     Where stderr is no terminal there is no bar, since it would fill a log with its redrawings; the lines of `say`
@@ -18,9 +18,8 @@ def epoch_progress(total: int, done: int = 0, label: str = "epochs") -> tqdm:
     Args:
       total: most epochs.
       done: epochs that the run had already made when it was resumed.
-      label: what stands before the bar.
     """
-    return tqdm(total=total, initial=done, desc=label, unit="epoch", dynamic_ncols=True, leave=False, disable=None)
+    return tqdm(total=total, initial=done, desc="epochs", unit="epoch", dynamic_ncols=True, leave=False, disable=None)
 
 
 def say(line: str) -> None:

@@ -155,7 +155,6 @@ class RunWriter:
         device: str,
         config: Config,
         dataset_hash: str,
-        **more: Any,
     ) -> Path:
         """Write results.json, all of it or nothing.
 
@@ -167,7 +166,6 @@ class RunWriter:
           device: what it ran on.
           config: the complete configuration.
           dataset_hash: `Corpus.content_hash`.
-          more: further entries, kept as they are.
 
         Returns:
           The file.
@@ -184,7 +182,6 @@ class RunWriter:
             "seed": config.run.seed,
             "device": device,
             "versions": versions(),
-            **more,
         }
         _write_atomically(path, (_json(results, indent=2) + "\n").encode())
         return path
