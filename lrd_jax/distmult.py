@@ -22,7 +22,7 @@ def distmult(heads: jax.Array, relations: jax.Array, tail: jax.Array) -> jax.Arr
 
     Source: Eq. 6; Yang et al., "Embedding Entities and Relations for Learning and Inference in Knowledge Bases".
     """
-    return heads @ (relations * tail).T
+    return ((relations * tail) @ heads.T).T
 
 
 def triple_score(head: jax.Array, relation: jax.Array, tail: jax.Array) -> jax.Array:
