@@ -6,11 +6,11 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import tyro
 
-from lrd_jax.config import ModelConfig
+from lrd_jax.config import ModelConfig, Precision
 from lrd_jax.errors import UserError
 
 ModelName = ModelConfig.model_fields["name"].annotation
@@ -26,8 +26,8 @@ class Options:
     """tiny, ml-100k, office, electronics or USERSxITEMS: how large a dataset is made for it. None: office."""
     data: Path | None = None
     """Dataset folder to use instead of a made one."""
-    dtype: Literal["float32"] = "float32"
-    """Number format of parameters and products."""
+    dtype: Precision = "float32"
+    """Number format of the operands in the scorer's matrix products, and of the product that is the machine's peak."""
     repeat: int = 10
     """How often it is timed, after one run to warm up."""
     json: str | None = None

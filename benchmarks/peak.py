@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import resource
 import sys
 import time
@@ -13,7 +14,9 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lrd_jax.config import Precision
 from lrd_jax.devices import data_mesh
+from lrd_jax.precision import matmul_of_rounded, rounded
 
 REPEAT = 10
 
@@ -22,7 +25,7 @@ class Peak(NamedTuple):
     """What the machine reaches.
 
     Attributes:
-      matmul_flops: floating-point operations per second of a large float32 matrix product.
+      matmul_flops: floating-point operations per second of a large matrix product.
       matmul: which product that was.
       copy_bytes_per_second: bytes read and written per second by a large copy, all devices at once.
     """
@@ -43,8 +46,10 @@ def timed(call: Callable[[], Any], repeat: int) -> list[float]:
     return seconds
 
 
-def measure_peak() -> Peak:
+def measure_peak(precision: Precision) -> Peak:
     """Measures the matrix product and the copy on the devices of this process, in a few seconds.
+
+    The product is one of the model's: operands of that precision, sums in float32.
 
     A product on one CPU device uses all cores, whatever the devices are set up for; one product on every device at
     once is the other way to use them. The faster of the two is the peak. Arrays are larger on accelerators, which a
@@ -54,15 +59,16 @@ def measure_peak() -> Peak:
     size, copied = (2048, 2**26) if on_cpu else (8192, 2**28)
     mesh = data_mesh()
     split = NamedSharding(mesh, P("data"))
-    name = f"{size}³ float32"
+    name = f"{size}³ {precision}"
 
-    one = jax.random.normal(jax.random.key(0), (size, size))
-    product = jax.jit(jnp.matmul)
+    one = rounded(jax.random.normal(jax.random.key(0), (size, size)), precision)
+    multiply = functools.partial(matmul_of_rounded, precision=precision)
+    product = jax.jit(multiply)
     rates = {f"{name} on 1 of {mesh.size} devices": 2 * size**3 / min(timed(lambda: product(one, one), REPEAT))}
     if mesh.size > 1:
         each = jax.device_put(jnp.broadcast_to(one, (mesh.size, size, size)), split)
         products = jax.jit(
-            jax.shard_map(lambda a: (a[0] @ a[0])[None], mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+            jax.shard_map(lambda a: multiply(a[0], a[0])[None], mesh=mesh, in_specs=P("data"), out_specs=P("data"))
         )
         seconds = min(timed(lambda: products(each), REPEAT))
         rates[f"{name} on each of {mesh.size} devices"] = mesh.size * 2 * size**3 / seconds

@@ -53,8 +53,7 @@ def timed_compilation(jitted, *args) -> tuple[jax.stages.Compiled, float]:
 def report(benchmark: str, workload: Workload, measurements: Sequence[Measurement]) -> None:
     """Measures the machine's peak, then prints the table and writes the lines."""
     used, used_of = peak_bytes()  # before the peak's own arrays
-    peak = measure_peak()
-    device = jax.devices()[0]
+    peak = measure_peak(workload.options.dtype)
     records = []
     for measurement in measurements:
         p50, p90 = (float(np.percentile(measurement.seconds, q)) for q in (50, 90))
@@ -64,17 +63,8 @@ def report(benchmark: str, workload: Workload, measurements: Sequence[Measuremen
             {
                 "benchmark": benchmark,
                 "part": measurement.part,
-                "model": workload.options.model,
-                "scale": workload.scale,
+                **surroundings(workload),
                 "shapes": {**workload.shapes, **measurement.shapes},
-                "dtype": workload.options.dtype,
-                "device_kind": device.device_kind,
-                "device_count": jax.device_count(),
-                "machine": machine(),
-                "jax": jax.__version__,
-                "jaxlib": jaxlib.__version__,
-                "xla_flags": os.environ.get("XLA_FLAGS", ""),
-                "commit": commit(),
                 "repeat": len(measurement.seconds),
                 "compile_seconds": measurement.compile_seconds,
                 "p50": p50,
@@ -93,7 +83,24 @@ def report(benchmark: str, workload: Workload, measurements: Sequence[Measuremen
         )
     to_stdout = workload.options.json == "-"
     Console(stderr=to_stdout).print(_table(records))
-    write_lines([_rounded(record) for record in records], workload.options.json)
+    write_lines([rounded(record) for record in records], workload.options.json)
+
+
+def surroundings(workload: Workload) -> dict:
+    """What was measured and where, the keys that every line has."""
+    return {
+        "model": workload.options.model,
+        "scale": workload.scale,
+        "shapes": workload.shapes,
+        "dtype": workload.options.dtype,
+        "device_kind": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+        "machine": machine(),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "commit": commit(),
+    }
 
 
 def machine() -> str:
@@ -116,7 +123,7 @@ def commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _rounded(record: dict) -> dict:
+def rounded(record: dict) -> dict:
     """Six significant digits are more than any timing has."""
     return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in record.items()}
 

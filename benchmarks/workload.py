@@ -82,7 +82,9 @@ def build_workload(options: Options) -> Workload:
 def _published_config(options: Options, name: str) -> Config:
     config = load_config(CONFIGS / ("ml-100k" if name == "ml-100k" else "office") / f"{options.model}.toml")
     batch_size = getattr(options, "batch_size", config.optim.batch_size)
-    return config.model_copy(update={"optim": config.optim.model_copy(update={"batch_size": batch_size})})
+    optim = config.optim.model_copy(update={"batch_size": batch_size})
+    model = config.model.model_copy(update={"precision": options.dtype})
+    return config.model_copy(update={"optim": optim, "model": model})
 
 
 def _text(folder: Path | None, corpus: Corpus, config: TextConfig) -> np.ndarray:

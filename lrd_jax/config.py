@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 QUICK_START_DATASET = "ml-100k"
 """The dataset that is learned from when data.path is None."""
 
+Precision = Literal["float32", "tf32", "bfloat16"]
+
 
 class Section(BaseModel):
     """A frozen group of options that forbids unknown keys, infinities and NaN."""
@@ -60,6 +62,9 @@ class ModelConfig(Section):
     """Width of attention pooling."""
     include_value: bool = True
     """Add the embedding of the candidate's attribute value to the relation's."""
+    precision: Precision = "float32"
+    """Number format of the operands in the scorer's matrix products. Sums, softmax, normalisation, parameters and
+    Adam are float32 always."""
     num_latent_relations: int = Field(6, ge=1)
     """Latent relations that LRD discovers. Used by the LRD models only."""
     num_dft_points: int = Field(64, ge=2, multiple_of=2)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from lrd_jax.config import Precision
+from lrd_jax.precision import matmul
 
-def distmult(heads: jax.Array, relations: jax.Array, tail: jax.Array) -> jax.Array:
+
+def distmult(heads: jax.Array, relations: jax.Array, tail: jax.Array, precision: Precision = "float32") -> jax.Array:
     """Scores many heads and relations against one tail: φ(i, j, r) = Σ_d head_id · relation_rd · tail_jd.
 
     The tail is multiplied into the relations first, so that vmapping over tails is a batched matrix product and the
@@ -16,13 +19,14 @@ def distmult(heads: jax.Array, relations: jax.Array, tail: jax.Array) -> jax.Arr
       heads: [H, D].
       relations: [R, D].
       tail: [D].
+      precision: of the products.
 
     Returns:
       [H, R].
 
     Source: Eq. 6; Yang et al., "Embedding Entities and Relations for Learning and Inference in Knowledge Bases".
     """
-    return ((relations * tail) @ heads.T).T
+    return matmul(relations * tail, heads.T, precision).T
 
 
 def triple_score(head: jax.Array, relation: jax.Array, tail: jax.Array) -> jax.Array:

@@ -21,6 +21,7 @@ from lrd_jax.batch import Batch, Tables
 from lrd_jax.config import OptimConfig
 from lrd_jax.data.sampling import Sampler, draw_excluding, draw_triples
 from lrd_jax.models.system import Params, System
+from lrd_jax.precision import in_float32
 
 
 class TrainState(NamedTuple):
@@ -52,6 +53,7 @@ def init_state(
     return jax.device_put(TrainState(params, optimizer.init(params)), NamedSharding(mesh, P()))
 
 
+@jax.named_scope("draw_batch")
 def draw_batch(
     arrays: Arrays,
     rows: jax.Array,
@@ -160,12 +162,14 @@ def build_epoch(
             uses_text="lrd" in system.loss_weights,
         )
         gradients, step_sums, step_counts = gradients_of(state.params, batch, arrays.tables, dropout_key)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        state = TrainState(optax.apply_updates(state.params, updates), opt_state)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+            state = TrainState(optax.apply_updates(state.params, updates), opt_state)
         add = functools.partial(jax.tree.map, jnp.add)
         return (state, add(sums, step_sums), add(counts, step_counts)), None
 
     @functools.partial(jax.jit, donate_argnums=0)
+    @in_float32
     def epoch_on_device(state: TrainState, arrays: Arrays, seed: jax.Array, epoch: jax.Array):
         num_examples = len(arrays.examples)
         num_steps = -(-num_examples // batch_size)

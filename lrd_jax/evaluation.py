@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from lrd_jax.arrays import Arrays, gather_history
 from lrd_jax.metrics import target_rank
 from lrd_jax.models.system import Params, System
+from lrd_jax.precision import in_float32
 
 CANDIDATES_PER_BLOCK = 25
 
@@ -64,6 +65,7 @@ def build_evaluation(
     )
 
     @jax.jit
+    @in_float32
     def evaluate(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array):
         padding = -len(rows) % (users_per_block * mesh.size)
         padded = jnp.pad(rows, (0, padding)), jnp.pad(negatives, ((0, padding), (0, 0)))

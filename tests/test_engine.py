@@ -32,6 +32,7 @@ from lrd_jax.models import build_system
 from lrd_jax.models.system import RelationalSystem
 from tests import reference
 from tests.conftest import arrays as arrays_of
+from tests.conftest import equations
 from tests.test_scorer import NAMES
 
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiles in half the time
@@ -602,6 +603,12 @@ def test_nothing_is_wider_than_32_bits(programs):
         kinds = {str(aval.dtype) for aval in arrays_of(jaxpr) if hasattr(aval, "dtype")}
         assert kinds <= {"float32", "int32", "uint32", "bool", "key<fry>"}, name
         assert "float32" in kinds
+
+
+def test_accelerators_are_asked_for_float32_products(programs):
+    for name, jaxpr in programs.items():
+        products = [e.params["precision"] for e in equations(jaxpr) if e.primitive.name == "dot_general"]
+        assert len(products) > 5 and set(products) == {(jax.lax.Precision.HIGHEST,) * 2}, name
 
 
 def test_nothing_to_learn_from_is_refused(corpus):

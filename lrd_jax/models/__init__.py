@@ -51,6 +51,7 @@ def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> Rela
         pooling=model.pooling,
         attention_dim=model.attention_dim,
         include_value=model.include_value,
+        precision=model.precision,
         pairs_per_block=256 if jax.default_backend() == "cpu" else None,
     )
     num_interactions = len(corpus.sequence_items)

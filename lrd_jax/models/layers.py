@@ -2,76 +2,53 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lrd_jax.config import Precision
+from lrd_jax.precision import matmul, transposed
+
 LAYER_NORM_EPSILON = 1e-5
 NORMAL_INIT = nn.initializers.normal(0.01)
 
 
-def _transposed(x: jax.Array) -> jax.Array:
-    """Swaps the last two axes in memory. The barrier keeps XLA from folding the transposition into the product."""
-    return jax.lax.optimization_barrier(jnp.swapaxes(x, -1, -2))
-
-
-@jax.custom_vjp
-def attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, precision: Precision) -> jax.Array:
     """softmax(q kᵀ / √width) v for many small matrices, all [N, R, width].
 
-    Differentiated by hand, because of what XLA on CPU makes of the rule it derives: a product of a transposed stack
-    runs up to 20 times slower than transposing first, and the sum over R numbers inside the softmax's gradient takes
-    longer than the products. That sum equals the one over width of gradient times result, a product with ones.
+    Differentiated by hand, because on CPU the sum over R numbers inside the softmax's gradient takes XLA longer than
+    the products. It equals the sum over width of gradient times result, which is a product with ones.
     """
-    return _attend_forward(queries, keys, values)[0]
+    return _attend_forward(queries, keys, values, precision)[0]
 
 
-def _attend_forward(queries: jax.Array, keys: jax.Array, values: jax.Array):
-    logits = jax.lax.batch_matmul(queries, _transposed(keys)) * (queries.shape[-1] ** -0.5)
+def _attend_forward(queries: jax.Array, keys: jax.Array, values: jax.Array, precision: Precision):
+    logits = matmul(queries, transposed(keys), precision) * (queries.shape[-1] ** -0.5)
     weights = jax.nn.softmax(logits, axis=-1)  # [N, R, R]
-    mixed = jax.lax.batch_matmul(weights, values)
+    mixed = matmul(weights, values, precision)
     return mixed, (queries, keys, values, weights, mixed)
 
 
-def _attend_backward(saved: tuple, gradient: jax.Array):
+def _attend_backward(precision: Precision, saved: tuple, gradient: jax.Array):
     queries, keys, values, weights, mixed = saved
-    weights_gradient = jax.lax.batch_matmul(gradient, _transposed(values))  # [N, R, R]
+    weights_gradient = matmul(gradient, transposed(values), precision)  # [N, R, R]
     expected = (gradient * mixed) @ jnp.ones((mixed.shape[-1], 1), mixed.dtype)  # [N, R, 1]: Σ weights · gradient
     logits_gradient = weights * (weights_gradient - expected) * (queries.shape[-1] ** -0.5)
     return (
-        jax.lax.batch_matmul(logits_gradient, keys),
-        jax.lax.batch_matmul(_transposed(logits_gradient), queries),
-        jax.lax.batch_matmul(_transposed(weights), gradient),
+        matmul(logits_gradient, keys, precision),
+        matmul(transposed(logits_gradient), queries, precision),
+        matmul(transposed(weights), gradient, precision),
     )
 
 
 attend.defvjp(_attend_forward, _attend_backward)
 
 
-@jax.custom_vjp
-def project(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[M, i] times [i, j] to [M, j].
-
-    Differentiated by hand because XLA on CPU transposes x in memory, and then again while multiplying, when it
-    finds the kernel's gradient in the form that jax derives.
-    """
-    return x @ kernel
-
-
-def _project_forward(x: jax.Array, kernel: jax.Array):
-    return x @ kernel, (x, kernel)
-
-
-def _project_backward(saved: tuple, gradient: jax.Array):
-    x, kernel = saved
-    return gradient @ kernel.T, _transposed(x) @ gradient
-
-
-project.defvjp(_project_forward, _project_backward)
-
-
+@jax.named_scope("layer_norm")
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     """Layer normalisation over the last axis, eps 1e-5.
 
@@ -83,7 +60,8 @@ def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     return centred * jax.lax.rsqrt(variance + LAYER_NORM_EPSILON) * scale + bias
 
 
-def self_attention(tokens: jax.Array, qkv_kernel: jax.Array, num_heads: int) -> jax.Array:
+@jax.named_scope("attention")
+def self_attention(tokens: jax.Array, qkv_kernel: jax.Array, num_heads: int, precision: Precision) -> jax.Array:
     """Multi-head self-attention without biases and without an output projection, scores over √(D / heads).
 
     One fused projection, then a product of small matrices per (pair, head): half the time of an einsum over a heads
@@ -93,16 +71,17 @@ def self_attention(tokens: jax.Array, qkv_kernel: jax.Array, num_heads: int) -> 
       tokens: [N, R, D].
       qkv_kernel: [D, 3 D], the query, key and value kernels side by side.
       num_heads: heads; divides D.
+      precision: of the products.
 
     Returns:
       [N, R, D].
     """
     n, r, d = tokens.shape
     width = d // num_heads
-    projected = project(tokens.reshape(n * r, d), qkv_kernel)  # [N R, 3 D]
+    projected = matmul(tokens.reshape(n * r, d), qkv_kernel, precision)  # [N R, 3 D]
     projected = projected.reshape(n, r, 3, num_heads, width).transpose(2, 0, 3, 1, 4)
     queries, keys, values = projected.reshape(3, n * num_heads, r, width)
-    mixed = attend(queries, keys, values)  # [N heads, R, width]
+    mixed = attend(queries, keys, values, precision)  # [N heads, R, width]
     return mixed.reshape(n, num_heads, r, width).transpose(0, 2, 1, 3).reshape(n, r, d)
 
 
@@ -115,12 +94,14 @@ class RelationBlock(nn.Module):
       dropout: rate, used when `deterministic` is False.
       pairs_per_block: how many (user, candidate) pairs go through all passes together, so that they stay in cache;
         None for all at once. Changes speed, never results.
+      precision: of the matrix products.
     """
 
     num_heads: int
     num_layers: int
     dropout: float = 0.0
     pairs_per_block: int | None = None
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, tokens: jax.Array, *, deterministic: bool = True) -> jax.Array:
@@ -143,9 +124,10 @@ class RelationBlock(nn.Module):
 
         def passes(x: jax.Array, keep: jax.Array | None) -> jax.Array:
             for layer in range(self.num_layers):
-                hidden = self_attention(x, qkv_kernel, self.num_heads)
-                hidden = jax.nn.relu(project(hidden.reshape(-1, d), w1) + w1_bias)
-                hidden = (project(hidden, w2) + w2_bias).reshape(x.shape)
+                hidden = self_attention(x, qkv_kernel, self.num_heads, self.precision)
+                with jax.named_scope("feed_forward"):
+                    hidden = jax.nn.relu(matmul(hidden.reshape(-1, d), w1, self.precision) + w1_bias)
+                    hidden = (matmul(hidden, w2, self.precision) + w2_bias).reshape(x.shape)
                 if keep is not None:
                     hidden = jnp.where(keep[:, layer], hidden / (1 - self.dropout), 0.0)
                 x = layer_norm(x + hidden, scale, bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import flax.linen as nn
@@ -10,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrd_jax.batch import History, Triples
+from lrd_jax.config import Precision
 from lrd_jax.distmult import distmult, triple_score
 from lrd_jax.models.layers import NORMAL_INIT, RelationBlock, RelationPooling
+from lrd_jax.precision import matmul
 
 
 def masked_softmax(logits: jax.Array, valid: jax.Array) -> jax.Array:
@@ -22,7 +25,12 @@ def masked_softmax(logits: jax.Array, valid: jax.Array) -> jax.Array:
 
 
 def aggregate_history(
-    history_emb: jax.Array, valid: jax.Array, decay: jax.Array | None, relations: jax.Array, candidate_emb: jax.Array
+    history_emb: jax.Array,
+    valid: jax.Array,
+    decay: jax.Array | None,
+    relations: jax.Array,
+    candidate_emb: jax.Array,
+    precision: Precision = "float32",
 ) -> jax.Array:
     """One history seen through each relation to one candidate: s_r = Σ_i ω(i, c, r) · decay_r(Δt_i) · v_i.
 
@@ -32,16 +40,17 @@ def aggregate_history(
       decay: [H, R] in [0, 1], or None for RCF.
       relations: [R, D], with the candidate's attribute values added.
       candidate_emb: [D].
+      precision: of the products.
 
     Returns:
       [R, D].
 
     Source: Eq. 11 and 12; the decay is KDA's.
     """
-    weights = masked_softmax(distmult(history_emb, relations, candidate_emb), valid)  # [H, R]
+    weights = masked_softmax(distmult(history_emb, relations, candidate_emb, precision), valid)  # [H, R]
     if decay is not None:
         weights = weights * decay
-    return weights.T @ history_emb
+    return matmul(weights.T, history_emb, precision)
 
 
 def temporal_decay(intervals: jax.Array, decay_real: jax.Array, decay_imag: jax.Array) -> jax.Array:
@@ -73,7 +82,7 @@ class RelationalModel(nn.Module):
       temporal: KDA's decay over time.
       num_frequencies: F of the decay.
       embedding_dim, num_layers, num_heads, dropout, pooling, attention_dim, include_value: see `ModelConfig`.
-      pairs_per_block: see `RelationBlock`.
+      pairs_per_block, precision: see `RelationBlock`.
     """
 
     num_users: int
@@ -92,6 +101,7 @@ class RelationalModel(nn.Module):
     attention_dim: int
     include_value: bool
     pairs_per_block: int | None = None
+    precision: Precision = "float32"
 
     @property
     def num_relations(self) -> int:
@@ -109,7 +119,7 @@ class RelationalModel(nn.Module):
             shape = (self.num_relations, self.num_frequencies)
             self.decay_real = self.param("decay_real", NORMAL_INIT, shape)
             self.decay_imag = self.param("decay_imag", NORMAL_INIT, shape)
-        self.block = RelationBlock(self.num_heads, self.num_layers, self.dropout, self.pairs_per_block)
+        self.block = RelationBlock(self.num_heads, self.num_layers, self.dropout, self.pairs_per_block, self.precision)
         self.pool = RelationPooling(self.pooling, self.attention_dim)
 
     def __call__(
@@ -148,7 +158,9 @@ class RelationalModel(nn.Module):
         history_emb = self.entity_embeddings[history.items]  # [B, H, D]
         valid = history.items > 0
         relations = self.candidate_relations(candidates, item_values)  # [B, C, R, D]
-        over_candidates = jax.vmap(aggregate_history, in_axes=(None, None, None, 0, 0))
+        over_candidates = jax.vmap(
+            functools.partial(aggregate_history, precision=self.precision), in_axes=(None, None, None, 0, 0)
+        )
         if not self.temporal:
             return jax.vmap(over_candidates, in_axes=(0, 0, None, 0, 0))(
                 history_emb, valid, None, relations, candidate_emb

@@ -104,6 +104,7 @@ class RelationalSystem:
             terms["lrd"] = self._lrd_terms(params, batch, tables)
         return terms
 
+    @jax.named_scope("lrd_loss")
     def _lrd_terms(self, params: Params, batch: Batch, tables: Tables) -> tuple[jax.Array, jax.Array]:
         entities, relations = params["scorer"]["entity_embeddings"], params["scorer"]["relation_embeddings"]
         targets = batch.candidates[:, 0]
