@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def measure_groups(workload: Workload, split: Split, groups: Sequence[Sequence[int]], part: str) -> Measurement:
-    """Times an epoch and the ranking of a split for every seed: group after group of one size, a group's seeds at once."""
+    """Times an epoch and the ranking of a split for every seed: one group after the other, a group's seeds at once."""
     run, size, epoch = workload.run._replace(splits={"dev": put_split(split, data_mesh())}), len(groups[0]), 0
     states = [together.stack(run, [run.init(seed) for seed in group]) for group in groups]
     if size == 1:
