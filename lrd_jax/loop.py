@@ -163,7 +163,7 @@ def _describe(run: Run) -> str:
     corpus, device = run.corpus, jax.devices()[0].device_kind
     num_params = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(run.init).params))
     return (
-        f"{_title(run.config)}: {corpus.num_users:,} users, {corpus.num_items:,} items, "
+        f"{run.config.model.name} on {corpus.name}: {corpus.num_users:,} users, {corpus.num_items:,} items, "
         f"{len(corpus.sequence_items):,} interactions; {num_params:,} parameters; {jax.device_count()} x {device}"
     )
 

@@ -27,7 +27,7 @@ class Progress(NamedTuple):
     """The state of a run: what a checkpoint holds, and nothing else.
 
     Attributes:
-      train: parameters and optimizer state.
+      train: parameters and optimizer state; None in `SeedRun` while they are trained.
       best_epoch, best_score: the best epoch so far and its dev NDCG@5.
       seconds: wall time of training and evaluation so far; a share of it where several seeds train at once.
       fingerprint: uint8 [32], `Run.fingerprint`; a run does not go on with other data.
