@@ -55,7 +55,7 @@ def parse_options(kind: type[AnyOptions], name: str, about: str, argv: Sequence[
       SystemExit: after --help (0), or after tyro has explained a misspelt argument on stderr (2).
     """
     options = tyro.cli(kind, prog=f"python -m benchmarks.{name}", description=about, args=argv)
-    for field in ("repeat", "cpu_devices", "batch_size"):
+    for field in ("repeat", "cpu_devices", "batch_size", "seeds"):
         value = getattr(options, field, None)
         if value is not None and value < 1:
             raise UserError(f"must be 1 or more, not {value}", field="--" + field.replace("_", "-"))

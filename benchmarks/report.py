@@ -32,6 +32,7 @@ class Measurement(NamedTuple):
       examples, pairs: training examples or ranked users, and (user, candidate) pairs, of one repetition.
       flop: floating-point operations of one repetition, by formula.
       shapes: sizes besides those of the workload.
+      ratio: to another measurement's seconds.
     """
 
     seconds: Sequence[float]
@@ -41,6 +42,7 @@ class Measurement(NamedTuple):
     pairs: int | None = None
     flop: int | None = None
     shapes: dict[str, int] = {}
+    ratio: float | None = None
 
 
 def timed_compilation(jitted, *args) -> tuple[jax.stages.Compiled, float]:
@@ -70,6 +72,7 @@ def report(benchmark: str, workload: Workload, measurements: Sequence[Measuremen
                 "p50": p50,
                 "p90": p90,
                 "min": min(measurement.seconds),
+                "ratio": measurement.ratio,
                 "examples_per_second": per_second(measurement.examples),
                 "pairs_per_second": per_second(measurement.pairs),
                 "flop": measurement.flop,
@@ -153,6 +156,7 @@ _FIGURES = (
     ("p50, s", "p50", 1),
     ("p90, s", "p90", 1),
     ("min, s", "min", 1),
+    ("ratio", "ratio", 1),
     ("compile, s", "compile_seconds", 1),
     ("examples/s", "examples_per_second", 1),
     ("pairs/s", "pairs_per_second", 1),

@@ -31,24 +31,27 @@ class Run(NamedTuple):
       corpus: the dataset on the host.
       arrays: the dataset on the devices.
       system: the model with its losses.
-      init: () → the state before the first epoch.
-      train_epoch: (state, epoch) → (state, mean of each loss term), compiled; the state passed in is donated.
+      splits: the rows and negatives of "dev" and "test" on the devices.
+      init: (seed; config.run.seed by default) → the state before the first epoch.
       rank_targets: (params, "dev" or "test") → float32 [N], the target's rank in every row of the split.
       fingerprint: SHA-256 (hex) of the dataset and the text embeddings.
-      epoch_on_device, evaluation_on_device: the jitted functions behind train_epoch and rank_targets, for benchmarks
-        and tests that lower them; see `build_epoch` and `build_evaluation`.
+      epoch_on_device, evaluation_on_device: jitted, of one seed; see `build_epoch` and `build_evaluation`.
+      epochs_on_device, evaluations_on_device: the same for stacked states, seeds and epochs, and parameters; see
+        `together.py`.
     """
 
     config: Config
     corpus: Corpus
     arrays: Arrays
     system: System
-    init: Callable[[], TrainState]
-    train_epoch: Callable[[TrainState, int], tuple[TrainState, dict[str, jax.Array]]]
+    splits: dict[str, tuple[jax.Array, jax.Array]]
+    init: Callable[..., TrainState]
     rank_targets: Callable[[Params, str], np.ndarray]
     fingerprint: str
     epoch_on_device: Callable
     evaluation_on_device: Callable
+    epochs_on_device: Callable
+    evaluations_on_device: Callable
 
 
 def assemble(config: Config) -> Run:
@@ -85,30 +88,43 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
         num_items=corpus.num_items,
     )
     evaluation_on_device = build_evaluation(system, mesh, history_length=history_length)
+    # One compilation for all seeds.
+    init = jax.jit(lambda arrays, seed: init_state(system, optimizer, arrays, seed, mesh))
 
     def rank_targets(params: Params, split: str) -> np.ndarray:
-        ranks, finite = jax.device_get(evaluation_on_device(params, arrays, *splits[split]))
-        if not finite.all():
-            raise UserError(
-                f"{np.count_nonzero(~finite)} of {len(finite)} {split} users have scores that are not finite",
-                remedy="Lower --optim.learning-rate and choose another --run.workdir; checkpoints so far are kept",
-            )
-        return ranks
+        return checked_ranks(*evaluation_on_device(params, arrays, *splits[split]), split)
 
     return Run(
         config=config,
         corpus=corpus,
         arrays=arrays,
         system=system,
-        init=lambda: init_state(system, optimizer, arrays, config.run.seed, mesh),
-        train_epoch=lambda state, epoch: epoch_on_device(state, arrays, config.run.seed, epoch),
+        splits=splits,
+        init=lambda seed=config.run.seed: init(arrays, seed),
         rank_targets=rank_targets,
         fingerprint=hashlib.sha256(
             corpus.content_hash.encode() + (b"" if text is None else text.tobytes())
         ).hexdigest(),
         epoch_on_device=epoch_on_device,
         evaluation_on_device=evaluation_on_device,
+        epochs_on_device=jax.jit(jax.vmap(epoch_on_device, in_axes=(0, None, 0, 0)), donate_argnums=0),
+        evaluations_on_device=jax.jit(jax.vmap(evaluation_on_device, in_axes=(0, None, None, None))),
     )
+
+
+def checked_ranks(ranks: jax.Array, finite: jax.Array, split: str) -> np.ndarray:
+    """The ranks that an evaluation found, float32 [N] on the host.
+
+    Raises:
+      UserError: a score was not finite.
+    """
+    finite = np.asarray(finite)
+    if not finite.all():
+        raise UserError(
+            f"{np.count_nonzero(~finite)} of {len(finite)} {split} users have scores that are not finite",
+            remedy="Lower --optim.learning-rate and choose another --run.workdir; checkpoints so far are kept",
+        )
+    return np.asarray(ranks)
 
 
 def resolve(config: Config) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,12 +12,46 @@ from typing import Annotated, Any
 
 import tyro
 from pydantic import ValidationError
-from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
 from lrd_jax.config import Config, Section
 from lrd_jax.config_errors import explain
 from lrd_jax.config_file import load_config
 from lrd_jax.errors import UserError
+
+MAX_SEED = 2**31 - 1
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """The seeds in "0,1,2".
+
+    Raises:
+      UserError: not integers from 0 to 2³¹ − 1 with commas between them, or one of them twice.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        if not re.fullmatch(r"[0-9]{1,10}", part) or int(part) > MAX_SEED:
+            remedy = f"Give integers from 0 to {MAX_SEED}, as in --seeds 0,1,2"
+            raise UserError(f"{part!r} is no seed" if part else "a seed is missing", field="--seeds", remedy=remedy)
+        if int(part) in seeds:
+            raise UserError(f"the seed {int(part)} is there twice", field="--seeds", remedy="Give each seed once")
+        seeds.append(int(part))
+    return tuple(seeds)
+
+
+_SEEDS = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="N,N,...",
+    instance_from_str=lambda words: parse_seeds(words[0]),
+    is_instance=lambda value: value is None or isinstance(value, tuple),
+    str_from_instance=lambda seeds: [str(seeds) if seeds is None else ",".join(map(str, seeds))],
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +62,9 @@ class TrainFlags:
     """TOML file of options that differ from the defaults; options on the command line override it."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Continue the run in the run folder from its last checkpoint."""
+    seeds: Annotated[tuple[int, ...] | None, _SEEDS] = None
+    """Train with these seeds, at once where memory allows, each in a run folder of its own; with --run.workdir DIR, in
+    DIR/seedN. With --resume, a seed that has no run yet starts one."""
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -48,7 +86,7 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def parse_config(argv: Sequence[str] | None = None) -> tuple[Config, TrainFlags]:
-    """Read the command line of `train`: `--config FILE`, `--resume`, and any option as `--section.option VALUE`.
+    """Read the command line of `train`: the flags, and any option as `--section.option VALUE`.
 
     Args:
       argv: arguments without the program's name; those of the process by default.
@@ -57,12 +95,14 @@ def parse_config(argv: Sequence[str] | None = None) -> tuple[Config, TrainFlags]
       The validated configuration (defaults, then the file, then the command line) and the other flags.
 
     Raises:
-      UserError: a mistake in the file, or a value out of range on the command line.
+      UserError: a mistake in the file, or on the command line a value out of range or flags that exclude each other.
       SystemExit: after --help (0), or after tyro has explained a misspelt or malformed argument on stderr (2).
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     program = "python -m lrd_jax.train"
     flags, _ = tyro.cli(TrainFlags, prog=program, args=argv, return_unknown_args=True, add_help=False)
+    if flags.seeds is not None and any(argument.partition("=")[0] == "--run.seed" for argument in argv):
+        raise UserError("--seeds and --run.seed exclude each other", remedy="Give one of them")
     defaults = load_config(flags.config) if flags.config is not None else Config()
     values: Any = tyro.cli(
         Config, prog=program, description=Config.__doc__, args=argv, default=defaults, registry=_plain_sections()
@@ -74,6 +114,25 @@ def parse_config(argv: Sequence[str] | None = None) -> tuple[Config, TrainFlags]
         key, problem, remedy = explain(error)
         option = "--" + key.replace("_", "-") if "." in key else key
         raise UserError(problem, field=option, remedy=remedy) from error
+
+
+def seed_configs(config: Config, seeds: Sequence[int] | None) -> list[Config]:
+    """The configuration of each seed; without seeds, the configuration as it is.
+
+    Raises:
+      UserError: run.workdir, below which the seeds' folders are to be, is itself the folder of a run.
+    """
+    if seeds is None:
+        return [config]
+    workdir = config.run.workdir
+    if workdir is not None and (workdir / "checkpoints").exists() and (workdir / "config.toml").exists():
+        raise UserError(
+            "this is the folder of one run, so the seeds' folders cannot be in it",
+            file=workdir,
+            field="run.workdir",
+            remedy="Give the folder that holds the seeds' folders with --run.workdir",
+        )
+    return [config.for_seed(seed) for seed in seeds]
 
 
 def _plain_sections() -> ConstructorRegistry:

@@ -146,3 +146,8 @@ class Config(Section):
     def run_folder(self) -> Path:
         """run.workdir, or runs/DATASET-MODEL-seedN under the current directory."""
         return self.run.workdir or Path("runs") / f"{self.dataset_name}-{self.model.name}-seed{self.run.seed}"
+
+    def for_seed(self, seed: int) -> Config:
+        """The same with another seed, in a run folder of its own: seedN below run.workdir, where that is given."""
+        workdir = self.run.workdir and self.run.workdir / f"seed{seed}"
+        return self.model_copy(update={"run": self.run.model_copy(update={"seed": seed, "workdir": workdir})})

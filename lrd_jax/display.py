@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from rich.table import Table
 from tqdm import tqdm
 
@@ -64,4 +65,24 @@ def results_table(dev: Mapping[str, float], test: Mapping[str, float], title: st
         table.add_column(name, justify="right")
     for split, metrics in (("dev", dev), ("test", test)):
         table.add_row(split, *(f"{float(metrics[name]):.4f}" for name in test))
+    return table
+
+
+def summary_table(
+    dev: Sequence[Mapping[str, float]], test: Sequence[Mapping[str, float]], title: str | None = None
+) -> Table:
+    """Mean and standard deviation (dividing by n - 1) of the metrics of two seeds or more, a row per split and figure.
+
+    Args:
+      dev, test: for every seed, the metrics of its best epoch.
+      title: above the table.
+    """
+    table = Table(title=title)
+    table.add_column("split")
+    for name in test[0]:
+        table.add_column(name, justify="right")
+    for split, seeds in (("dev", dev), ("test", test)):
+        values = np.array([[metrics[name] for name in test[0]] for metrics in seeds])  # [seeds, metrics]
+        for statistic, row in (("mean", values.mean(axis=0)), ("standard deviation", values.std(axis=0, ddof=1))):
+            table.add_row(f"{split}, {statistic}", *(f"{value:.4f}" for value in row))
     return table

@@ -1,47 +1,28 @@
-"""A whole run, top to bottom: train with early stopping, test the best epoch once."""
+"""A whole run, top to bottom: train one seed, or several at once, with early stopping; test each one's best epoch."""
 
 from __future__ import annotations
 
-import math
 import time
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import jax
-import numpy as np
 import rich
 import rich.markup
+from tqdm import tqdm
 
+from lrd_jax import together
 from lrd_jax.assemble import Run, assemble, resolve
-from lrd_jax.checkpoint import Checkpoints
 from lrd_jax.config import Config
-from lrd_jax.display import epoch_line, epoch_progress, losses_text, results_table, say
+from lrd_jax.display import epoch_progress, losses_text, results_table, say, summary_table
 from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
-from lrd_jax.metrics import ranking_metrics
-from lrd_jax.writer import RunWriter, check_run_folder, open_run_folder, read_results
+from lrd_jax.seed_run import SeedRun
+from lrd_jax.writer import check_run_folder, holds_run
 
-STOPPING_METRIC = "NDCG@5"
-
-
-class Progress(NamedTuple):
-    """The state of a run: what a checkpoint holds, and nothing else.
-
-    Attributes:
-      train: parameters and optimizer state.
-      best_epoch, best_score: the best epoch so far and its dev NDCG@5.
-      seconds: wall time of training and evaluation so far.
-      fingerprint: uint8 [32], `Run.fingerprint`; a run does not go on with other data.
-    """
-
-    train: TrainState
-    best_epoch: np.ndarray
-    best_score: np.ndarray
-    seconds: np.ndarray
-    fingerprint: np.ndarray
+Metrics = dict[str, dict[str, float]]
 
 
-def train_and_evaluate(config: Config, *, resume: bool = False) -> dict[str, dict[str, float]]:
+def train_and_evaluate(config: Config, *, resume: bool = False) -> Metrics:
     """Trains with early stopping on dev, tests the best epoch, and leaves everything in the run folder.
 
     Args:
@@ -54,111 +35,144 @@ def train_and_evaluate(config: Config, *, resume: bool = False) -> dict[str, dic
     Raises:
       UserError: bad input, an unwritable or foreign run folder, or a loss that is not finite.
     """
-    config = resolve(config)
-    folder, patience, epochs = config.run_folder, config.run.patience, config.run.epochs
-    check_run_folder(folder, config, resume=resume)
-    run = assemble(config)
-    open_run_folder(folder, config, resume=resume)
-    checkpoints = Checkpoints(folder / "checkpoints")
-    epoch, progress = _start(run, checkpoints, folder, resume)
-    if resume and (finished := read_results(folder)) is not None:
-        _show(finished["dev"], finished["test"], config, finished["best_epoch"])
-        return {split: finished[split] for split in ("dev", "test")}
-    writer = RunWriter(folder, resume_after=epoch if resume else None)
-    say(_describe(run, progress))
+    return train_seeds([config], resume=resume)[0]
 
-    with epoch_progress(epochs, epoch) as bar:
-        while epoch < epochs and epoch - int(progress.best_epoch) < patience:
-            epoch += 1
-            started = time.perf_counter()
-            train, losses = run.train_epoch(progress.train, epoch)
-            losses = _checked(losses, run.system.loss_weights, epoch, folder)
-            metrics = ranking_metrics(run.rank_targets(train.params, "dev"))
-            seconds = time.perf_counter() - started
-            progress = progress._replace(train=train, seconds=np.float32(progress.seconds + seconds))
-            score = np.float32(metrics[STOPPING_METRIC])
-            if score > progress.best_score:
-                progress = progress._replace(best_epoch=np.int32(epoch), best_score=score)
-                checkpoints.save("best", epoch, train.params)
-            writer.write_epoch(epoch, losses, metrics, seconds)
-            # Last, so that a checkpoint vouches for everything before it.
-            checkpoints.save("latest", epoch, progress)
-            best = {"best_epoch": int(progress.best_epoch), "best_score": float(progress.best_score)}
-            say(epoch_line(epoch, losses, metrics, **best, seconds=seconds))
-            bar.set_postfix_str(losses_text(losses))
+
+def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metrics]:
+    """`train_and_evaluate` with several seeds, as many of them at once as memory holds.
+
+    Each run folder ends up as that of a run with this seed alone, up to the rounding of sums.
+
+    Args:
+      configs: one for each seed; they differ in seed and run folder only.
+      resume: continue the runs that the run folders hold; seeds without one start, unless none has one.
+
+    Returns:
+      The metrics of each seed.
+
+    Raises:
+      UserError: as `train_and_evaluate`; a seed that fails while it trains is told after the others have finished.
+    """
+    configs = [resolve(config) for config in configs]
+    resumed = _check_run_folders(configs, resume)
+    run = assemble(configs[0])
+    width = max(len(str(config.run.seed)) for config in configs)
+    seeds = []
+    for config, held in zip(configs, resumed, strict=True):
+        label = f"seed {config.run.seed:>{width}}  " if len(configs) > 1 else ""
+        seeds.append(SeedRun(config, run, resume=held, label=label))
+
+    if going := [seed for seed in seeds if seed.results is None]:
+        say(_describe(run))
+        at_once = _seeds_at_once(run, sum(seed.goes_on for seed in going))
+        for start in range(0, len(going), at_once):
+            _train(run, going[start : start + at_once])
+
+    _show(seeds)
+    if failed := [seed for seed in seeds if seed.failure is not None]:
+        raise _failure(seeds, failed)
+    return [{split: seed.results[split] for split in ("dev", "test")} for seed in seeds]
+
+
+def _train(run: Run, seeds: Sequence[SeedRun]) -> None:
+    """Trains seeds at once, each until it stops by itself, and tests the best epoch of each."""
+    epochs, done = sum(seed.config.run.epochs for seed in seeds), sum(seed.epoch for seed in seeds)
+    with epoch_progress(epochs, done) as bar:
+        if going := [seed for seed in seeds if seed.goes_on]:
+            states = together.stack(run, [seed.take_state() for seed in going])
+        while going:
+            states = _train_epoch(run, going, states, bar)
+            going = [seed for seed in going if seed.goes_on]
+    for seed in seeds:
+        if seed.failure is None:
+            with seed.or_fail():
+                seed.finish()
+        seed.close()
+
+
+def _train_epoch(run: Run, seeds: Sequence[SeedRun], states: TrainState, bar: tqdm) -> TrainState:
+    """Trains seeds for their next epoch and evaluates them; returns the states of those that go on after it."""
+    started = time.perf_counter()
+    numbers, epochs = [seed.seed for seed in seeds], [seed.epoch + 1 for seed in seeds]
+    states, losses = together.train_epoch(run, states, numbers, epochs)
+    ranked = together.rank_targets(run, states.params, "dev", len(seeds))
+    results = together.unstack(jax.device_get((states, losses, ranked)), len(seeds))
+    seconds = (time.perf_counter() - started) / len(seeds)
+    for seed, (state, losses, ranked) in zip(seeds, results, strict=True):
+        with seed.or_fail():
+            losses, line = seed.record(state, losses, *ranked, seconds)
+            say(line)
+            bar.set_postfix_str(seed.label + losses_text(losses))
             bar.update()
-
-    # The only time that the test split is looked at.
-    best_epoch = int(progress.best_epoch)
-    _, params = checkpoints.restore("best", progress.train.params, epoch=best_epoch)
-    params = _placed_like(params, progress.train.params)
-    checkpoints.close()
-    corpus = run.corpus
-    ranks = {split: run.rank_targets(params, split) for split in ("dev", "test")}
-    metrics = {split: ranking_metrics(values) for split, values in ranks.items()}
-    users = {"dev": corpus.sequence_users[corpus.dev.rows], "test": corpus.sequence_users[corpus.test.rows]}
-    writer.write_ranks(**{split: (users[split], ranks[split]) for split in ranks})
-    writer.write_results(
-        **metrics,
-        best_epoch=best_epoch,
-        epochs=epoch,
-        seconds=float(progress.seconds),
-        device=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        config=config,
-        dataset_hash=corpus.content_hash,
-    )
-    writer.close()
-    _show(metrics["dev"], metrics["test"], config, best_epoch)
-    return metrics
+    kept = [n for n, seed in enumerate(seeds) if seed.goes_on]
+    if len(kept) in (0, len(seeds)):
+        return states
+    stopped, others = [seed for seed in seeds if not seed.goes_on], [seeds[n] for n in kept]
+    say(f"{_names(stopped)} stopped; the next epoch includes compilation for {_names(others)}.")
+    return together.stack(run, [results[n][0] for n in kept])
 
 
-def _show(dev: dict[str, float], test: dict[str, float], config: Config, best_epoch: int) -> None:
-    title = rich.markup.escape(f"{config.model.name} on {config.dataset_name}, best epoch {best_epoch}")
-    rich.print(results_table(dev, test, title=title))
-    say(f"results in {config.run_folder}")
+def _seeds_at_once(run: Run, number: int) -> int:
+    """How many of so many seeds to train at once, by the memory that the compiled programs take."""
+    if number <= 1:
+        say("The first epoch includes compilation.")
+        return 1
+    started = time.perf_counter()
+    needed, available = together.bytes_needed(run, number), together.bytes_available()
+    at_once = together.seeds_at_once(number, needed, available)
+    if at_once == number:
+        how = f"All {number} seeds at once, compiled in {time.perf_counter() - started:.1f} s;"
+    else:
+        memory = f"{needed / 1e9:.2f} GB of memory and {available / 1e9:.2f} GB are free"
+        how = f"{number} seeds would take {memory}: {at_once} at once;"
+    say(f"{how} each is given its share of an epoch's seconds.")
+    return at_once
 
 
-def _describe(run: Run, progress: Progress) -> str:
+def _names(seeds: Sequence[SeedRun]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(str(seed.seed) for seed in seeds)}"
+
+
+def _show(seeds: Sequence[SeedRun]) -> None:
+    """The table of each seed that has finished; of several, also their mean and standard deviation."""
+    finished = [seed for seed in seeds if seed.results is not None]
+    for seed in finished:
+        which = f", {_names([seed])}" if len(seeds) > 1 else ""
+        title = f"{_title(seed.config)}{which}, best epoch {seed.results['best_epoch']}"
+        rich.print(results_table(seed.results["dev"], seed.results["test"], title=rich.markup.escape(title)))
+        say(f"results in {seed.config.run_folder}")
+    if len(finished) > 1:
+        title = f"{_title(seeds[0].config)}, {_names(finished)}"
+        splits = {split: [seed.results[split] for seed in finished] for split in ("dev", "test")}
+        rich.print(summary_table(**splits, title=rich.markup.escape(title)))
+
+
+def _title(config: Config) -> str:
+    return f"{config.model.name} on {config.dataset_name}"
+
+
+def _failure(seeds: Sequence[SeedRun], failed: Sequence[SeedRun]) -> UserError:
+    """What to end with: the failure of the only seed, else the failures of some of several in one message."""
+    if len(seeds) == 1:
+        return failed[0].failure
+    told = " ".join(f"{_names([seed]).capitalize()}: {seed.failure}" for seed in failed)
+    return UserError(f"{len(failed)} of {len(seeds)} seeds failed, {_names(failed)}. {told}".rstrip("."))
+
+
+def _describe(run: Run) -> str:
     corpus, device = run.corpus, jax.devices()[0].device_kind
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(progress.train.params))
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(run.init).params))
     return (
         f"{run.config.model.name} on {corpus.name}: {corpus.num_users:,} users, {corpus.num_items:,} items, "
-        f"{len(corpus.sequence_items):,} interactions; {num_params:,} parameters; {jax.device_count()} x {device}\n"
-        "The first epoch includes compilation."
+        f"{len(corpus.sequence_items):,} interactions; {num_params:,} parameters; {jax.device_count()} x {device}"
     )
 
 
-def _start(run: Run, checkpoints: Checkpoints, folder: Path, resume: bool) -> tuple[int, Progress]:
-    """The last epoch done and the state after it: of the checkpoint to resume from, else before the first epoch."""
-    fingerprint = np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
-    progress = Progress(run.init(), np.int32(0), np.float32(-1.0), np.float32(0.0), fingerprint)
-    if not resume or checkpoints.latest_epoch("latest") is None:
-        return 0, progress
-    epoch, saved = checkpoints.restore("latest", progress)
-    if not np.array_equal(saved.fingerprint, fingerprint):
-        raise UserError(
-            "the dataset or its text embeddings have changed since the run was started",
-            file=folder,
-            remedy="Restore them, or start a new run with another --run.workdir",
-        )
-    checkpoints.discard_after(epoch)
-    return epoch, saved._replace(train=_placed_like(saved.train, progress.train))
-
-
-def _placed_like(restored: Any, example: Any) -> Any:
-    """Restored arrays on the devices as the example's are, so that nothing is compiled anew for them."""
-    return jax.device_put(restored, jax.tree.leaves(example)[0].sharding)
-
-
-def _checked(losses: dict[str, jax.Array], weights: dict[str, float], epoch: int, folder: Path) -> dict[str, float]:
-    """The epoch's losses on the host, with their weighted total; refuses any that is not finite."""
-    losses = {name: float(losses[name]) for name in weights}
-    losses["total"] = sum(weights[name] * value for name, value in losses.items())
-    if not all(math.isfinite(value) for value in losses.values()):
-        raise UserError(
-            f"the loss of epoch {epoch} is not finite ({losses_text(losses)})",
-            file=folder,
-            remedy="Lower --optim.learning-rate or the loss weights and choose another --run.workdir; "
-            "the checkpoints saved so far are kept",
-        )
-    return losses
+def _check_run_folders(configs: Sequence[Config], resume: bool) -> list[bool]:
+    """Makes sure that every seed can start or be resumed; returns which are resumed."""
+    held = [holds_run(config.run_folder) for config in configs]
+    # Asked to resume where nothing is, most likely the folder is mistaken.
+    resumed = [resume and (holds or not any(held)) for holds in held]
+    for config, resumes in zip(configs, resumed, strict=True):
+        check_run_folder(config.run_folder, config, resume=resumes)
+    return resumed

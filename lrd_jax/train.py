@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from lrd_jax.cli import parse_config, run_command
+from lrd_jax.cli import parse_config, run_command, seed_configs
 
 
 def main() -> None:
     """Parse the command line, then train; jax is imported only after that, so that --help answers at once."""
     config, flags = parse_config()
-    from lrd_jax.loop import train_and_evaluate
+    configs = seed_configs(config, flags.seeds)
+    from lrd_jax.loop import train_seeds
 
-    train_and_evaluate(config, resume=flags.resume)
+    train_seeds(configs, resume=flags.resume)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,20 @@ from lrd_jax.errors import UserError
 _CONFIG, _METRICS, _RESULTS, _RANKS = "config.toml", "metrics.jsonl", "results.json", "ranks.npz"
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a run was started in the folder.
+
+    Raises:
+      UserError: the path cannot be used.
+    """
+    try:
+        return (folder / _CONFIG).exists()
+    except OSError as error:
+        raise UserError(
+            f"the run folder cannot be used ({error.strerror})", file=folder, remedy="Choose another with --run.workdir"
+        ) from error
+
+
 def check_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
     """Make sure, before any work and without writing, that a run can start or be resumed in the folder.
 
@@ -44,17 +58,11 @@ def check_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
     if set("[]") & set(str(folder)):
         # Seen with orbax 0.12.8: it saves a checkpoint below such a path and then does not find it.
         raise UserError("the path holds a square bracket", file=folder, remedy="Choose another with --run.workdir")
-    held = folder / _CONFIG
-    try:
-        exists = held.exists()
-    except OSError as error:
-        raise UserError(
-            f"the run folder cannot be used ({error.strerror})", file=folder, remedy="Choose another with --run.workdir"
-        ) from error
+    exists = holds_run(folder)
     if resume:
         if not exists:
             raise UserError("there is no run to resume", file=folder, remedy="Leave out --resume or mend --run.workdir")
-        _refuse_changes(load_config(held), config, held)
+        _refuse_changes(load_config(folder / _CONFIG), config, folder / _CONFIG)
     elif exists:
         raise UserError(
             "the folder already holds a run",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import full_ranking, report, sampling, score, workload
+from benchmarks import full_ranking, report, sampling, score, seeds, workload
 from benchmarks.options import Options, TrainingOptions, parse_options
 from benchmarks.peak import Peak
 from benchmarks.scale import NUM_NEGATIVES, SCALES, generate_corpus, parse_scale
@@ -20,8 +20,9 @@ from lrd_jax.errors import UserError
 ROOT = Path(__file__).parents[1]
 KEYS = {
     "benchmark", "part", "model", "scale", "shapes", "dtype", "device_kind", "device_count", "machine", "jax", "jaxlib",
-    "xla_flags", "commit", "repeat", "compile_seconds", "p50", "p90", "min", "examples_per_second", "pairs_per_second",
-    "flop", "matmul_flops", "matmul", "share_of_matmul", "copy_bytes_per_second", "peak_bytes", "peak_bytes_of",
+    "xla_flags", "commit", "repeat", "compile_seconds", "p50", "p90", "min", "ratio", "examples_per_second",
+    "pairs_per_second", "flop", "matmul_flops", "matmul", "share_of_matmul", "copy_bytes_per_second", "peak_bytes",
+    "peak_bytes_of",
 }  # fmt: skip
 # A pair forward at H = 20, D = 64, L = 5: 4·H·R·D + L·(10·R·D² + 4·R²·D).
 PAIR_FLOP = {
@@ -137,6 +138,22 @@ def test_sampling(run_here):
         assert_sane(record, "sampling", "rcf_lrd")
         assert record["flop"] is None and record["pairs_per_second"] is None
         assert record["examples_per_second"] > 0
+
+
+def test_seeds(run_here):
+    found = records(run_here(seeds, "--model", "kda", "--seeds", "2", *TINY)[0])
+    assert [record["part"] for record in found] == ["one after the other", "at once"]
+    for record in found:
+        assert_sane(record, "seeds", "kda")
+        shapes = record["shapes"]
+        assert (shapes["S"], shapes["B"], shapes["users"]) == (2, 256, 48)
+        pairs = 2 * (2 * shapes["examples"] + 48 * 100)
+        assert record["pairs_per_second"] == pytest.approx(pairs / record["p50"], rel=1e-4)
+        assert record["examples_per_second"] == pytest.approx(2 * shapes["examples"] / record["p50"], rel=1e-4)
+        assert record["flop"] == 2 * (3 * 2 * shapes["examples"] + 48 * 100) * PAIR_FLOP[5]
+    separate, at_once = found
+    assert separate["ratio"] is None
+    assert at_once["ratio"] == pytest.approx(at_once["p50"] / separate["p50"], rel=1e-4)
 
 
 def test_compile(processes):

@@ -33,11 +33,12 @@ def refused(toml: str, folder: Path) -> str:
 def test_help_shows_every_option():
     answer = train("--help")
     assert answer.returncode == 0
-    for key in [*flatten(Config()), "config", "resume"]:
+    for key in [*flatten(Config()), "config", "resume", "seeds"]:
         assert f"--{key.replace('_', '-')}" in answer.stdout
     shown = " ".join(re.sub("[│╭╮╰╯─]", " ", answer.stdout).split())
     assert "Attention heads; must divide the embedding width. (default: 4)" in shown
     assert "Which interactions to learn from." in shown
+    assert "--seeds N,N,... Train with these seeds, at once where memory allows" in shown
 
 
 def test_help_imports_nothing_heavy():

@@ -24,9 +24,10 @@ from lrd_jax.config import Config
 from lrd_jax.config_file import load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
-from lrd_jax.loop import Progress, train_and_evaluate
+from lrd_jax.loop import train_and_evaluate
 from lrd_jax.metrics import ranking_metrics
 from lrd_jax.models.system import Params
+from lrd_jax.seed_run import Progress
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 7

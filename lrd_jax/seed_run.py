@@ -1,0 +1,194 @@
+"""What belongs to one seed while it trains, alone or beside others: its run folder, how far it is, when it stops."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lrd_jax.assemble import Run, checked_ranks
+from lrd_jax.checkpoint import Checkpoints
+from lrd_jax.config import Config
+from lrd_jax.display import epoch_line, losses_text, say
+from lrd_jax.engine import TrainState
+from lrd_jax.errors import UserError
+from lrd_jax.metrics import ranking_metrics
+from lrd_jax.writer import RunWriter, open_run_folder, read_results
+
+STOPPING_METRIC = "NDCG@5"
+
+
+class Progress(NamedTuple):
+    """The state of a run: what a checkpoint holds, and nothing else.
+
+    Attributes:
+      train: parameters and optimizer state; None in `SeedRun` while they are trained.
+      best_epoch, best_score: the best epoch so far and its dev NDCG@5.
+      seconds: wall time of training and evaluation so far; a share of it where several seeds train at once.
+      fingerprint: uint8 [32], `Run.fingerprint`; a run does not go on with other data.
+    """
+
+    train: TrainState | None
+    best_epoch: np.ndarray
+    best_score: np.ndarray
+    seconds: np.ndarray
+    fingerprint: np.ndarray
+
+
+class SeedRun:
+    """The run of one seed, without the training itself: an epoch's outcome comes in, and what is due is done with it.
+
+    Attributes:
+      config: the configuration with this seed.
+      seed: config.run.seed.
+      label: what its lines on the terminal begin with; empty where there is one seed only.
+      epoch: the last epoch done.
+      results: what results.json holds; None until the best epoch has been tested.
+      failure: what ended the run before that.
+    """
+
+    def __init__(self, config: Config, run: Run, *, resume: bool, label: str = "") -> None:
+        """Starts a run in its run folder, or goes back to the last checkpoint of the one that is there.
+
+        Args:
+          config: the configuration with this seed, resolved.
+          run: assembled, with this seed or another.
+          resume: continue the run that the folder holds.
+          label: see above.
+
+        Raises:
+          UserError: an unwritable or foreign run folder, a checkpoint that cannot be read, other data than before.
+        """
+        self.config, self.seed, self.label, self.epoch = config, config.run.seed, label, 0
+        self.results: dict[str, Any] | None = None
+        self.failure: UserError | None = None
+        self._run, self._folder = run, config.run_folder
+        open_run_folder(self._folder, config, resume=resume)
+        self._checkpoints = Checkpoints(self._folder / "checkpoints")
+        fingerprint = np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
+        state = jax.device_get(run.init(self.seed))
+        progress = Progress(state, np.int32(0), np.float32(-1.0), np.float32(0.0), fingerprint)
+        if resume and self._checkpoints.latest_epoch("latest") is not None:
+            self.epoch, progress = self._checkpoints.restore("latest", progress)
+            if not np.array_equal(progress.fingerprint, fingerprint):
+                raise UserError(
+                    "the dataset or its text embeddings have changed since the run was started",
+                    file=self._folder,
+                    remedy="Restore them, or start a new run with another --run.workdir",
+                )
+            self._checkpoints.discard_after(self.epoch)
+        self._progress = progress
+        if resume:
+            self.results = read_results(self._folder)
+        if self.results is None:
+            self._writer = RunWriter(self._folder, resume_after=self.epoch if resume else None)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is another epoch to train: neither failed, nor out of epochs, nor out of patience."""
+        run, waited = self.config.run, self.epoch - int(self._progress.best_epoch)
+        return self.failure is None and self.epoch < run.epochs and waited < run.patience
+
+    def take_state(self) -> TrainState:
+        """The state to start from, on the host. It is not kept here: only one state per seed is to be held."""
+        state, self._progress = self._progress.train, self._progress._replace(train=None)
+        return state
+
+    @contextlib.contextmanager
+    def or_fail(self) -> Iterator[None]:
+        """A `UserError` within becomes this seed's `failure`, told at once among several, and ends nothing else."""
+        try:
+            yield
+        except UserError as error:
+            self.failure = error
+            if self.label:
+                say(f"{self.label}failed: {error}")
+
+    def record(
+        self,
+        state: TrainState,
+        losses: dict[str, np.ndarray],
+        ranks: np.ndarray,
+        finite: np.ndarray,
+        seconds: float,
+    ) -> tuple[dict[str, float], str]:
+        """Writes down one more epoch: its numbers and its checkpoints.
+
+        Args:
+          state: after the epoch, on the host.
+          losses: mean of each loss term.
+          ranks, finite: of the evaluation on dev, see `build_evaluation`.
+          seconds: how long the epoch and its evaluation took.
+
+        Returns:
+          The losses with their weighted total, and the epoch's line for the terminal.
+
+        Raises:
+          UserError: a loss or a score is not finite, and nothing of the epoch is kept; or the disk is full.
+        """
+        epoch, progress = self.epoch + 1, self._progress
+        losses = _checked_losses(losses, self._run.system.loss_weights, epoch, self._folder)
+        metrics = ranking_metrics(checked_ranks(ranks, finite, "dev"))
+        progress = progress._replace(train=state, seconds=np.float32(progress.seconds + seconds))
+        score = np.float32(metrics[STOPPING_METRIC])
+        if score > progress.best_score:
+            progress = progress._replace(best_epoch=np.int32(epoch), best_score=score)
+            self._checkpoints.save("best", epoch, state.params)
+        self._writer.write_epoch(epoch, losses, metrics, seconds)
+        # Last, so that a checkpoint vouches for everything before it.
+        self._checkpoints.save("latest", epoch, progress)
+        self.epoch, self._progress = epoch, progress._replace(train=None)
+        best = {"best_epoch": int(progress.best_epoch), "best_score": float(progress.best_score)}
+        return losses, self.label + epoch_line(epoch, losses, metrics, **best, seconds=seconds)
+
+    def finish(self) -> None:
+        """Tests the best epoch, the only time that the test split is looked at, and writes the results.
+
+        Raises:
+          UserError: a score is not finite, or the folder cannot be written.
+        """
+        run, best_epoch = self._run, int(self._progress.best_epoch)
+        like = jax.eval_shape(run.init, self.seed).params
+        _, params = self._checkpoints.restore("best", like, epoch=best_epoch)
+        params = jax.device_put(params, run.arrays.examples.sharding)
+        corpus = run.corpus
+        ranks = {split: run.rank_targets(params, split) for split in ("dev", "test")}
+        metrics = {split: ranking_metrics(values) for split, values in ranks.items()}
+        users = {"dev": corpus.sequence_users[corpus.dev.rows], "test": corpus.sequence_users[corpus.test.rows]}
+        self._writer.write_ranks(**{split: (users[split], ranks[split]) for split in ranks})
+        self._writer.write_results(
+            **metrics,
+            best_epoch=best_epoch,
+            epochs=self.epoch,
+            seconds=float(self._progress.seconds),
+            device=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            config=self.config,
+            dataset_hash=corpus.content_hash,
+        )
+        self.results = {**metrics, "best_epoch": best_epoch}
+
+    def close(self) -> None:
+        """Closes the files and releases orbax's threads."""
+        self._checkpoints.close()
+        self._writer.close()
+
+
+def _checked_losses(
+    losses: dict[str, np.ndarray], weights: dict[str, float], epoch: int, folder: Path
+) -> dict[str, float]:
+    """The epoch's losses with their weighted total; refuses any that is not finite."""
+    losses = {name: float(losses[name]) for name in weights}
+    losses["total"] = sum(weights[name] * value for name, value in losses.items())
+    if not all(math.isfinite(value) for value in losses.values()):
+        raise UserError(
+            f"the loss of epoch {epoch} is not finite ({losses_text(losses)})",
+            file=folder,
+            remedy="Lower --optim.learning-rate or the loss weights and choose another --run.workdir; "
+            "the checkpoints saved so far are kept",
+        )
+    return losses
