@@ -97,6 +97,8 @@ def read_operations(program: str) -> dict[str, Operation]:
 
 def _place(scope: str) -> tuple[str, str]:
     """Part and direction of an operation from its name, such as "jit(epoch)/transpose(jvp(RelationalModel))/block"."""
+    if "psum" in scope:
+        return PARTS["psum"], ""
     direction = "backward" if "transpose(jvp" in scope else "forward" if "jvp(" in scope else ""
     names = re.findall(r"\w+", scope)
     innermost = next((name for name in reversed(names) if name in PARTS), None)
@@ -147,8 +149,8 @@ def _report(workload, busy: dict[tuple[str, str], tuple[float, float]], step: fl
     to_stdout = workload.options.json == "-"
     title = f"a training step of {workload.options.model} at scale {workload.scale}: {step * 1e3:.2f} ms untraced"
     table = Table(title=title)
-    for heading in ("part", "", "ms", "of these matrix products", "share of the step"):
-        table.add_column(heading, justify="left" if heading in ("part", "") else "right")
+    for heading in ("part", "", "ms", "in products", "share"):
+        table.add_column(heading, justify="left" if heading in ("part", "") else "right", no_wrap=True)
     for record in records:
         milliseconds = (f"{record[key] * 1e3:.2f}" for key in ("seconds", "product_seconds"))
         table.add_row(record["part"], record["direction"], *milliseconds, f"{record['share_of_step']:.1%}")

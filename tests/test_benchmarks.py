@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import full_ranking, report, sampling, score, seeds, workload
+from benchmarks import full_ranking, profile, report, sampling, score, seeds, workload
 from benchmarks.options import Options, TrainingOptions, parse_options
 from benchmarks.peak import Peak
 from benchmarks.scale import NUM_NEGATIVES, SCALES, generate_corpus, parse_scale
@@ -49,6 +49,7 @@ def processes():
     """(exit code, stdout, stderr) of every process that these tests read, two at a time."""
     commands = {
         "train_epoch": ("train_epoch", *TINY, "--batch-size", "128"),
+        "profile": ("profile", *TINY, "--batch-size", "64"),
         "compile": ("compile", "--model", "rcf", *TINY, "--repeat", "1"),
     }
     running = {name: start(*command) for name, command in commands.items()}
@@ -62,7 +63,7 @@ def run_here(monkeypatch, capsys):
 
     def run(benchmark, *arguments: str) -> tuple[str, str]:
         monkeypatch.setattr(workload, "set_up_devices", lambda number: None)
-        monkeypatch.setattr(report, "measure_peak", lambda: Peak(1e11, "2048³ float32 on paper", 1e10))
+        monkeypatch.setattr(report, "measure_peak", lambda dtype: Peak(1e11, f"2048³ {dtype} on paper", 1e10))
         monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
         benchmark.main()
         return capsys.readouterr()
@@ -74,14 +75,14 @@ def records(output: str) -> list[dict]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-def assert_sane(record: dict, benchmark: str, model: str) -> None:
+def assert_sane(record: dict, benchmark: str, model: str, dtype: str = "float32") -> None:
     assert record.keys() == KEYS
-    assert (record["benchmark"], record["model"], record["dtype"]) == (benchmark, model, "float32")
+    assert (record["benchmark"], record["model"], record["dtype"]) == (benchmark, model, dtype)
     assert (record["device_kind"], record["device_count"], record["peak_bytes_of"]) == ("cpu", 2, "process")
     assert 0 < record["min"] <= record["p50"] <= record["p90"]
     for key in ("compile_seconds", "matmul_flops", "copy_bytes_per_second", "peak_bytes"):
         assert record[key] > 0, key
-    assert "2048³ float32 on" in record["matmul"]
+    assert f"2048³ {dtype} on" in record["matmul"]
     if record["flop"] is None:
         assert record["share_of_matmul"] is None
     else:
@@ -108,8 +109,8 @@ def test_train_epoch(processes):
 
 
 def test_score(run_here):
-    (record,) = records(run_here(score, "--model", "kda", *TINY)[0])
-    assert_sane(record, "score", "kda")
+    (record,) = records(run_here(score, "--model", "kda", "--dtype", "bfloat16", *TINY)[0])
+    assert_sane(record, "score", "kda", "bfloat16")
     assert (record["shapes"]["users"], record["shapes"]["C"], record["shapes"]["R"]) == (48, 100, 5)
     assert record["flop"] == 48 * 100 * PAIR_FLOP[5]
     assert record["share_of_matmul"] == pytest.approx(record["flop"] / 1e11 / record["p50"], rel=1e-4)
@@ -169,6 +170,57 @@ def test_compile(processes):
         assert record["compile_seconds"] == record["p50"]
 
 
+def test_profile(processes):
+    code, stdout, stderr = processes["profile"]
+    assert code == 0, stderr
+    found = records(stdout)
+    assert "a training step of kda_lrd at scale tiny" in stderr and "block: attention" in stderr
+    rows = {(record["part"], record["direction"]): record for record in found}
+    both = ("block: attention", "block: feed-forward", "block: layer normalisation", "history through each relation")
+    for part in (*both, "latent-relation loss", "knowledge-graph loss"):
+        for direction in ("forward", "backward"):
+            assert rows[part, direction]["seconds"] > 0, (part, direction)
+    for part in ("Adam", "histories, negatives, triples", "sum over devices"):
+        assert rows[part, ""]["seconds"] > 0, part
+    for record in found:
+        assert (record["benchmark"], record["scale"], record["device_count"]) == ("profile", "tiny", 2)
+        assert 0 <= record["product_seconds"] <= record["seconds"]
+        assert record["share_of_step"] == pytest.approx(record["seconds"] / record["step_seconds"], rel=1e-4, abs=1e-9)
+    assert rows["block: feed-forward", "forward"]["product_seconds"] > 0
+    assert rows["Adam", ""]["product_seconds"] == 0
+
+
+PROGRAM = """HloModule jit_epoch, is_scheduled=true
+
+%fused_computation.1 (p.0: f32[4,4], p.1: f32[4,4]) -> f32[4,4] {
+  %p.0 = f32[4,4]{1,0} parameter(0)
+  %p.1 = f32[4,4]{1,0} parameter(1)
+  ROOT %dot.3 = f32[4,4]{1,0} dot(%p.0, %p.1), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+ENTRY %main.1 (a.1: f32[4,4]) -> f32[4,4] {
+  %a.1 = f32[4,4]{1,0} parameter(0), metadata={op_name="a"}
+  %while.1 = (f32[4,4]{1,0}, s32[]) while(%t.1), condition=%c, body=%b, metadata={op_name="jit(epoch)/while"}
+  %ynn.1 = f32[4,4]{1,0} fusion(%a.1, %a.1), kind=kCustom, calls=%fused_computation.1, metadata={op_name="jit(epoch)/transpose(jvp(RelationalModel))/block/attention/reduce_max"}
+  %all-reduce.2 = (f32[4]{0}, f32[4,4]{1,0}) all-reduce(%a.1, %ynn.1), metadata={op_name="jit(epoch)/shard_map/psum"}
+  ROOT %add.1 = f32[4,4]{1,0} add(%a.1, %ynn.1), metadata={op_name="jit(epoch)/jvp(RelationalModel)/block/add"}
+}
+"""  # noqa: E501
+
+
+def test_time_goes_to_the_parts_of_the_model():
+    operations = profile.read_operations(PROGRAM)
+    assert operations["ynn.1"] == ("block: attention", "backward", True)
+    assert operations["add.1"] == ("block: residual sums, copies", "forward", False)
+    assert operations["all-reduce.2"] == ("sum over devices", "", False)
+    assert "while.1" not in operations  # what it contains is counted
+    events = [("ynn.1", 3.0), ("while.1", 9.0), ("add.1", 1.0), ("ynn.1", 2.0), ("python", 7.0)]
+    assert profile.attribute(events, operations, 2) == {
+        ("block: attention", "backward"): (2.5, 2.5),
+        ("block: residual sums, copies", "forward"): (0.5, 0.0),
+    }
+
+
 def test_unknown_scale(processes):
     code, stdout, stderr = processes["bad scale"]
     assert (code, stdout) == (2, "")
@@ -191,7 +243,7 @@ def test_refused_values(arguments, message):
         parse_options(TrainingOptions, "train_epoch", "", arguments)
 
 
-@pytest.mark.parametrize("arguments", [["--dtype", "bfloat16"], ["--batch-size", "8"], ["--model", "bert"]])
+@pytest.mark.parametrize("arguments", [["--dtype", "float64"], ["--batch-size", "8"], ["--model", "bert"]])
 def test_options_that_would_do_nothing_are_refused(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         parse_options(Options, "score", "", arguments)
