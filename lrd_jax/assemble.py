@@ -11,10 +11,11 @@ import numpy as np
 
 from lrd_jax.arrays import Arrays, put_corpus, put_split
 from lrd_jax.config import Config
+from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.movielens import ensure_ml_100k
 from lrd_jax.data.rechorus import read_corpus
-from lrd_jax.devices import available_cores, data_mesh, set_up_devices
+from lrd_jax.devices import available_cores, data_mesh, keep_compiled, set_up_devices
 from lrd_jax.engine import TrainState, build_epoch, build_optimizer, init_state
 from lrd_jax.errors import UserError
 from lrd_jax.evaluation import build_evaluation
@@ -62,6 +63,7 @@ def assemble(config: Config) -> Run:
     """
     config = resolve(config)
     set_up_devices(config.run.cpu_devices)
+    keep_compiled(cache_dir() / "compiled")
     return assemble_corpus(config, *_read_inputs(config))
 
 

@@ -1,0 +1,57 @@
+"""Compiled programs outlive the process; each case is a process of its own, since jax is configured for good."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Compiles an epoch of a tiny run and says from where it came and what XLA planned for it.
+SCRIPT = """
+import sys
+import jax
+from pathlib import Path
+from lrd_jax.devices import keep_compiled
+keep_compiled(Path(sys.argv[1]))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if event.endswith("/cache_hits") else None)
+def loop(x):
+    return jax.lax.fori_loop(0, 3, lambda n, y: jax.numpy.sin(y @ y) + n, x)
+compiled = jax.jit(loop).lower(jax.ShapeDtypeStruct((64, 64), "float32")).compile()
+print(len(hits), compiled.memory_analysis().temp_size_in_bytes, jax.config.jax_compilation_cache_dir)
+"""
+
+
+def compile_in(folder, **environment):
+    """(hits, temporary bytes, folder in use) of the script in a new process."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(folder)],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "rror" not in done.stderr, done.stderr
+    hits, temporary, used = done.stdout.split()
+    return int(hits), int(temporary), used
+
+
+def test_the_second_process_compiles_nothing(tmp_path):
+    first, second = (compile_in(tmp_path / "compiled") for _ in range(2))
+    assert (first[0], second[0]) == (0, 1)
+    assert first[1] == second[1] > 0  # memory is planned with this figure, wherever the program comes from
+    assert first[2] == second[2] and list((tmp_path / "compiled").rglob("*-cache"))
+
+
+def test_the_users_place_stands(tmp_path):
+    theirs = str(tmp_path / "theirs")
+    assert compile_in(tmp_path / "ours", JAX_COMPILATION_CACHE_DIR=theirs)[2] == theirs
+    assert not (tmp_path / "ours").exists()
+
+
+@pytest.mark.parametrize("obstacle", ["a file", "nothing"])
+def test_a_place_that_cannot_be_used_is_passed_over(tmp_path, obstacle):
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "compiled" if obstacle == "a file" else "/proc/nowhere"
+    assert compile_in(folder)[2] == "None"
