@@ -68,6 +68,7 @@ def report(benchmark: str, workload: Workload, measurements: Sequence[Measuremen
                 "scale": workload.scale,
                 "shapes": {**workload.shapes, **measurement.shapes},
                 "dtype": workload.options.dtype,
+                "update": getattr(workload.options, "update", None),
                 "device_kind": device.device_kind,
                 "device_count": jax.device_count(),
                 "machine": machine(),

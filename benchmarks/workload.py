@@ -81,8 +81,8 @@ def build_workload(options: Options) -> Workload:
 
 def _published_config(options: Options, name: str) -> Config:
     config = load_config(CONFIGS / ("ml-100k" if name == "ml-100k" else "office") / f"{options.model}.toml")
-    batch_size = getattr(options, "batch_size", config.optim.batch_size)
-    return config.model_copy(update={"optim": config.optim.model_copy(update={"batch_size": batch_size})})
+    asked = {name: getattr(options, name) for name in ("batch_size", "update") if hasattr(options, name)}
+    return config.model_copy(update={"optim": config.optim.model_copy(update=asked)})
 
 
 def _text(folder: Path | None, corpus: Corpus, config: TextConfig) -> np.ndarray:

@@ -21,6 +21,7 @@ from lrd_jax.batch import Batch, Tables
 from lrd_jax.config import OptimConfig
 from lrd_jax.data.sampling import Sampler, draw_excluding, draw_triples
 from lrd_jax.models.system import Params, System
+from lrd_jax.touched import update_touched_rows
 
 
 class TrainState(NamedTuple):
@@ -127,6 +128,25 @@ def loss_and_gradients(system: System, mesh: Mesh) -> Callable:
     return gradients_of
 
 
+def build_update(
+    system: System, optimizer: optax.GradientTransformation, mesh: Mesh, *, touched_rows_only: bool = False
+) -> Callable:
+    """(state, batch, tables, key) → (state, sums, counts): one step; see `loss_and_gradients` for sums and counts.
+
+    Args:
+      system, optimizer, mesh: what is trained, how and on which devices.
+      touched_rows_only: leave all table rows that the batch does not look up as they are; see `touched`.
+    """
+    gradients_of = loss_and_gradients(system, mesh)
+
+    def update(state: TrainState, batch: Batch, tables: Tables, key: jax.Array):
+        gradients, sums, counts = gradients_of(state.params, batch, tables, key)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        return TrainState(optax.apply_updates(state.params, updates), opt_state), sums, counts
+
+    return update_touched_rows(update, system.compact) if touched_rows_only else update
+
+
 def build_epoch(
     system: System,
     optimizer: optax.GradientTransformation,
@@ -136,13 +156,14 @@ def build_epoch(
     num_negatives: int,
     history_length: int,
     num_items: int,
+    touched_rows_only: bool = False,
 ) -> Callable[[TrainState, Arrays, int, int], tuple[TrainState, dict[str, jax.Array]]]:
     """Compiles to (state, arrays, seed, epoch) → (state, mean of each loss term): a whole epoch on the device.
 
     Shuffle, then for each batch negatives, gradients and update, in one scan; the state is donated. The last short
-    batch is filled with examples of weight 0.
+    batch is filled with examples of weight 0. touched_rows_only: see `build_update`.
     """
-    gradients_of = loss_and_gradients(system, mesh)
+    update = build_update(system, optimizer, mesh, touched_rows_only=touched_rows_only)
 
     def step(carry: tuple, inputs: tuple, arrays: Arrays):
         state, sums, counts = carry
@@ -159,9 +180,7 @@ def build_epoch(
             uses_triples="kg" in system.loss_weights,
             uses_text="lrd" in system.loss_weights,
         )
-        gradients, step_sums, step_counts = gradients_of(state.params, batch, arrays.tables, dropout_key)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        state = TrainState(optax.apply_updates(state.params, updates), opt_state)
+        state, step_sums, step_counts = update(state, batch, arrays.tables, dropout_key)
         add = functools.partial(jax.tree.map, jnp.add)
         return (state, add(sums, step_sums), add(counts, step_counts)), None
 
