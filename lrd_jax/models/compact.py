@@ -17,8 +17,8 @@ def compact_batch(
 ) -> tuple[Batch, Tables, Rows]:
     """Renumbers a batch and the item facts to positions in tables that hold only the rows of this batch.
 
-    Examples of weight 0 look nothing up, so that the last short batch moves no row but those of its examples. Row 0
-    (padding and missing values) is always among the rows and keeps its place.
+    What cannot change the losses is not looked up: examples of weight 0 and the negatives of padded history places.
+    Row 0 (padding and missing values) is always among the rows and keeps its place.
 
     Args:
       batch: examples by user, item and entity id.
@@ -40,7 +40,10 @@ def compact_batch(
     elif triples is not None:
         triples = triples._replace(values=jnp.zeros_like(triples.values))
     held = triples and (triples.heads, triples.tails, triples.values)
-    looked_up = batch.candidates, batch.history.items, batch.negative_history, held, values
+    negatives = batch.negative_history
+    if negatives is not None:
+        negatives = jnp.where(batch.history.items > 0, negatives, 0)
+    looked_up = batch.candidates, batch.history.items, negatives, held, values
     entity_ids, (candidates, items, negatives, held, values) = number_rows(looked_up, num_entities)
 
     # The scorer reads values and bias of candidates only.
