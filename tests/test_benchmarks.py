@@ -19,9 +19,10 @@ from lrd_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 KEYS = {
-    "benchmark", "part", "model", "scale", "shapes", "dtype", "update", "device_kind", "device_count", "machine", "jax", "jaxlib",
-    "xla_flags", "commit", "repeat", "compile_seconds", "p50", "p90", "min", "examples_per_second", "pairs_per_second",
-    "flop", "matmul_flops", "matmul", "share_of_matmul", "copy_bytes_per_second", "peak_bytes", "peak_bytes_of",
+    "benchmark", "part", "model", "scale", "shapes", "dtype", "update", "device_kind", "device_count", "machine", "jax",
+    "jaxlib", "xla_flags", "commit", "repeat", "compile_seconds", "p50", "p90", "min", "examples_per_second",
+    "pairs_per_second", "flop", "matmul_flops", "matmul", "share_of_matmul", "copy_bytes_per_second", "peak_bytes",
+    "peak_bytes_of",
 }  # fmt: skip
 # A pair forward at H = 20, D = 64, L = 5: 4·H·R·D + L·(10·R·D² + 4·R²·D).
 PAIR_FLOP = {
@@ -176,7 +177,9 @@ def test_refused_values(arguments, message):
         parse_options(TrainingOptions, "train_epoch", "", arguments)
 
 
-@pytest.mark.parametrize("arguments", [["--dtype", "bfloat16"], ["--batch-size", "8"], ["--update", "touched"], ["--model", "bert"]])
+@pytest.mark.parametrize(
+    "arguments", [["--dtype", "bfloat16"], ["--batch-size", "8"], ["--update", "touched"], ["--model", "bert"]]
+)
 def test_options_that_would_do_nothing_are_refused(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         parse_options(Options, "score", "", arguments)
