@@ -144,7 +144,12 @@ def build_update(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         return TrainState(optax.apply_updates(state.params, updates), opt_state), sums, counts
 
-    return update_touched_rows(update, system.compact) if touched_rows_only else update
+    def compact(batch: Batch, tables: Tables):
+        # Whole on every device: XLA would split the numbering as the batch is split, which takes a dozen exchanges.
+        whole = functools.partial(jax.lax.with_sharding_constraint, shardings=NamedSharding(mesh, P()))
+        return whole(system.compact(whole(batch), tables))
+
+    return update_touched_rows(update, compact) if touched_rows_only else update
 
 
 def build_epoch(

@@ -375,3 +375,5 @@ def test_a_compiled_step_copies_no_whole_table(setup, compiled):
         found = set(re.findall(rf"= f32\[{','.join(map(str, shape))}\]\S* ([\w-]+)\(", loops))
         assert "scatter" in found
         assert found <= {"parameter", "get-tuple-element", "bitcast", "call", "fusion", "scatter"}, shape
+    # The devices exchange gradients and sums, nothing else.
+    assert set(re.findall(r"\b(all-\w+|collective-\w+|reduce-scatter)\(", text)) == {"all-reduce"}
