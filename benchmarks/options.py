@@ -10,10 +10,11 @@ from typing import TypeVar
 
 import tyro
 
-from lrd_jax.config import ModelConfig, Precision
+from lrd_jax.config import ModelConfig, OptimConfig, Precision
 from lrd_jax.errors import UserError
 
 ModelName = ModelConfig.model_fields["name"].annotation
+Update = OptimConfig.model_fields["update"].annotation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +38,19 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingOptions(Options):
+class BatchOptions(Options):
     """What is measured and where the record goes."""
 
     batch_size: int = 256
     """Training examples per step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions(BatchOptions):
+    """What is measured and where the record goes."""
+
+    update: Update = "dense"
+    """Which rows of the embedding tables a step updates: all, or those that its batch looks up."""
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)

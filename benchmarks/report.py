@@ -96,6 +96,7 @@ def surroundings(workload: Workload) -> dict:
         "scale": workload.scale,
         "shapes": workload.shapes,
         "dtype": workload.options.dtype,
+        "update": getattr(workload.options, "update", None),
         "device_kind": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),
         "machine": machine(),

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.options import TrainingOptions, parse_options
+from benchmarks.options import BatchOptions, parse_options
 from benchmarks.peak import timed
 from benchmarks.report import Measurement, report, timed_compilation
 from benchmarks.workload import Workload, build_workload
@@ -20,7 +20,7 @@ from lrd_jax.engine import draw_batch, draw_edges, stream_key
 
 def main() -> None:
     """Times each kind of draw by itself."""
-    workload = build_workload(parse_options(TrainingOptions, "sampling", __doc__))
+    workload = build_workload(parse_options(BatchOptions, "sampling", __doc__))
     report("sampling", workload, list(measure_draws(workload)))
 
 

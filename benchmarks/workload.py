@@ -81,8 +81,8 @@ def build_workload(options: Options) -> Workload:
 
 def _published_config(options: Options, name: str) -> Config:
     config = load_config(CONFIGS / ("ml-100k" if name == "ml-100k" else "office") / f"{options.model}.toml")
-    batch_size = getattr(options, "batch_size", config.optim.batch_size)
-    optim = config.optim.model_copy(update={"batch_size": batch_size})
+    asked = {name: getattr(options, name) for name in ("batch_size", "update") if hasattr(options, name)}
+    optim = config.optim.model_copy(update=asked)
     model = config.model.model_copy(update={"precision": options.dtype})
     return config.model_copy(update={"optim": optim, "model": model})
 

@@ -109,6 +109,9 @@ class OptimConfig(Section):
     """L2 coefficient."""
     batch_size: int = Field(256, ge=1, le=1_000_000)
     """Training examples per step."""
+    update: Literal["dense", "touched"] = "dense"
+    """Which rows of the embedding tables a step updates: all, or only those that its batch looks up (lazy Adam: the
+    others get no L2 and their moments stand still), which is faster where the tables are large."""
 
 
 class RunConfig(Section):

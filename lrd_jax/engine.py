@@ -22,6 +22,7 @@ from lrd_jax.config import OptimConfig
 from lrd_jax.data.sampling import Sampler, draw_excluding, draw_triples
 from lrd_jax.models.system import Params, System
 from lrd_jax.precision import in_float32
+from lrd_jax.touched import update_touched_rows
 
 
 class TrainState(NamedTuple):
@@ -129,6 +130,32 @@ def loss_and_gradients(system: System, mesh: Mesh) -> Callable:
     return gradients_of
 
 
+def build_update(
+    system: System, optimizer: optax.GradientTransformation, mesh: Mesh, *, touched_rows_only: bool = False
+) -> Callable:
+    """(state, batch, tables, key) → (state, sums, counts): one step; see `loss_and_gradients` for sums and counts.
+
+    Args:
+      system, optimizer, mesh: what is trained, how and on which devices.
+      touched_rows_only: leave all table rows that the batch does not look up as they are; see `touched`.
+    """
+    gradients_of = loss_and_gradients(system, mesh)
+
+    def update(state: TrainState, batch: Batch, tables: Tables, key: jax.Array):
+        gradients, sums, counts = gradients_of(state.params, batch, tables, key)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+            return TrainState(optax.apply_updates(state.params, updates), opt_state), sums, counts
+
+    @jax.named_scope("touched_rows")
+    def compact(batch: Batch, tables: Tables):
+        # Whole on every device: XLA would split the numbering as the batch is split, which takes a dozen exchanges.
+        whole = functools.partial(jax.lax.with_sharding_constraint, shardings=NamedSharding(mesh, P()))
+        return whole(system.compact(whole(batch), tables))
+
+    return update_touched_rows(update, compact) if touched_rows_only else update
+
+
 def build_epoch(
     system: System,
     optimizer: optax.GradientTransformation,
@@ -138,13 +165,14 @@ def build_epoch(
     num_negatives: int,
     history_length: int,
     num_items: int,
+    touched_rows_only: bool = False,
 ) -> Callable[[TrainState, Arrays, int, int], tuple[TrainState, dict[str, jax.Array]]]:
     """Compiles to (state, arrays, seed, epoch) → (state, mean of each loss term): a whole epoch on the device.
 
     Shuffle, then for each batch negatives, gradients and update, in one scan; the state is donated. The last short
-    batch is filled with examples of weight 0.
+    batch is filled with examples of weight 0. touched_rows_only: see `build_update`.
     """
-    gradients_of = loss_and_gradients(system, mesh)
+    update = build_update(system, optimizer, mesh, touched_rows_only=touched_rows_only)
 
     def step(carry: tuple, inputs: tuple, arrays: Arrays):
         state, sums, counts = carry
@@ -161,10 +189,7 @@ def build_epoch(
             uses_triples="kg" in system.loss_weights,
             uses_text="lrd" in system.loss_weights,
         )
-        gradients, step_sums, step_counts = gradients_of(state.params, batch, arrays.tables, dropout_key)
-        with jax.named_scope("optimizer"):
-            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-            state = TrainState(optax.apply_updates(state.params, updates), opt_state)
+        state, step_sums, step_counts = update(state, batch, arrays.tables, dropout_key)
         add = functools.partial(jax.tree.map, jnp.add)
         return (state, add(sums, step_sums), add(counts, step_counts)), None
 

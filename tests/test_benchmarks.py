@@ -19,8 +19,8 @@ from lrd_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 KEYS = {
-    "benchmark", "part", "model", "scale", "shapes", "dtype", "device_kind", "device_count", "machine", "jax", "jaxlib",
-    "xla_flags", "commit", "repeat", "compile_seconds", "p50", "p90", "min", "ratio", "examples_per_second",
+    "benchmark", "part", "model", "scale", "shapes", "dtype", "update", "device_kind", "device_count", "machine", "jax",
+    "jaxlib", "xla_flags", "commit", "repeat", "compile_seconds", "p50", "p90", "min", "ratio", "examples_per_second",
     "pairs_per_second", "flop", "matmul_flops", "matmul", "share_of_matmul", "copy_bytes_per_second", "peak_bytes",
     "peak_bytes_of",
 }  # fmt: skip
@@ -48,7 +48,7 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
 def processes():
     """(exit code, stdout, stderr) of every process that these tests read, two at a time."""
     commands = {
-        "train_epoch": ("train_epoch", *TINY, "--batch-size", "128"),
+        "train_epoch": ("train_epoch", *TINY, "--batch-size", "128", "--update", "touched"),
         "profile": ("profile", *TINY, "--batch-size", "64"),
         "compile": ("compile", "--model", "rcf", *TINY, "--repeat", "1"),
     }
@@ -95,7 +95,7 @@ def test_train_epoch(processes):
     assert code == 0, stderr
     (record,) = records(stdout)
     assert_sane(record, "train_epoch", "kda_lrd")
-    assert record["scale"] == "tiny" and record["repeat"] == 2
+    assert record["scale"] == "tiny" and record["repeat"] == 2 and record["update"] == "touched"
     assert record["xla_flags"].startswith("--xla_backend_optimization_level=0")
     assert "share of matmul" in stderr
     shapes = record["shapes"]
@@ -136,6 +136,7 @@ def test_sampling(run_here):
     found = records(run_here(sampling, "--model", "rcf_lrd", *TINY)[0])
     assert [record["part"] for record in found] == ["negatives", "histories", "triples", "batches"]
     for record in found:
+        assert record["update"] is None
         assert_sane(record, "sampling", "rcf_lrd")
         assert record["flop"] is None and record["pairs_per_second"] is None
         assert record["examples_per_second"] > 0
@@ -167,6 +168,7 @@ def test_compile(processes):
     ]
     for record in found:
         assert_sane(record, "compile", "rcf")
+        assert record["update"] == "dense"
         assert record["compile_seconds"] == record["p50"]
 
 
@@ -243,7 +245,9 @@ def test_refused_values(arguments, message):
         parse_options(TrainingOptions, "train_epoch", "", arguments)
 
 
-@pytest.mark.parametrize("arguments", [["--dtype", "float64"], ["--batch-size", "8"], ["--model", "bert"]])
+@pytest.mark.parametrize(
+    "arguments", [["--dtype", "float64"], ["--batch-size", "8"], ["--update", "touched"], ["--model", "bert"]]
+)
 def test_options_that_would_do_nothing_are_refused(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         parse_options(Options, "score", "", arguments)

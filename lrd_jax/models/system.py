@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from lrd_jax.batch import Batch, History, Tables
+from lrd_jax.models.compact import compact_batch
 from lrd_jax.models.lrd import RelationClassifier
 from lrd_jax.models.relational import RelationalModel
 from lrd_jax.objectives import bpr_loss, lrd_paper_loss, lrd_released_loss
+from lrd_jax.touched import Rows
 
 Params = dict
 # Per example: what to sum and by how much to divide, both [B]. The loss of a batch is Σ sums / Σ counts.
@@ -35,6 +37,12 @@ class System(Protocol):
 
     def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
         """The terms of the joint objective, per example."""
+
+    def compact(self, batch: Batch, tables: Tables) -> tuple[Batch, Tables, Rows]:
+        """Batch and item facts renumbered to the table rows that the batch looks up, and which rows those are.
+
+        `losses` of the result, with each table parameter replaced by its rows, are those of the batch.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,13 +88,17 @@ class RelationalSystem:
         """The recommendation, knowledge-graph and latent-relation terms of each example.
 
         Args:
-          params: of `init`.
+          params: of `init`; the tables may hold fewer rows, see `compact`.
           batch: examples with negatives, triples and, with LRD, negative histories.
           tables: item facts.
           key: for dropout.
         """
         variables = {"params": params["scorer"]}
-        scores = self.scorer.apply(
+        users, entities, items = (
+            len(params["scorer"][name]) for name in ("user_embeddings", "entity_embeddings", "item_bias")
+        )
+        scorer = self.scorer.clone(num_users=users - 1, num_items=items - 1, num_entities=entities)
+        scores = scorer.apply(
             variables,
             batch.users,
             batch.candidates,
@@ -98,11 +110,22 @@ class RelationalSystem:
         ones = jnp.ones_like(batch.weights)
         terms = {"rec": (jax.vmap(bpr_loss)(scores), ones)}
         if batch.triples is not None:
-            triple_scores = self.scorer.apply(variables, batch.triples, method="triple_scores")
+            triple_scores = scorer.apply(variables, batch.triples, method="triple_scores")
             terms["kg"] = (jax.vmap(bpr_loss)(triple_scores), ones)
         if self.classifier is not None:
             terms["lrd"] = self._lrd_terms(params, batch, tables)
         return terms
+
+    def compact(self, batch: Batch, tables: Tables) -> tuple[Batch, Tables, Rows]:
+        """See `compact_batch`."""
+        return compact_batch(
+            batch,
+            tables,
+            num_users=self.scorer.num_users,
+            num_items=self.scorer.num_items,
+            num_entities=self.scorer.num_entities,
+            include_value=self.scorer.include_value,
+        )
 
     @jax.named_scope("lrd_loss")
     def _lrd_terms(self, params: Params, batch: Batch, tables: Tables) -> tuple[jax.Array, jax.Array]:
