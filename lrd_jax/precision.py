@@ -45,8 +45,7 @@ def rounded(x: jax.Array, precision: Precision) -> jax.Array:
 def matmul(a: jax.Array, b: jax.Array, precision: Precision) -> jax.Array:
     """[..., i, k] times [..., k, j] to float32 [..., i, j], operands rounded as `precision` says.
 
-    Differentiated by hand: gradients are float32 too, which jax would round to the format of the operands, and XLA on
-    CPU takes up to 20 times longer for products of transposed matrices than for transposing them first.
+    Differentiated by hand, since jax would round the gradients to the format of the operands.
     """
     return matmul_of_rounded(rounded(a, precision), rounded(b, precision), precision)
 
@@ -57,16 +56,10 @@ def _forward(a: jax.Array, b: jax.Array, precision: Precision):
 
 def _backward(precision: Precision, operands: tuple[jax.Array, jax.Array], gradient: jax.Array):
     a, b = operands
-    return matmul(gradient, transposed(b), precision), matmul(transposed(a), gradient, precision)
+    return matmul(gradient, jnp.swapaxes(b, -1, -2), precision), matmul(jnp.swapaxes(a, -1, -2), gradient, precision)
 
 
 matmul.defvjp(_forward, _backward)
-
-
-def transposed(x: jax.Array) -> jax.Array:
-    """Swaps the last two axes, on a CPU in memory: the barrier keeps XLA from folding it into a product."""
-    swapped = jnp.swapaxes(x, -1, -2)
-    return jax.lax.optimization_barrier(swapped) if jax.default_backend() == "cpu" else swapped
 
 
 def matmul_of_rounded(a: jax.Array, b: jax.Array, precision: Precision) -> jax.Array:
