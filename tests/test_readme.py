@@ -27,7 +27,7 @@ def test_ci_runs_the_readmes_test_command():
 def test_training_commands_parse(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     config, _ = parse_config(shlex.split(command)[3:])
-    assert config.run_folder.name.endswith(f"-{config.model.name}-seed0")
+    assert config.run.workdir or config.run_folder.name.endswith(f"-{config.model.name}-seed0")
 
 
 def test_files_exist():
