@@ -16,7 +16,7 @@ from rich.table import Table
 
 from benchmarks.options import TrainingOptions, parse_options, write_lines
 from benchmarks.peak import timed
-from benchmarks.report import rounded, surroundings, timed_compilation
+from benchmarks.report import compile_epochs, rounded, surroundings
 from benchmarks.workload import build_workload
 from lrd_jax.cli import run_command
 
@@ -58,21 +58,13 @@ def main() -> None:
     """Traces one epoch after one that warms up and one that is timed untraced."""
     options = parse_options(TrainingOptions, "profile", __doc__)
     workload = build_workload(options)
-    run, state, epoch = workload.run, workload.run.init(), 0
-    compiled, _ = timed_compilation(run.epoch_on_device, state, run.arrays, run.config.run.seed, epoch)
-
-    def next_epoch():
-        nonlocal state, epoch
-        state, losses = compiled(state, run.arrays, run.config.run.seed, epoch)
-        epoch += 1
-        return losses
-
+    next_epoch, compiled, _ = compile_epochs(workload)
     (untraced,) = timed(next_epoch, 1)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             jax.block_until_ready(next_epoch())
         events = list(_events(Path(folder)))
-    num_steps = -(-len(run.arrays.examples) // options.batch_size)
+    num_steps = -(-len(workload.run.arrays.examples) // options.batch_size)
     # Every device runs the same program, so an operation's time is summed over them.
     busy = attribute(events, read_operations(compiled.as_text()), num_steps * jax.device_count())
     _report(workload, busy, untraced / num_steps)

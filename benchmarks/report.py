@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +50,20 @@ def timed_compilation(jitted, *args) -> tuple[jax.stages.Compiled, float]:
     started = time.perf_counter()
     compiled = jitted.lower(*args).compile()
     return compiled, time.perf_counter() - started
+
+
+def compile_epochs(workload: Workload) -> tuple[Callable[[], tuple], jax.stages.Compiled, float]:
+    """A function that trains one more epoch at each call, what it runs, and the seconds that compiling it took."""
+    run, state, epoch = workload.run, workload.run.init(), 0
+    compiled, seconds = timed_compilation(run.epoch_on_device, state, run.arrays, run.config.run.seed, epoch)
+
+    def next_epoch():
+        nonlocal state, epoch
+        state, losses = compiled(state, run.arrays, run.config.run.seed, epoch)
+        epoch += 1
+        return state, losses
+
+    return next_epoch, compiled, seconds
 
 
 def report(benchmark: str, workload: Workload, measurements: Sequence[Measurement]) -> None:
