@@ -21,6 +21,7 @@ class Arrays(NamedTuple):
 
     Attributes:
       sequence_items, sequence_times, sequence_users, sequence_offsets: see `Corpus`.
+      shortest_intervals: int32 [U + 1], see `History.shortest`; over all of a user's interactions, as published.
       examples: int32 [N], the training rows that have a history, each an example.
       sampler: what negatives and triples are drawn from.
       tables: item facts.
@@ -30,6 +31,7 @@ class Arrays(NamedTuple):
     sequence_times: jax.Array
     sequence_users: jax.Array
     sequence_offsets: jax.Array
+    shortest_intervals: jax.Array
     examples: jax.Array
     sampler: Sampler
     tables: Tables
@@ -54,11 +56,24 @@ def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh) -> Arrays:
         sequence_times=corpus.sequence_times,
         sequence_users=corpus.sequence_users,
         sequence_offsets=corpus.sequence_offsets,
+        shortest_intervals=shortest_intervals(corpus),
         examples=rows[has_history],
         sampler=build_sampler(corpus),
         tables=Tables(corpus.item_values, text),
     )
     return jax.device_put(arrays, NamedSharding(mesh, P()))
+
+
+def shortest_intervals(corpus: Corpus) -> np.ndarray:
+    """The shortest time between two interactions of a user at different moments, seconds, int32 [U + 1].
+
+    The largest int32 where there are none. Source: ReChorus's TiSASRec, which looks at dev and test times too.
+    """
+    shortest = np.full(corpus.num_users + 1, np.iinfo(np.int32).max, np.int32)
+    users, gaps = corpus.sequence_users, np.diff(corpus.sequence_times)  # times ascend within a user
+    counts = (users[1:] == users[:-1]) & (gaps > 0)
+    np.minimum.at(shortest, users[1:][counts], gaps[counts])
+    return shortest
 
 
 def put_split(split: Split, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
@@ -68,7 +83,8 @@ def put_split(split: Split, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
 
 def gather_history(arrays: Arrays, rows: jax.Array, history_length: int) -> History:
     """The last `history_length` interactions of each row's user before that row; rows int32 [B]."""
-    start = arrays.sequence_offsets[arrays.sequence_users[rows]]
+    users = arrays.sequence_users[rows]
+    start = arrays.sequence_offsets[users]
     length = jnp.minimum(rows - start, history_length)  # [B]
     place = jnp.arange(history_length)
     valid = place < length[:, None]  # [B, H]
@@ -77,4 +93,4 @@ def gather_history(arrays: Arrays, rows: jax.Array, history_length: int) -> Hist
     # Whole seconds are subtracted as integers: float32 cannot tell seconds apart in a Unix time.
     seconds = jnp.where(valid, arrays.sequence_times[rows][:, None] - arrays.sequence_times[where], 0)
     intervals = jnp.maximum(jnp.log2(seconds.astype(jnp.float32) / 60 + 1e-6), 0.0)
-    return History(items, intervals)
+    return History(items, intervals, seconds, arrays.shortest_intervals[users])

@@ -13,10 +13,15 @@ class History(NamedTuple):
     Attributes:
       items: int32 [B, H], 0 for padding.
       intervals: float32 [B, H], Δt = max(log2(seconds / 60 + 1e-6), 0) from each item to the prediction.
+      seconds: int32 [B, H], from each item to the prediction; 0 for padding.
+      shortest: int32 [B], the user's shortest time between two interactions at different moments, in seconds; the
+        largest int32 where there are none.
     """
 
     items: jax.Array
     intervals: jax.Array
+    seconds: jax.Array
+    shortest: jax.Array
 
 
 class Triples(NamedTuple):

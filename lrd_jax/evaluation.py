@@ -14,8 +14,6 @@ from lrd_jax.metrics import target_rank
 from lrd_jax.models.system import Params, System
 from lrd_jax.precision import in_float32
 
-CANDIDATES_PER_BLOCK = 25
-
 
 def build_evaluation(
     system: System, mesh: Mesh, *, history_length: int
@@ -28,25 +26,24 @@ def build_evaluation(
     The compiled function takes int32 rows [N] and negatives [N, n] and returns float32 ranks [N] (ties: the average
     rank) and whether every score was finite [N].
     """
-
-    # 8 users x 25 candidates stay in a core's cache through all passes; an accelerator wants more at once.
-    users_per_block = 8 if jax.default_backend() == "cpu" else 256
+    users_per_block = system.users_per_block
 
     def rank_block(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array):
         users = arrays.sequence_users[rows]
-        history = gather_history(arrays, rows, history_length)
+        encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
         # The target leads the first chunk; 0 is padding.
         candidates = jnp.concatenate([arrays.sequence_items[rows][:, None], negatives], axis=1)
-        num_chunks = -(-candidates.shape[1] // CANDIDATES_PER_BLOCK)
-        candidates = jnp.pad(candidates, ((0, 0), (0, num_chunks * CANDIDATES_PER_BLOCK - candidates.shape[1])))
-        chunks = candidates.reshape(len(rows), num_chunks, CANDIDATES_PER_BLOCK).swapaxes(0, 1)
+        candidates_per_block = min(system.candidates_per_block, candidates.shape[1])
+        num_chunks = -(-candidates.shape[1] // candidates_per_block)
+        candidates = jnp.pad(candidates, ((0, 0), (0, num_chunks * candidates_per_block - candidates.shape[1])))
+        chunks = candidates.reshape(len(rows), num_chunks, candidates_per_block).swapaxes(0, 1)
 
         def add_chunk(carry: tuple, chunk: tuple):
             target_scores, ranks, finite = carry
             candidates, is_first = chunk
-            scores = system.score(params, users, candidates, history, arrays.tables)  # [B, CANDIDATES_PER_BLOCK]
+            scores = system.score(params, encoded, candidates, arrays.tables)  # [B, candidates_per_block]
             target_scores = jnp.where(is_first, scores[:, 0], target_scores)
-            valid = (candidates > 0) & ~(is_first & (jnp.arange(CANDIDATES_PER_BLOCK) == 0))
+            valid = (candidates > 0) & ~(is_first & (jnp.arange(candidates_per_block) == 0))
             ranks += jax.vmap(target_rank)(target_scores, scores, valid) - 1.0
             finite &= jnp.all(jnp.isfinite(scores) | (candidates == 0), axis=1)
             return (target_scores, ranks, finite), None

@@ -95,12 +95,19 @@ def build(golden, shapes):
     )
 
 
+def golden_history(batch):
+    """The history with what TiSASRec needs: seconds before the newest interaction."""
+    times = batch["history_times"]
+    seconds = np.where(batch["history_items"] > 0, times.max(axis=1, keepdims=True) - times, 0)
+    return History(batch["history_items"], batch["history_delta_t"], seconds, batch["user_min_intervals"])
+
+
 def inputs(golden):
     batch = {k: v.astype(np.int32) if v.dtype == np.int64 else v for k, v in golden["batch"].items()}
     return Batch(
         users=batch["user_id"],
         candidates=batch["item_id"],
-        history=History(batch["history_items"], batch["history_delta_t"]),
+        history=golden_history(batch),
         triples=Triples(batch["head_id"], batch["tail_id"], batch["relation_id"], batch["value_id"]),
         negative_history=batch["neg_his_items"],
         weights=np.ones(len(batch["user_id"]), np.float32),
@@ -132,7 +139,9 @@ def case(request):
         terms = system.losses(params, batch, tables, key)
         out = {f"{name}_loss": jnp.sum(sums) / jnp.sum(counts) for name, (sums, counts) in terms.items()}
         out["loss"] = sum(weight * out[f"{name}_loss"] for name, weight in system.loss_weights.items())
-        out["prediction"] = system.score(params, batch.users, batch.candidates, batch.history, tables)
+        out["prediction"] = system.score(
+            params, system.encode(params, batch.users, batch.history, tables), batch.candidates, tables
+        )
         variables = {"params": params["scorer"]}
         out["kg_prediction"] = system.scorer.apply(variables, batch.triples, method="triple_scores")
         return out["loss"], out

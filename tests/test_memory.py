@@ -9,7 +9,6 @@ from lrd_jax.arrays import put_split
 from lrd_jax.assemble import assemble_corpus, resolve
 from lrd_jax.config import Config
 from lrd_jax.devices import data_mesh
-from lrd_jax.evaluation import CANDIDATES_PER_BLOCK
 
 H, D, L, B, C = 60, 64, 5, 128, 2  # a long history, so that an array [B, H, R, D] would break the bounds
 FLOAT = 4
@@ -49,7 +48,7 @@ def test_epoch(run):
 
 def test_evaluation(run):
     params = run.init().params
-    pairs = 8 * CANDIDATES_PER_BLOCK  # of a block
+    pairs = run.system.users_per_block * run.system.candidates_per_block  # of a block
     num_relations = run.system.scorer.num_relations
     tokens = pairs * num_relations
     for split in (run.corpus.dev, run.corpus.test):

@@ -70,7 +70,7 @@ def inputs(seed=0):
         values[item + 1, a, :held] = rng.choice(np.arange(11, 14) if a == 0 else np.arange(14, 18), held, replace=False)
     users = rng.integers(1, USERS + 1, B).astype(np.int32)
     candidates = rng.integers(1, ITEMS + 1, (B, C)).astype(np.int32)
-    return users, candidates, History(items, intervals), values
+    return users, candidates, History(items, intervals, items, users), values
 
 
 def random_params(model, seed=0):
@@ -133,9 +133,9 @@ def test_against_reference(changes):
 def test_more_padding_changes_nothing():
     model = build()
     params, (users, candidates, history, values) = random_params(model), inputs()
-    longer = History(*(np.pad(x, ((0, 0), (0, 5))) for x in history))
+    pad = lambda x, value: np.pad(x, ((0, 0), (0, 5)), constant_values=value)  # noqa: E731
     # whatever stands at the padded positions
-    longer.intervals[:, H:] = 7
+    longer = history._replace(items=pad(history.items, 0), intervals=pad(history.intervals, 7))
     scores = [model.apply(params, users, candidates, h, values) for h in (history, longer)]
     np.testing.assert_allclose(*scores, rtol=1e-5, atol=1e-6)
 
@@ -156,7 +156,7 @@ def test_order_of_the_history_is_irrelevant():
     model = build()
     params, (users, candidates, history, values) = random_params(model), inputs()
     order = np.random.default_rng(0).permutation(H)
-    moved = History(*(x[:, order] for x in history))
+    moved = history._replace(items=history.items[:, order], intervals=history.intervals[:, order])
     scores = [model.apply(params, users, candidates, h, values) for h in (history, moved)]
     np.testing.assert_allclose(*scores, rtol=1e-5, atol=1e-6)
 

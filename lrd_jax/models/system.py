@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -25,15 +25,21 @@ class System(Protocol):
 
     Attributes:
       loss_weights: the weight of each term that `losses` returns.
+      users_per_block, candidates_per_block: how many of them an evaluation scores at a time.
     """
 
     loss_weights: dict[str, float]
+    users_per_block: int
+    candidates_per_block: int
 
     def init(self, key: jax.Array, tables: Tables) -> Params:
         """Draws the parameters."""
 
-    def score(self, params: Params, users: jax.Array, candidates: jax.Array, history: History, tables: Tables):
-        """Scores candidates [B, C] without dropout."""
+    def encode(self, params: Params, users: jax.Array, history: History, tables: Tables) -> Any:
+        """What `score` needs to know of users int32 [B] and their histories, computed once for all candidates."""
+
+    def score(self, params: Params, encoded: Any, candidates: jax.Array, tables: Tables) -> jax.Array:
+        """Scores candidates int32 [B, C] of the users that were encoded, without dropout; float32 [B, C]."""
 
     def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
         """The terms of the joint objective, per example."""
@@ -69,7 +75,7 @@ class RelationalSystem:
         """Draws the parameters: {"scorer": ...} and, with LRD, {"classifier": ...}."""
         scorer_key, classifier_key = jax.random.split(key)
         ids = jnp.ones((1, 1), jnp.int32)
-        history = History(ids, jnp.ones((1, 1), jnp.float32))
+        history = History(ids, jnp.ones((1, 1), jnp.float32), ids, ids[0])
         scorer = self.scorer.init(scorer_key, ids[0], ids, history, tables.item_values)["params"]
         if self.decay is not None:
             scorer = {**scorer, "decay_real": jnp.array(self.decay[0]), "decay_imag": jnp.array(self.decay[1])}
@@ -78,10 +84,25 @@ class RelationalSystem:
             params["classifier"] = self.classifier.init(classifier_key, ids, ids[0], tables.text)["params"]
         return params
 
+    @property
+    def users_per_block(self) -> int:
+        """8 users x 25 candidates stay in a core's cache through all passes; an accelerator wants more at once."""
+        return 8 if jax.default_backend() == "cpu" else 256
+
+    @property
+    def candidates_per_block(self) -> int:
+        """See `users_per_block`."""
+        return 25
+
+    def encode(self, params: Params, users: jax.Array, history: History, tables: Tables) -> tuple[jax.Array, History]:
+        """Users [B] and their histories as they are: what is seen of a history depends on the candidate."""
+        return users, history
+
     def score(
-        self, params: Params, users: jax.Array, candidates: jax.Array, history: History, tables: Tables
+        self, params: Params, encoded: tuple[jax.Array, History], candidates: jax.Array, tables: Tables
     ) -> jax.Array:
-        """Scores candidates [B, C] of users [B]; float32 [B, C]."""
+        """Scores candidates [B, C] of the users of `encode`; float32 [B, C]."""
+        users, history = encoded
         return self.scorer.apply({"params": params["scorer"]}, users, candidates, history, tables.item_values)
 
     def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
