@@ -75,7 +75,7 @@ def build_workload(options: Options) -> Workload:
     config = _published_config(options, name)
     set_up_devices(options.cpu_devices or available_cores())
     corpus = read_corpus(options.data) if scale is None else generate_corpus(scale)
-    text = _text(options.data, corpus, config.text) if config.model.uses_text else None
+    text = _text(options.data, corpus, config.text) if config.uses_text else None
     return Workload(options, name, assemble_corpus(config, corpus, text))
 
 

@@ -145,4 +145,4 @@ def _read_inputs(config: Config) -> tuple[Corpus, np.ndarray | None]:
     """The corpus and, for an LRD model, its text embeddings [I + 1, T]."""
     folder = config.data.path if config.data.path is not None else ensure_ml_100k()
     corpus = read_corpus(folder)
-    return corpus, load_or_embed(folder, corpus.num_items, config.text) if config.model.uses_text else None
+    return corpus, load_or_embed(folder, corpus.num_items, config.text) if config.uses_text else None

@@ -41,6 +41,8 @@ class TextConfig(Section):
     """Language model that embeds the texts."""
     dimensions: int = Field(256, ge=1)
     """Width of the text embeddings."""
+    scale: float = Field(1.0, gt=0.0)
+    """Factor on the text embeddings, whose length is 1 as stored (as that of OpenAI's is)."""
 
 
 class ModelConfig(Section):
@@ -67,6 +69,13 @@ class ModelConfig(Section):
     Adam are float32 always."""
     num_latent_relations: int = Field(6, ge=1)
     """Latent relations that LRD discovers. Used by the LRD models only."""
+    classifier_input: Literal["text", "id"] = "text"
+    """What the relation classifier reads of an item: its text embedding, or its learned embedding (the paper's "w/o
+    LLM"). Used by the LRD models only."""
+    relation_prior: Literal["none", "fixed", "learned"] = "none"
+    """Whether the classifier's log q is added to the logits of the weights over the history, so that language
+    knowledge enters the ranking; "fixed" lets no gradient of the recommendation loss through it. Not in the paper.
+    Used by the LRD models only."""
     num_dft_points: int = Field(64, ge=2, multiple_of=2)
     """Points of the Fourier transform behind KDA's temporal decay; it has num_dft_points / 2 + 1 frequencies."""
     decay_init: Literal["dft", "flat", "random"] = "dft"
@@ -74,8 +83,8 @@ class ModelConfig(Section):
     published, dead on about half of the intervals."""
 
     @property
-    def uses_text(self) -> bool:
-        """Whether the model discovers latent relations, and so reads text embeddings."""
+    def discovers_relations(self) -> bool:
+        """Whether the model has latent relations."""
         return self.name.endswith("_lrd")
 
     @model_validator(mode="after")
@@ -139,6 +148,17 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     run: RunConfig = RunConfig()
+
+    @property
+    def uses_classifier(self) -> bool:
+        """Whether anything needs the relation classifier; without, latent relations are ones like the others."""
+        wanted = self.loss.lrd_weight > 0 or self.model.relation_prior != "none"
+        return self.model.discovers_relations and wanted
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether text embeddings are read."""
+        return self.uses_classifier and self.model.classifier_input == "text"
 
     @property
     def dataset_name(self) -> str:

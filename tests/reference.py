@@ -96,9 +96,10 @@ def clipped_decay(real, imag, interval):
     return min(max(decay(real, imag, interval), 0.0), 1.0)
 
 
-def relation_intensities(params, rho, candidate, history, mask, intervals=None):
+def relation_intensities(params, rho, candidate, history, mask, intervals=None, text=None):
     """ω [R, H] (Eq. 12): softmax of φ over the valid history items, times the decay where `intervals` are given.
 
+    With `text` [I+1, T], log q of the relation classifier is added to φ (ours, not the paper's).
     Zero at invalid positions, and everywhere when no position is valid.
     """
     num_relations, length = len(rho), len(history)
@@ -108,6 +109,11 @@ def relation_intensities(params, rho, candidate, history, mask, intervals=None):
         return omega
     for r in range(num_relations):
         scores = [distmult(params["entity"][history[h]], rho[r], params["entity"][candidate]) for h in valid]
+        if text is not None:
+            scores = [
+                s + math.log(posterior(params, text, history[h], candidate)[r])
+                for s, h in zip(scores, valid, strict=True)
+            ]
         omega[r, valid] = softmax(scores)
         if intervals is not None:
             for h in valid:
@@ -172,6 +178,7 @@ def relational_score(
     pooling="mean",
     include_value=True,
     intervals=None,
+    text=None,
 ):
     """y(u, c) = (u + pooled)·ent[c] + bias[c] (Eq. 9) for one candidate.
 
@@ -179,7 +186,7 @@ def relational_score(
     """
     entity = params["entity"]
     rho = candidate_relations(params, candidate, item_values, first_attribute, include_value)
-    omega = relation_intensities(params, rho, candidate, history, mask, intervals)
+    omega = relation_intensities(params, rho, candidate, history, mask, intervals, text)
     x = np.zeros((len(rho), entity.shape[1]))
     for r in range(len(rho)):
         for h in range(len(history)):

@@ -230,4 +230,4 @@ def test_configs_hold_the_published_settings(path):
     assert (config.optim.batch_size, config.optim.l2) == (256, 1e-6)
     assert (config.loss.num_negatives, config.loss.kg_weight, config.loss.lrd_weight) == (1, "auto", 10.0)
     assert (config.loss.entropy_weight, config.loss.lrd_objective) == (0.1, "released")
-    assert config.model.num_latent_relations == latent or not config.model.uses_text
+    assert config.model.num_latent_relations == latent or not config.model.discovers_relations

@@ -75,7 +75,7 @@ def setup(corpus):
             optim=OptimConfig(l2=l2, learning_rate=0.01),
         )
         rng = np.random.default_rng(0)
-        text = rng.normal(size=(NUM_ITEMS + 1, 6)).astype(np.float32) if config.model.uses_text else None
+        text = rng.normal(size=(NUM_ITEMS + 1, 6)).astype(np.float32) if config.uses_text else None
         arrays = put_corpus(corpus, text, make_mesh(1))
         system = build_system(config, corpus, has_triples=True)
         draw = jax.jit(

@@ -25,7 +25,7 @@ def build_system(config: Config, corpus: Corpus, *, has_triples: bool) -> System
 
 def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> RelationalSystem:
     model, loss = config.model, config.loss
-    uses_lrd, temporal = model.uses_text, model.name.startswith("kda")
+    uses_lrd, temporal = model.discovers_relations, model.name.startswith("kda")
     num_latent = model.num_latent_relations if uses_lrd else 0
     num_relations = corpus.num_defined_relations + num_latent
     num_frequencies = model.num_dft_points // 2 + 1
@@ -63,7 +63,9 @@ def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> Rela
         weights["lrd"] = loss.lrd_weight
     return RelationalSystem(
         scorer=scorer,
-        classifier=RelationClassifier(num_relations, model.embedding_dim) if "lrd" in weights else None,
+        classifier=RelationClassifier(num_relations, model.embedding_dim) if config.uses_classifier else None,
+        classifier_input=model.classifier_input,
+        relation_prior=model.relation_prior if uses_lrd else "none",
         loss_weights=weights,
         lrd_objective=loss.lrd_objective,
         entropy_weight=loss.entropy_weight,

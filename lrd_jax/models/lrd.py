@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 
 from lrd_jax.models.layers import NORMAL_INIT
+
+
+class RelationLogits(NamedTuple):
+    """The classifier's logits in two parts, whose sum is a pair's: log q(r | i, j) = log_softmax_r(history + target).
+
+    Attributes:
+      history: float32 [B, H, R], of the history items.
+      target: float32 [B, C, R], of the targets, the bias included.
+    """
+
+    history: jax.Array
+    target: jax.Array
 
 
 class RelationClassifier(nn.Module):
@@ -23,16 +37,13 @@ class RelationClassifier(nn.Module):
     embedding_dim: int
 
     @nn.compact
-    def __call__(self, history: jax.Array, targets: jax.Array, text: jax.Array) -> jax.Array:
-        """Log-posterior of the relation between each history item and the target.
+    def __call__(self, history: jax.Array, targets: jax.Array, text: jax.Array) -> RelationLogits:
+        """The logits of the relation between each history item and each target.
 
         Args:
           history: int32 [B, H].
-          targets: int32 [B].
+          targets: int32 [B, C].
           text: float32 [I + 1, T], frozen text embeddings; row 0 is padding.
-
-        Returns:
-          float32 [B, H, R], log q.
         """
         d = self.embedding_dim
         projection = self.param("text_projection_kernel", NORMAL_INIT, (text.shape[1], d))
@@ -42,8 +53,13 @@ class RelationClassifier(nn.Module):
         if text.shape[0] <= history.size + targets.size:
             # Fewer items than positions: project every item once, then gather R numbers per position.
             projected = text @ projection + projection_bias  # [I + 1, D]
-            as_history, as_target = (projected @ kernel[:d])[history], (projected @ kernel[d:])[targets]
-        else:
-            as_history = (text[history] @ projection + projection_bias) @ kernel[:d]  # [B, H, R]
-            as_target = (text[targets] @ projection + projection_bias) @ kernel[d:]  # [B, R]
-        return jax.nn.log_softmax(as_history + as_target[:, None] + bias, axis=-1)
+            return RelationLogits((projected @ kernel[:d])[history], (projected @ kernel[d:] + bias)[targets])
+        return RelationLogits(
+            (text[history] @ projection + projection_bias) @ kernel[:d],
+            (text[targets] @ projection + projection_bias) @ kernel[d:] + bias,
+        )
+
+
+def log_posterior(logits: RelationLogits) -> jax.Array:
+    """log q of every history item with the first target, float32 [B, H, R]."""
+    return jax.nn.log_softmax(logits.history + logits.target[:, :1], axis=-1)

@@ -14,6 +14,7 @@ from lrd_jax.batch import History, Triples
 from lrd_jax.config import Precision
 from lrd_jax.distmult import distmult, triple_score
 from lrd_jax.models.layers import NORMAL_INIT, RelationBlock, RelationPooling
+from lrd_jax.models.lrd import RelationLogits
 from lrd_jax.precision import matmul
 
 
@@ -30,9 +31,12 @@ def aggregate_history(
     decay: jax.Array | None,
     relations: jax.Array,
     candidate_emb: jax.Array,
+    logits: RelationLogits | None = None,
     precision: Precision = "float32",
 ) -> jax.Array:
     """One history seen through each relation to one candidate: s_r = Σ_i ω(i, c, r) · decay_r(Δt_i) · v_i.
+
+    ω is the softmax over the history of φ(i, c, r), or of φ(i, c, r) + log q_r(i, c) with the classifier's logits.
 
     Args:
       history_emb: [H, D].
@@ -40,6 +44,7 @@ def aggregate_history(
       decay: [H, R] in [0, 1], or None for RCF.
       relations: [R, D], with the candidate's attribute values added.
       candidate_emb: [D].
+      logits: of the relations of this pair, [H, R] and [R]; None for Eq. 12 as it is.
       precision: of the products.
 
     Returns:
@@ -47,7 +52,10 @@ def aggregate_history(
 
     Source: Eq. 11 and 12; the decay is KDA's.
     """
-    weights = masked_softmax(distmult(history_emb, relations, candidate_emb, precision), valid)  # [H, R]
+    scores = distmult(history_emb, relations, candidate_emb, precision)  # [H, R]
+    if logits is not None:
+        scores += jax.nn.log_softmax(logits.history + logits.target, axis=-1)
+    weights = masked_softmax(scores, valid)  # [H, R]
     if decay is not None:
         weights = weights * decay
     return matmul(weights.T, history_emb, precision)
@@ -128,6 +136,7 @@ class RelationalModel(nn.Module):
         candidates: jax.Array,
         history: History,
         item_values: jax.Array,
+        logits: RelationLogits | None = None,
         *,
         deterministic: bool = True,
     ) -> jax.Array:
@@ -138,6 +147,7 @@ class RelationalModel(nn.Module):
           candidates: int32 [B, C].
           history: of the users.
           item_values: int32 [I + 1, A, V], entities of each item's attribute values.
+          logits: of the relation classifier, for these histories and candidates; see `aggregate_history`.
           deterministic: False draws dropout from the stream "dropout".
 
         Returns:
@@ -145,29 +155,29 @@ class RelationalModel(nn.Module):
         """
         candidate_emb = self.entity_embeddings[candidates]  # [B, C, D]
         user_emb = self.user_embeddings[users]  # [B, D]
-        tokens = self.relation_tokens(candidates, candidate_emb, history, item_values)
+        tokens = self.relation_tokens(candidates, candidate_emb, history, item_values, logits)
         b, c, r, d = tokens.shape
         tokens = self.block(tokens.reshape(b * c, r, d), deterministic=deterministic).reshape(b, c, r, d)
         pooled = self.pool(tokens, user_emb)  # [B, C, D]
         return jnp.sum((user_emb[:, None] + pooled) * candidate_emb, axis=-1) + self.item_bias[candidates]
 
     def relation_tokens(
-        self, candidates: jax.Array, candidate_emb: jax.Array, history: History, item_values: jax.Array
+        self,
+        candidates: jax.Array,
+        candidate_emb: jax.Array,
+        history: History,
+        item_values: jax.Array,
+        logits: RelationLogits | None,
     ) -> jax.Array:
         """The history through each relation to each candidate, [B, C, R, D] (Eq. 11)."""
         history_emb = self.entity_embeddings[history.items]  # [B, H, D]
         valid = history.items > 0
         relations = self.candidate_relations(candidates, item_values)  # [B, C, R, D]
-        over_candidates = jax.vmap(
-            functools.partial(aggregate_history, precision=self.precision), in_axes=(None, None, None, 0, 0)
-        )
-        if not self.temporal:
-            return jax.vmap(over_candidates, in_axes=(0, 0, None, 0, 0))(
-                history_emb, valid, None, relations, candidate_emb
-            )
         # The decay depends on user and history only: once per user, not once per candidate.
-        decay = temporal_decay(history.intervals, self.decay_real, self.decay_imag)  # [B, H, R]
-        return jax.vmap(over_candidates)(history_emb, valid, decay, relations, candidate_emb)
+        decay = temporal_decay(history.intervals, self.decay_real, self.decay_imag) if self.temporal else None
+        one = functools.partial(aggregate_history, precision=self.precision)
+        over_candidates = jax.vmap(one, in_axes=(None, None, None, 0, 0, logits and RelationLogits(None, 0)))
+        return jax.vmap(over_candidates)(history_emb, valid, decay, relations, candidate_emb, logits)
 
     def candidate_relations(self, candidates: jax.Array, item_values: jax.Array) -> jax.Array:
         """ρ(c, r) = rel_r + ent[val(c, r)], [B, C, R, D].

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from lrd_jax.batch import Batch, History, Tables
 from lrd_jax.models.compact import compact_batch
-from lrd_jax.models.lrd import RelationClassifier
+from lrd_jax.models.lrd import RelationClassifier, RelationLogits, log_posterior
 from lrd_jax.models.relational import RelationalModel
 from lrd_jax.objectives import bpr_loss, lrd_paper_loss, lrd_released_loss
 from lrd_jax.touched import Rows
@@ -58,6 +58,7 @@ class RelationalSystem:
     Attributes:
       scorer: the recommender.
       classifier: latent relation discovery; None without LRD.
+      classifier_input, relation_prior: see `ModelConfig`.
       loss_weights: {"rec": 1, "kg": γ, "lrd": λ}, without the terms that the system does not have.
       lrd_objective, entropy_weight, drop_virtual: see `LossConfig` and `objectives`.
       decay: decay_real and decay_imag to start from; None to leave them random.
@@ -70,6 +71,8 @@ class RelationalSystem:
     entropy_weight: float = 0.1
     drop_virtual: bool = False
     decay: tuple[jax.Array, jax.Array] | None = None
+    classifier_input: Literal["text", "id"] = "text"
+    relation_prior: Literal["none", "fixed", "learned"] = "none"
 
     def init(self, key: jax.Array, tables: Tables) -> Params:
         """Draws the parameters: {"scorer": ...} and, with LRD, {"classifier": ...}."""
@@ -81,7 +84,7 @@ class RelationalSystem:
             scorer = {**scorer, "decay_real": jnp.array(self.decay[0]), "decay_imag": jnp.array(self.decay[1])}
         params = {"scorer": scorer}
         if self.classifier is not None:
-            params["classifier"] = self.classifier.init(classifier_key, ids, ids[0], tables.text)["params"]
+            params["classifier"] = self.classifier.init(classifier_key, ids, ids, self._texts(params, tables))["params"]
         return params
 
     @property
@@ -103,7 +106,19 @@ class RelationalSystem:
     ) -> jax.Array:
         """Scores candidates [B, C] of the users of `encode`; float32 [B, C]."""
         users, history = encoded
-        return self.scorer.apply({"params": params["scorer"]}, users, candidates, history, tables.item_values)
+        logits = self._logits(params, history, candidates, tables) if self.relation_prior != "none" else None
+        return self.scorer.apply({"params": params["scorer"]}, users, candidates, history, tables.item_values, logits)
+
+    def _texts(self, params: Params, tables: Tables) -> jax.Array:
+        """What the classifier reads of every item, [I + 1, T]."""
+        return tables.text if self.classifier_input == "text" else params["scorer"]["entity_embeddings"]
+
+    @jax.named_scope("classifier")
+    def _logits(self, params: Params, history: History, targets: jax.Array, tables: Tables) -> RelationLogits:
+        """The classifier's logits of the histories' items with targets [B, C]."""
+        return self.classifier.apply(
+            {"params": params["classifier"]}, history.items, targets, self._texts(params, tables)
+        )
 
     def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
         """The recommendation, knowledge-graph and latent-relation terms of each example.
@@ -119,12 +134,16 @@ class RelationalSystem:
             len(params["scorer"][name]) for name in ("user_embeddings", "entity_embeddings", "item_bias")
         )
         scorer = self.scorer.clone(num_users=users - 1, num_items=items - 1, num_entities=entities)
+        targets = batch.candidates[:, :1] if self.relation_prior == "none" else batch.candidates
+        logits = self._logits(params, batch.history, targets, tables) if self.classifier is not None else None
+        prior = {"none": None, "fixed": jax.lax.stop_gradient(logits), "learned": logits}[self.relation_prior]
         scores = scorer.apply(
             variables,
             batch.users,
             batch.candidates,
             batch.history,
             tables.item_values,
+            prior,
             deterministic=False,
             rngs={"dropout": key},
         )
@@ -133,8 +152,8 @@ class RelationalSystem:
         if batch.triples is not None:
             triple_scores = scorer.apply(variables, batch.triples, method="triple_scores")
             terms["kg"] = (jax.vmap(bpr_loss)(triple_scores), ones)
-        if self.classifier is not None:
-            terms["lrd"] = self._lrd_terms(params, batch, tables)
+        if "lrd" in self.loss_weights:
+            terms["lrd"] = self._lrd_terms(params, batch, logits)
         return terms
 
     def compact(self, batch: Batch, tables: Tables) -> tuple[Batch, Tables, Rows]:
@@ -149,17 +168,16 @@ class RelationalSystem:
         )
 
     @jax.named_scope("lrd_loss")
-    def _lrd_terms(self, params: Params, batch: Batch, tables: Tables) -> tuple[jax.Array, jax.Array]:
+    def _lrd_terms(self, params: Params, batch: Batch, logits: RelationLogits) -> tuple[jax.Array, jax.Array]:
         entities, relations = params["scorer"]["entity_embeddings"], params["scorer"]["relation_embeddings"]
         targets = batch.candidates[:, 0]
-        log_q = self.classifier.apply({"params": params["classifier"]}, batch.history.items, targets, tables.text)
         options = {"entropy_weight": self.entropy_weight}
         if self.lrd_objective == "released":
             objective, options["drop_virtual"] = lrd_released_loss, self.drop_virtual
         else:
             objective = lrd_paper_loss
         return jax.vmap(lambda *pair: objective(*pair[:4], relations, pair[4], **options))(
-            log_q,
+            log_posterior(logits),
             entities[batch.history.items],
             entities[batch.negative_history],
             entities[targets],
