@@ -48,8 +48,8 @@ class TextConfig(Section):
 class ModelConfig(Section):
     """The recommender."""
 
-    name: Literal["rcf", "kda", "rcf_lrd", "kda_lrd"] = "kda_lrd"
-    """RCF and KDA, each without and with latent relation discovery."""
+    name: Literal["popularity", "item_knn", "rcf", "kda", "rcf_lrd", "kda_lrd"] = "kda_lrd"
+    """RCF and KDA, each without and with latent relation discovery; popularity and ItemKNN learn nothing."""
     embedding_dim: int = Field(64, ge=1)
     """Width of user, entity and relation embeddings."""
     num_layers: int = Field(1, ge=0)
@@ -67,6 +67,8 @@ class ModelConfig(Section):
     precision: Precision = "float32"
     """Number format of the operands in the scorer's matrix products. Sums, softmax, normalisation, parameters and
     Adam are float32 always."""
+    num_neighbours: int = Field(100, ge=1)
+    """Most similar items that ItemKNN keeps of each item."""
     num_latent_relations: int = Field(6, ge=1)
     """Latent relations that LRD discovers. Used by the LRD models only."""
     classifier_input: Literal["text", "id"] = "text"

@@ -172,6 +172,8 @@ def build_epoch(
     Shuffle, then for each batch negatives, gradients and update, in one scan; the state is donated. The last short
     batch is filled with examples of weight 0. touched_rows_only: see `build_update`.
     """
+    if not system.loss_weights:  # Popularity, ItemKNN: nothing is trained
+        return jax.jit(lambda state, arrays, seed, epoch: (state, {}), donate_argnums=0)
     update = build_update(system, optimizer, mesh, touched_rows_only=touched_rows_only)
 
     def step(carry: tuple, inputs: tuple, arrays: Arrays):

@@ -90,9 +90,13 @@ class SeedRun:
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is another epoch to train: neither failed, nor out of epochs, nor out of patience."""
+        """Whether there is another epoch to train: neither failed, nor out of epochs, nor out of patience.
+
+        One epoch is enough where nothing is trained.
+        """
         run, waited = self.config.run, self.epoch - int(self._progress.best_epoch)
-        return self.failure is None and self.epoch < run.epochs and waited < run.patience
+        epochs = run.epochs if self._run.system.loss_weights else 1
+        return self.failure is None and self.epoch < epochs and waited < run.patience
 
     def take_state(self) -> TrainState:
         """The state to start from, on the host. It is not kept here: only one state per seed is to be held."""

@@ -9,6 +9,7 @@ from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.intervals import dft_decay, flat_decay, interval_histograms
 from lrd_jax.models.lrd import RelationClassifier
 from lrd_jax.models.relational import RelationalModel
+from lrd_jax.models.simple import item_knn, popularity
 from lrd_jax.models.system import RelationalSystem, System
 
 
@@ -20,6 +21,10 @@ def build_system(config: Config, corpus: Corpus, *, has_triples: bool) -> System
       corpus: the dataset.
       has_triples: whether the sampler found triples to draw; without them there is no knowledge-graph loss.
     """
+    if config.model.name == "popularity":
+        return popularity(corpus)
+    if config.model.name == "item_knn":
+        return item_knn(corpus, config.model.num_neighbours)
     return _build_relational(config, corpus, has_triples)
 
 

@@ -1,0 +1,123 @@
+"""Popularity and ItemKNN: nothing is learned, everything is counted in the training interactions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+
+from lrd_jax.batch import Batch, History, Tables
+from lrd_jax.data.corpus import Corpus
+from lrd_jax.models.system import Params, Terms
+from lrd_jax.touched import Rows
+
+_ENTRIES_PER_BLOCK = 1 << 24  # of the similarities that are dense at a time
+
+
+def item_counts(corpus: Corpus) -> np.ndarray:
+    """Training interactions of each item, int64 [I + 1]; 0 for padding."""
+    return np.bincount(corpus.sequence_items[corpus.train_rows], minlength=corpus.num_items + 1)
+
+
+def cosine_neighbours(corpus: Corpus, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The items that were most often interacted with by the same users.
+
+    cos(i, j) = |U_i ∩ U_j| / √(|U_i| · |U_j|), U_i the users with a training interaction with i.
+
+    Args:
+      corpus: the dataset.
+      number: k, how many for each item.
+
+    Returns:
+      int32 [I + 1, k] the items by descending similarity, 0 where there are fewer, and float32 [I + 1, k] the cosines.
+
+    Source: Sarwar et al., "Item-based collaborative filtering recommendation algorithms" (WWW 2001).
+    """
+    size = corpus.num_items + 1
+    number = min(number, corpus.num_items)
+    users, items = corpus.sequence_users[corpus.train_rows], corpus.sequence_items[corpus.train_rows]
+    matrix = scipy.sparse.csr_array((np.ones(len(users), np.float32), (users, items)), (corpus.num_users + 1, size))
+    matrix.data[:] = 1  # a repeated interaction counts once
+    lengths = np.sqrt(np.maximum(matrix.sum(axis=0), 1))
+    matrix = (matrix / lengths).tocsr()
+    neighbours, similarities = np.zeros((size, number), np.int32), np.zeros((size, number), np.float32)
+    transposed = matrix.T.tocsr()
+    rows_per_block = max(1, _ENTRIES_PER_BLOCK // size)
+    for start in range(0, size, rows_per_block):
+        block = (transposed[start : start + rows_per_block] @ matrix).toarray()  # [rows, I + 1]
+        rows = np.arange(len(block))
+        block[rows, start + rows] = 0  # an item is not its own neighbour
+        nearest = np.argpartition(-block, number - 1, axis=1)[:, :number]
+        cosines = np.take_along_axis(block, nearest, axis=1)
+        order = np.lexsort((nearest, -cosines))
+        nearest, cosines = (np.take_along_axis(x, order, axis=1) for x in (nearest, cosines))
+        similarities[start + rows] = cosines
+        neighbours[start + rows] = np.where(cosines > 0, nearest, 0)
+    return neighbours, similarities
+
+
+@dataclasses.dataclass(frozen=True)
+class CountedSystem:
+    """What Popularity and ItemKNN share: parameters that are counted once, and no losses.
+
+    Attributes:
+      counted: the parameters.
+    """
+
+    counted: Params
+    loss_weights = {}
+    users_per_block = 64
+    candidates_per_block = 512
+
+    def init(self, key: jax.Array, tables: Tables) -> Params:
+        """The counted parameters; nothing is drawn."""
+        del key, tables
+        return jax.tree.map(jnp.asarray, self.counted)
+
+    def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
+        """None: nothing is trained."""
+        return {}
+
+    def compact(self, batch: Batch, tables: Tables) -> tuple[Batch, Tables, Rows]:
+        """Everything as it is: nothing is trained."""
+        return batch, tables, {}
+
+
+class PopularitySystem(CountedSystem):
+    """An item's score is the number of its training interactions."""
+
+    def encode(self, params: Params, users: jax.Array, history: History, tables: Tables) -> None:
+        """Users do not matter."""
+
+    def score(self, params: Params, encoded: None, candidates: jax.Array, tables: Tables) -> jax.Array:
+        """Scores candidates [B, C]; float32 [B, C]."""
+        return params["counts"][candidates]
+
+
+class ItemKNNSystem(CountedSystem):
+    """An item's score is the sum of the cosines between it and those history items that have it as a neighbour."""
+
+    def encode(self, params: Params, users: jax.Array, history: History, tables: Tables) -> jax.Array:
+        """The scores of all items, float32 [B, I + 1]."""
+        neighbours, similarities = params["neighbours"][history.items], params["similarities"][history.items]
+        zeros = jnp.zeros((len(users), len(params["neighbours"])))
+        add = jax.vmap(lambda scores, items, values: scores.at[items.ravel()].add(values.ravel()))
+        return add(zeros, neighbours, similarities)
+
+    def score(self, params: Params, encoded: jax.Array, candidates: jax.Array, tables: Tables) -> jax.Array:
+        """Scores candidates [B, C]; float32 [B, C]."""
+        return jnp.take_along_axis(encoded, candidates, axis=1)
+
+
+def popularity(corpus: Corpus) -> PopularitySystem:
+    """Popularity, counted in the training interactions."""
+    return PopularitySystem({"counts": item_counts(corpus).astype(np.float32)})
+
+
+def item_knn(corpus: Corpus, num_neighbours: int) -> ItemKNNSystem:
+    """ItemKNN with the cosines of the training interactions."""
+    neighbours, similarities = cosine_neighbours(corpus, num_neighbours)
+    return ItemKNNSystem({"neighbours": neighbours, "similarities": similarities})
