@@ -124,7 +124,7 @@ def checked_ranks(ranks: jax.Array, finite: jax.Array, split: str) -> np.ndarray
     finite = np.asarray(finite)
     if not finite.all():
         raise UserError(
-            f"{np.count_nonzero(~finite)} of {len(finite)} {split} users have scores that are not finite",
+            f"{np.count_nonzero(~finite)} of {len(finite)} {split} rows have scores that are not finite",
             remedy="Lower --optim.learning-rate and choose another --run.workdir; checkpoints so far are kept",
         )
     return np.asarray(ranks)

@@ -5,7 +5,7 @@ RUN/metrics.jsonl    one JSON object per epoch
 RUN/tensorboard/     the same numbers as TensorBoard events
 RUN/checkpoints/     see checkpoint.py
 RUN/results.json     metrics of the best epoch, and under what they came about
-RUN/ranks.npz        each user's target rank in dev and test
+RUN/ranks.npz        the target's rank in every row of dev and test
 """
 
 from __future__ import annotations
@@ -200,7 +200,8 @@ class RunWriter:
         Ranks count from 1; a tie makes halves (`metrics.target_rank`).
 
         Args:
-          splits: per split ("dev", "test") the user ids and the targets' ranks, in the same order.
+          splits: per split ("dev", "test") the user ids and the targets' ranks, in the order of the split's file; a
+            user comes as often as it has targets there.
 
         Returns:
           The file, for `numpy.load(path, allow_pickle=False)`.

@@ -30,7 +30,7 @@ def refuse_sparse_ids(table: Table, field: str, ids: np.ndarray, num_rows: int) 
 
 def refuse_empty_history(table: Table, is_first: np.ndarray) -> None:
     """Refuse an evaluation row that is its user's first interaction, is_first bool [N]."""
-    remedy = "Give the user an interaction in train.csv at or before this time, or remove the line"
+    remedy = "Give the user an interaction in train.csv or history.csv at or before this time, or remove the line"
     table.refuse(is_first, "user_id", "user {cell} has no earlier interaction, so there is no history", remedy)
 
 

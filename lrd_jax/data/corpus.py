@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Evaluation rows, one per (user, target): leave-one-out dev or test.
+    """Evaluation rows, one per (user, target), dev or test; one per user with leave-one-out, any number with a date.
 
     Attributes:
       rows: int32 [N], indices into the sequence arrays of `Corpus`; the target is sequence_items[row] and its history
@@ -35,8 +35,9 @@ class Corpus:
         items, then come the values of each attribute in turn.
       item_relations: names of the item-item relations (columns r_*, without the prefix), in file order.
       attributes: names of the attribute relations (columns i_*, without the prefix), in file order.
-      sequence_items, sequence_times, sequence_users: int32 [M], every interaction of train, dev and test, grouped by
-        user and, within a user, stably sorted by time (ties keep the order train, dev, test, then file order).
+      sequence_items, sequence_times, sequence_users: int32 [M], every interaction of train, history, dev and test,
+        grouped by user and, within a user, stably sorted by time (ties keep the order train, history, dev, test, then
+        file order).
         Times are in seconds.
       sequence_offsets: int32 [U + 2]; user u's rows are sequence_offsets[u]:sequence_offsets[u + 1].
       train_rows: int32 [N], rows (indices into the sequence arrays) of all interactions of train.csv, ascending.

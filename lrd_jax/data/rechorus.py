@@ -1,12 +1,14 @@
 """The dataset folder (ReChorus's format) -> `Corpus`.
 
     train.csv, dev.csv, test.csv    user_id, item_id, time; dev and test also neg_items, a JSON list
+    history.csv (may be missing)    user_id, item_id, time: what later rows have in their history, itself neither
+                                    trained on nor evaluated
     item_meta.csv (may be missing)  item_id; i_<attribute>: an id (0: none) or a JSON list of ids; r_<relation>: a JSON
                                     list of item ids
     item_text.tsv                   item_id, text; or the published pair NAME.text and NAME.item2index (`read_texts`)
 
 All files are tab-separated with a header; user, item and value ids start from 1. Format: ReChorus
-(github.com/THUwangcy/ReChorus, `data/`), to which attributes of several values per item are our addition.
+(github.com/THUwangcy/ReChorus, `data/`), to which we add history.csv and attributes of several values per item.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ from lrd_jax.data.tables import Table, integer_column, list_column, parse_table,
 from lrd_jax.data.texts import read_texts as read_texts  # one module to import for the whole folder
 from lrd_jax.errors import UserError
 
-SPLITS = ("train", "dev", "test")
+_TRAIN, _HISTORY, _DEV, _TEST = "train.csv", "history.csv", "dev.csv", "test.csv"
 METADATA = "item_meta.csv"
 _FORMAT_VERSION = 1  # raise it whenever the same bytes give another Corpus: old cache entries then miss
 
 
 @dataclasses.dataclass(frozen=True)
 class _Interactions:
-    """One of train.csv, dev.csv, test.csv; every array int32 [N]."""
+    """One of train.csv, history.csv, dev.csv, test.csv; every array int32 [N]."""
 
     table: Table
     users: np.ndarray
@@ -62,9 +64,11 @@ def read_corpus(folder: Path, *, use_cache: bool = True) -> Corpus:
         raise UserError(f"cannot open the dataset folder ({error.strerror})", file=folder, remedy=remedy) from error
     if not stat.S_ISDIR(mode):
         raise UserError("the dataset is a file, not a folder", file=folder, remedy=remedy)
-    data = {name: read_bytes(folder / name) for name in (f"{split}.csv" for split in SPLITS)}
-    if (folder / METADATA).exists():
-        data[METADATA] = read_bytes(folder / METADATA)
+    data = {
+        name: read_bytes(folder / name)
+        for name in (_TRAIN, _HISTORY, _DEV, _TEST, METADATA)
+        if name not in (_HISTORY, METADATA) or (folder / name).exists()
+    }
     name, key = folder.resolve().name, content_hash(data)
     corpus = load_corpus(name, key) if use_cache else None
     if corpus is None:
@@ -84,28 +88,30 @@ def content_hash(data: Mapping[str, bytes]) -> str:
 
 
 def _build(folder: Path, name: str, key: str, data: Mapping[str, bytes]) -> Corpus:
-    train, dev, test = parts = [_interactions(folder / f"{s}.csv", data[f"{s}.csv"]) for s in SPLITS]
+    parts = {name: _interactions(folder / name, content) for name, content in data.items() if name != METADATA}
     meta = parse_table(folder / METADATA, data[METADATA]) if METADATA in data else None
     meta_items = np.zeros(0, np.int32) if meta is None else integer_column(meta, "item_id", low=1, meaning="an item id")
     if meta is not None:
         checks.refuse_duplicates(meta, "item_id", meta_items)
 
     users, items, times = (
-        np.concatenate([getattr(part, field) for part in parts]) for field in ("users", "items", "times")
+        np.concatenate([getattr(part, field) for part in parts.values()]) for field in ("users", "items", "times")
     )
-    for part in parts:
+    for part in parts.values():
         checks.refuse_sparse_ids(part.table, "user_id", part.users, len(users))
         checks.refuse_sparse_ids(part.table, "item_id", part.items, len(users))
     if meta is not None:
         checks.refuse_sparse_ids(meta, "item_id", meta_items, len(users) + len(meta_items))
     num_users, num_items = int(users.max()), int(max(items.max(), meta_items.max(initial=0)))
-    order = np.lexsort((times, users))  # stable: ties keep train, dev, test, then file order
+    order = np.lexsort((times, users))  # stable: ties keep train, history, dev, test, then file order
     row_of = np.empty(len(order), np.int32)
     row_of[order] = np.arange(len(order), dtype=np.int32)
     offsets = np.searchsorted(users[order], np.arange(num_users + 2)).astype(np.int32)
-    train_rows, dev_rows, test_rows = np.split(row_of, np.cumsum([len(part.users) for part in parts])[:-1])
+    ends = np.cumsum([len(part.users) for part in parts.values()])
+    rows_of = dict(zip(parts, np.split(row_of, ends[:-1]), strict=True))
 
-    def evaluation(part: _Interactions, rows: np.ndarray) -> Split:
+    def evaluation(name: str) -> Split:
+        part, rows = parts[name], rows_of[name]
         checks.refuse_empty_history(part.table, rows == offsets[part.users])
         flat, lengths = list_column(part.table, "neg_items", meaning="item ids")
         checks.refuse_wrong_negatives(part.table, flat, lengths, part.items, num_items)
@@ -125,9 +131,9 @@ def _build(folder: Path, name: str, key: str, data: Mapping[str, bytes]) -> Corp
         sequence_times=times[order],
         sequence_users=users[order],
         sequence_offsets=offsets,
-        train_rows=np.sort(train_rows),
-        dev=evaluation(dev, dev_rows),
-        test=evaluation(test, test_rows),
+        train_rows=np.sort(rows_of[_TRAIN]),
+        dev=evaluation(_DEV),
+        test=evaluation(_TEST),
         triples=triples,
         item_values=item_values,
     )

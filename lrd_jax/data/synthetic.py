@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from lrd_jax.data.folder import MARKER, json_lists, new_folder, write_interactions, write_tsv
+from lrd_jax.data.folder import MARKER, json_lists, leave_one_out, new_folder, write_interactions, write_tsv
 
 _THEMES = (
     "tent trail summit campfire backpack lantern hiking compass",
@@ -60,7 +60,7 @@ def write_synthetic(
     substitutes = _partners(num_items, 2, rng)  # [I, 2]
     users, items, times = _interactions(num_users, (min_length, max_length), themes, complements, substitutes, rng)
     with new_folder(folder) as building:
-        write_interactions(building, users, items, times, num_negatives, seed)
+        write_interactions(building, leave_one_out(users, times), users, items, times, num_negatives, seed)
         write_tsv(building / "item_meta.csv", _metadata(complements, substitutes, rng))
         write_tsv(building / "item_text.tsv", _texts(themes, rng))
         sizes = {"users": num_users, "items": num_items, "interactions": len(users)}
