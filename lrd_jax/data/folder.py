@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -180,12 +180,12 @@ def write_interactions(
             negatives = np.empty((len(rows), num_negatives), np.int64)
             by_user = np.argsort(users[rows], kind="stable")
             negatives[by_user] = sample_negatives(touched, users[rows][by_user], num_negatives, rng)
-            columns["neg_items"] = json_lists(negatives.tolist())
+            columns["neg_items"] = json_lists(row.tolist() for row in negatives)
         if len(rows):
             write_tsv(folder / f"{split}.csv", pl.DataFrame(columns))
 
 
-def json_lists(lists: Sequence[Sequence[int]]) -> list[str]:
+def json_lists(lists: Iterable[Sequence[int]]) -> list[str]:
     """Each list as JSON, such as "[3, 1, 2]"."""
     return [str(list(values)) for values in lists]
 

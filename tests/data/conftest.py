@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from lrd_jax.data.movielens_source import obtain
+from lrd_jax.errors import UserError
+
 TRAIN = "user_id\titem_id\ttime\n1\t1\t10\n1\t2\t20\n2\t3\t5\n2\t1\t5\n"
 DEV = "user_id\titem_id\ttime\tneg_items\n1\t3\t20\t[4, 5]\n2\t2\t6\t[5, 5]\n"
 TEST = "user_id\titem_id\ttime\tneg_items\n1\t4\t20\t[5, 5]\n2\t4\t7\t[1, 5]\n"
@@ -23,6 +26,25 @@ def folder(tmp_path):
     for name, content in files.items():
         (folder / name).write_text(content)
     return folder
+
+
+@pytest.fixture(scope="session")
+def downloaded(tmp_path_factory):
+    """The cache after one download, and what was read from it."""
+    cache = tmp_path_factory.mktemp("downloaded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRD_JAX_CACHE", str(cache))
+        try:
+            return cache, obtain()
+        except UserError as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture
+def raw(downloaded, monkeypatch):
+    """The real data, its download in this test's cache."""
+    monkeypatch.setenv("LRD_JAX_CACHE", str(downloaded[0]))
+    return downloaded[1]
 
 
 def replace(name, old, new):

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
+from lrd_jax.data import folder as folder_module
 from lrd_jax.data.folder import MARKER, filter_core, leave_one_out, new_folder, sample_negatives
 from lrd_jax.errors import UserError
 
@@ -18,27 +20,53 @@ def test_filter_core_goes_on_until_stable():
 def test_leave_one_out_with_ties():
     users = np.array([2, 1, 1, 1, 2, 2, 1])
     times = np.array([5, 9, 9, 1, 4, 5, 9])
-    train, dev, test = leave_one_out(users, times)
+    train, dev, test = leave_one_out(users, times).values()
     assert train.tolist() == [3, 4, 1]  # by time
     assert dev.tolist() == [0, 2] and test.tolist() == [5, 6]
 
 
+def touched_items(dense):
+    """bool [U + 1, I + 1] as a sparse array, every interaction stated twice."""
+    users, items = np.nonzero(dense)
+    both = np.concatenate([users, users]), np.concatenate([items, items])
+    return csr_array((np.ones(len(both[0]), bool), both), shape=dense.shape)
+
+
 def test_negatives_are_exact_and_uniform():
-    touched = np.zeros((4000, 9), bool)
-    touched[:, [2, 5]] = True
-    negatives = sample_negatives(touched, 4, np.random.default_rng(0))
+    dense = np.zeros((3, 9), bool)
+    dense[1, [2, 5]] = True
+    users = np.ones(4000, int)
+    negatives = sample_negatives(touched_items(dense), users, 4, np.random.default_rng(0))
     assert all(len(set(row)) == 4 for row in negatives.tolist())
     counts = np.bincount(negatives.ravel(), minlength=9)
     assert not counts[[0, 2, 5]].any()
     expected = 4000 * 4 / 6
     chi_square = ((counts[[1, 3, 4, 6, 7, 8]] - expected) ** 2 / expected).sum()
     assert chi_square < 20.5  # 5 degrees of freedom: exceeded once in a thousand seeds
-    assert len(set(map(tuple, np.sort(sample_negatives(touched, 6, np.random.default_rng(0)))))) == 1
+    all_left = np.sort(sample_negatives(touched_items(dense), users, 6, np.random.default_rng(0)))
+    assert (all_left == [1, 3, 4, 6, 7, 8]).all()
+
+
+@pytest.mark.parametrize("cells", [1, 100, 10**6])
+def test_negatives_of_repeated_users_in_blocks(monkeypatch, cells):
+    """Whatever fits in memory at once, the same draw: the smallest of a row of random keys, user by user."""
+    rng = np.random.default_rng(5)
+    dense = rng.random((8, 30)) < 0.4
+    dense[:, 0] = False
+    users = rng.integers(1, 8, size=50)
+    keys = np.where(dense[users], np.inf, np.random.default_rng(1).random((50, 30)))
+    keys[:, 0] = np.inf
+    monkeypatch.setattr(folder_module, "_CELLS", cells)
+    negatives = sample_negatives(touched_items(dense), users, 7, np.random.default_rng(1))
+    assert (negatives == np.argsort(keys, axis=1)[:, :7]).all()
 
 
 def test_too_many_negatives():
+    dense = np.zeros((3, 5), bool)
+    dense[1, [2, 3]] = dense[2, 1] = True
     with pytest.raises(UserError, match="Choose at most 2"):
-        sample_negatives(np.zeros((1, 3), bool), 3, np.random.default_rng(0))
+        sample_negatives(touched_items(dense), np.array([1, 2]), 3, np.random.default_rng(0))
+    assert sample_negatives(touched_items(dense), np.array([2]), 3, np.random.default_rng(0)).shape == (1, 3)
 
 
 def test_new_folder_is_all_or_nothing(tmp_path):

@@ -18,25 +18,6 @@ from lrd_jax.data.rechorus import read_corpus, read_texts
 from lrd_jax.errors import UserError
 
 
-@pytest.fixture(scope="session")
-def downloaded(tmp_path_factory):
-    """The cache after one download, and what was read from it."""
-    cache = tmp_path_factory.mktemp("downloaded")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRD_JAX_CACHE", str(cache))
-        try:
-            return cache, obtain()
-        except UserError as error:
-            pytest.skip(str(error))
-
-
-@pytest.fixture
-def raw(downloaded, monkeypatch):
-    """The real data, its download in this test's cache."""
-    monkeypatch.setenv("LRD_JAX_CACHE", str(downloaded[0]))
-    return downloaded[1]
-
-
 def contents(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
@@ -84,6 +65,22 @@ def test_split_and_negatives(raw, tmp_path):
         assert not touched[corpus.sequence_users[split.rows][:, None], split.negatives].any()
         assert all(len(set(row)) == 99 for row in split.negatives.tolist())
     assert (corpus.dev.negatives != corpus.test.negatives).any()
+
+
+def test_leave_one_out_keeps_its_bytes(raw, tmp_path):
+    """Negatives included, what the published figures were made with."""
+    files = contents(prepare_ml_100k(tmp_path / "ml").folder)
+    found = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in sorted(files.items())}
+    assert found == {
+        "dataset.json": "78b6895da9245dbc",
+        "dev.csv": "f94f9b2d272023fa",
+        "item_meta.csv": "52ff83790d179805",
+        "item_text.tsv": "7c3352baf01f4afb",
+        "items.tsv": "3c07b68da6c3ee99",
+        "test.csv": "b2459c7fc1651f4d",
+        "train.csv": "1e0a3dfcd57df63d",
+        "users.tsv": "58061e35b66bbc0c",
+    }
 
 
 def test_every_source_gives_the_same_bytes(raw, tmp_path):

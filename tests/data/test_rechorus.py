@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lrd_jax.arrays import gather_history, put_corpus
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.rechorus import read_corpus, read_texts
+from lrd_jax.devices import data_mesh
+from lrd_jax.errors import UserError
 
 from .conftest import replace
 
@@ -35,10 +38,10 @@ def slow_corpus(folder: Path, content_hash: str) -> Corpus:
         return [dict(zip(header, line, strict=True)) for line in lines]
 
     events, targets = [], {"dev": [], "test": []}
-    for split in ("train", "dev", "test"):
-        for row in rows(f"{split}.csv"):
+    for split in ("train", "history", "dev", "test"):
+        for row in rows(f"{split}.csv") if (folder / f"{split}.csv").exists() else ():
             events.append((int(row["user_id"]), int(row["time"]), len(events), int(row["item_id"]), split))
-            if split != "train":
+            if split in targets:
                 targets[split].append((len(events) - 1, json.loads(row["neg_items"])))
     events.sort()  # by user, time, then order of reading
     row_of = {event[2]: row for row, event in enumerate(events)}
@@ -123,9 +126,12 @@ def test_matches_plain_python(tmp_path, seed):
     rest = zip(ids(num_users, 80), ids(num_items, 80), ids(9, 80), strict=True)  # few different times: many ties
     train = "\n".join(["user_id\titem_id\ttime", *first, *("\t".join(map(str, row)) for row in rest)])
     (folder / "train.csv").write_text(train + "\n")
+    if seed:
+        lines = [f"{user}\t{rng.integers(10)}\t{user}" for user in ids(num_users, 20)]
+        (folder / "history.csv").write_text("\n".join(["item_id\ttime\tuser_id", *lines]))
     for split in ("dev", "test"):
         lines = ["time\tneg_items\titem_id\tuser_id"]
-        for user in rng.permutation(num_users)[:10] + 1:
+        for user in ids(num_users, 20):
             lines.append(f"{rng.integers(1, 10)}\t{rng.integers(2, num_items + 1, 7).tolist()}\t1\t{user}")
         (folder / f"{split}.csv").write_text("\n".join(lines))
     lines = ["r_a\ti_x\titem_id\ti_y\tr_b"]
@@ -135,6 +141,23 @@ def test_matches_plain_python(tmp_path, seed):
     (folder / "item_meta.csv").write_text("\n".join(lines) + "\n")
     corpus = read_corpus(folder)
     assert equal(corpus, slow_corpus(folder, corpus.content_hash))
+
+
+def test_history_alone_is_no_training(folder):
+    """A user who is only in history.csv before test: ranked with that history, never learnt from."""
+    (folder / "history.csv").write_text("user_id\titem_id\ttime\n3\t2\t20\n")
+    with (folder / "test.csv").open("a") as file:
+        file.write("3\t1\t20\t[4, 5]\n3\t3\t21\t[4, 5]\n")
+    corpus = read_corpus(folder)
+    assert corpus.train_rows.tolist() == [0, 1, 4, 5]
+    assert corpus.sequence_items[8:].tolist() == [2, 1, 3] and corpus.test.rows.tolist() == [3, 7, 9, 10]
+    arrays = put_corpus(corpus, None, data_mesh())
+    history = gather_history(arrays, arrays.sequence_offsets[3] + np.array([1, 2]), 3)
+    assert history.items.tolist() == [[2, 0, 0], [2, 1, 0]]
+    assert np.diff(arrays.sampler.seen.offsets).tolist() == [0, 2, 2, 0] and arrays.examples.tolist() == [1, 5]
+    (folder / "history.csv").unlink()
+    with pytest.raises(UserError, match=r"test\.csv, line 4.*no earlier interaction.*history\.csv"):
+        read_corpus(folder)
 
 
 def test_metadata_may_be_missing(folder):
