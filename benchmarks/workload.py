@@ -80,7 +80,8 @@ def build_workload(options: Options) -> Workload:
 
 
 def _published_config(options: Options, name: str) -> Config:
-    config = load_config(CONFIGS / ("ml-100k" if name == "ml-100k" else "office") / f"{options.model}.toml")
+    folder = name if (CONFIGS / name).is_dir() else "office"
+    config = load_config(CONFIGS / folder / f"{options.model}.toml")
     asked = {name: getattr(options, name) for name in ("batch_size", "update") if hasattr(options, name)}
     optim = config.optim.model_copy(update=asked)
     model = config.model.model_copy(update={"precision": options.dtype})

@@ -67,9 +67,10 @@ def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh) -> Arrays:
 def shortest_intervals(corpus: Corpus) -> np.ndarray:
     """The shortest time between two interactions of a user at different moments, seconds, int32 [U + 1].
 
-    The largest int32 where there are none. Source: ReChorus's TiSASRec, which looks at dev and test times too.
+    At most 65,535 (18 hours), also where there are none. Source: ReChorus's TiSASRec, which looks at dev and test times
+    too, and takes that number for the time from an interaction to itself.
     """
-    shortest = np.full(corpus.num_users + 1, np.iinfo(np.int32).max, np.int32)
+    shortest = np.full(corpus.num_users + 1, 0xFFFF, np.int32)
     users, gaps = corpus.sequence_users, np.diff(corpus.sequence_times)  # times ascend within a user
     counts = (users[1:] == users[:-1]) & (gaps > 0)
     np.minimum.at(shortest, users[1:][counts], gaps[counts])

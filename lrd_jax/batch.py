@@ -14,8 +14,8 @@ class History(NamedTuple):
       items: int32 [B, H], 0 for padding.
       intervals: float32 [B, H], Δt = max(log2(seconds / 60 + 1e-6), 0) from each item to the prediction.
       seconds: int32 [B, H], from each item to the prediction; 0 for padding.
-      shortest: int32 [B], the user's shortest time between two interactions at different moments, in seconds; the
-        largest int32 where there are none.
+      shortest: int32 [B], the user's shortest time between two interactions at different moments, in seconds, at
+        most 65,535.
     """
 
     items: jax.Array

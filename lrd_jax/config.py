@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 QUICK_START_DATASET = "ml-100k"
 """The dataset that is learned from when data.path is None."""
@@ -48,16 +49,20 @@ class TextConfig(Section):
 class ModelConfig(Section):
     """The recommender."""
 
-    name: Literal["popularity", "item_knn", "rcf", "kda", "rcf_lrd", "kda_lrd"] = "kda_lrd"
-    """RCF and KDA, each without and with latent relation discovery; popularity and ItemKNN learn nothing."""
+    name: Literal[
+        "popularity", "item_knn", "caser", "gru4rec", "sasrec", "tisasrec", "rcf", "kda", "rcf_lrd", "kda_lrd"
+    ] = "kda_lrd"
+    """RCF and KDA, each without and with latent relation discovery; a sequence model, which knows no relations; or
+    popularity and ItemKNN, which learn nothing."""
     embedding_dim: int = Field(64, ge=1)
-    """Width of user, entity and relation embeddings."""
+    """Width of user, entity (item) and relation embeddings."""
     num_layers: int = Field(1, ge=0)
-    """Passes of the shared attention block over the relation tokens (published: 5)."""
+    """Passes of the shared attention block over the relation tokens (published: 5); attention blocks of SASRec and
+    TiSASRec."""
     num_heads: int = Field(4, ge=1)
     """Attention heads; must divide the embedding width."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout rate in the attention block."""
+    """Dropout rate in the attention blocks."""
     pooling: Literal["mean", "max", "attention"] = "mean"
     """How the relation tokens become one vector."""
     attention_dim: int = Field(10, ge=1)
@@ -65,7 +70,7 @@ class ModelConfig(Section):
     include_value: bool = True
     """Add the embedding of the candidate's attribute value to the relation's."""
     precision: Precision = "float32"
-    """Number format of the operands in the scorer's matrix products. Sums, softmax, normalisation, parameters and
+    """Number format of the operands in the recommender's matrix products. Sums, softmax, normalisation, parameters and
     Adam are float32 always."""
     num_neighbours: int = Field(100, ge=1)
     """Most similar items that ItemKNN keeps of each item."""
@@ -83,6 +88,21 @@ class ModelConfig(Section):
     decay_init: Literal["dft", "flat", "random"] = "dft"
     """How KDA's temporal decay starts: as the histogram of observed intervals, at 0.9 everywhere, or random as
     published, dead on about half of the intervals."""
+    num_horizontal_filters: int = Field(16, ge=1)
+    """Caser's filters over successive items, of each height."""
+    num_vertical_filters: int = Field(8, ge=1)
+    """Caser's filters over the places of the history."""
+    max_filter_height: int = Field(4, ge=1)
+    """Most successive items that a horizontal filter of Caser sees; at most the history length."""
+    gru_hidden_dim: int = Field(100, ge=1)
+    """Width of GRU4Rec's state."""
+    time_max: int = Field(512, ge=1)
+    """Longest interval that TiSASRec tells apart, in units of the user's shortest."""
+
+    @property
+    def is_relational(self) -> bool:
+        """Whether the model looks at relations of items; the others read the history as a sequence."""
+        return self.name.startswith(("rcf", "kda"))
 
     @property
     def discovers_relations(self) -> bool:
@@ -97,10 +117,18 @@ class ModelConfig(Section):
 
 
 class LossConfig(Section):
-    """The joint objective: recommendation + kg_weight · knowledge graph + lrd_weight · latent relations (Eq. 16)."""
+    """The joint objective: recommendation + kg_weight · knowledge graph + lrd_weight · latent relations (Eq. 16).
 
+    Sequence models have the first term only.
+    """
+
+    rec_objective: Literal["bpr", "cross_entropy", "sampled_softmax", "gbce"] = "bpr"
+    """The recommendation term: BPR as published; for sequence models also the cross entropy over all items, over the
+    positive and its negatives, or gSASRec's generalised binary cross entropy."""
+    calibration: float = Field(0.75, ge=0.0, le=1.0)
+    """How much of the overconfidence that few negatives bring gbce takes back: 0 none, 1 all (gSASRec: 0.75)."""
     num_negatives: int = Field(4, ge=1)
-    """Negative items per positive (published: 1)."""
+    """Negative items per positive (published: 1). Not used by cross_entropy."""
     kg_weight: Literal["auto"] | Annotated[float, Field(ge=0.0)] = 5.0
     """Weight of the knowledge-graph loss. auto: stored triples per interaction, as published."""
     lrd_weight: float = Field(10.0, ge=0.0)
@@ -141,6 +169,11 @@ class RunConfig(Section):
     and the dropout depend on it, so the configuration in the run folder states it."""
 
 
+def _disagreement(key: str, problem: str, remedy: str) -> PydanticCustomError:
+    """What a rule between sections raises; `config_errors.explain` tells it."""
+    return PydanticCustomError("sections_disagree", "{error}", {"error": problem, "key": key, "remedy": remedy})
+
+
 class Config(Section):
     """Train a sequential recommender and test its best epoch."""
 
@@ -150,6 +183,30 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        name, objective = self.model.name, self.loss.rec_objective
+        if self.model.is_relational and objective != "bpr":
+            raise _disagreement(
+                "loss.rec_objective",
+                f"{name} is trained with bpr, not with {objective}",
+                "Leave it at bpr, or choose caser, gru4rec, sasrec or tisasrec as model.name",
+            )
+        if objective == "cross_entropy" and self.optim.update == "touched":
+            raise _disagreement(
+                "optim.update",
+                "cross_entropy looks up every item, so no row is left untouched",
+                "Use dense updates, or another loss.rec_objective",
+            )
+        if name == "caser" and self.model.max_filter_height > self.data.history_length:
+            raise _disagreement(
+                "model.max_filter_height",
+                f"a filter over {self.model.max_filter_height} items does not fit into data.history_length"
+                f" ({self.data.history_length})",
+                "Lower it, or lengthen the history",
+            )
+        return self
 
     @property
     def uses_classifier(self) -> bool:

@@ -26,7 +26,9 @@ def explain(error: ValidationError) -> tuple[str, str, str | None]:
     if first["type"] == "extra_forbidden":
         return ".".join(path), "there is no such option", _right_name(path)
     key = ".".join(path[:2])  # what follows names the branch of a union
-    if "error" in first.get("ctx", {}):  # a rule between several options
+    if first["type"] == "sections_disagree":
+        return first["ctx"]["key"], first["ctx"]["error"], first["ctx"]["remedy"]
+    if "error" in first.get("ctx", {}):  # a rule between several options of a section
         return key, str(first["ctx"]["error"]), "Change one of them"
     if len(path) < 2:
         return key, f"expected a table of options, got {first['input']!r}", f"Write [{key}] and the options below it"

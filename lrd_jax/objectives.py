@@ -1,6 +1,6 @@
 """The losses as pure functions of one example, to be vmapped and averaged by the caller.
 
-Source of every formula: the paper's Eq. 13 to 16, and the published code where it differs.
+Source where none is named: the paper's Eq. 13 to 16, and the published code where it differs.
 """
 
 from __future__ import annotations
@@ -25,6 +25,60 @@ def bpr_loss(scores: jax.Array) -> jax.Array:
     positive, negatives = scores[0], scores[1:]
     # log of a sum of products, so that a pair that is far off neither overflows nor rounds to log 0.
     return -jax.nn.logsumexp(jax.nn.log_softmax(negatives) + jax.nn.log_sigmoid(positive - negatives))
+
+
+def sequence_bpr_loss(scores: jax.Array) -> jax.Array:
+    """BPR as sequence models are trained with, softplus(−(pos − Σ_n softmax_n(neg) · neg_n)).
+
+    Gradients flow through the softmax too. One negative makes it `bpr_loss`.
+
+    Args:
+      scores: [1 + n], the positive first.
+
+    Returns:
+      [].
+
+    Source: ReChorus, after Hidasi and Karatzoglou, CIKM 2018.
+    """
+    positive, negatives = scores[0], scores[1:]
+    return jax.nn.softplus(jnp.vdot(jax.nn.softmax(negatives), negatives) - positive)
+
+
+def softmax_loss(scores: jax.Array, target: jax.Array | int = 0) -> jax.Array:
+    """Cross entropy of one target among all that is scored, log Σ_i exp(s_i) − s_target.
+
+    Over the whole catalogue it is the full cross entropy; over the target and uniformly drawn negatives, the sampled
+    softmax, where the correction for how often an item is drawn is the same for all and so drops out.
+
+    Args:
+      scores: [I].
+      target: int [], place of the target.
+
+    Returns:
+      [].
+    """
+    return jax.nn.logsumexp(scores) - scores[target]
+
+
+def gbce_loss(scores: jax.Array, *, sampling_rate: float, calibration: float) -> jax.Array:
+    """Generalised binary cross entropy, −[β · log σ(pos) + Σ_n log(1 − σ(neg_n))] / (1 + n).
+
+    β = α · (t · (1 − 1/α) + 1/α): sampling few of the negatives makes a model overconfident, which the power β of the
+    positive's probability takes back. t = 0 is plain binary cross entropy, t = 1 takes all of it back (β = α).
+
+    Args:
+      scores: [1 + n], the positive first.
+      sampling_rate: α = n / (I − 1), the share of an example's negatives that is drawn.
+      calibration: t in [0, 1].
+
+    Returns:
+      [].
+
+    Source: gSASRec (Petrov and Macdonald, RecSys 2023), Eq. 7 to 9.
+    """
+    power = sampling_rate * calibration + (1 - calibration)
+    positive, negatives = jax.nn.log_sigmoid(scores[0]), jax.nn.log_sigmoid(-scores[1:])
+    return -(power * positive + jnp.sum(negatives)) / scores.shape[0]
 
 
 def entropy(log_q: jax.Array) -> jax.Array:

@@ -210,6 +210,82 @@ def relational_scores(params, users, candidates, history, mask, item_values, *, 
     return scores
 
 
+# Sequence models: one user's vector [D], from the embeddings [n, D] of the items that there are, oldest first.
+# Parameters by the names within "encoder" of `lrd_jax`, "/" between module and parameter.
+
+
+def transformer_state(params, items, *, num_layers, num_heads, units=None):
+    """SASRec's state of the newest item; TiSASRec's where `units` [n, n] are the intervals between items."""
+    length, width = items.shape
+    size = width // num_heads
+    x = np.array(items, np.float64)
+    if units is None:
+        for i in range(length):
+            x[i] += params["position_embeddings"][length - i]
+    for layer in range(num_layers):
+        p = {name.split("/")[1]: value for name, value in params.items() if name.startswith(f"block_{layer}/")}
+        after = np.zeros_like(x)
+        for i in range(length):
+            query = x[i] @ p["query_kernel"] + p["query_bias"]
+            keys, values = [], []
+            for j in range(i + 1):
+                key, value = x[j] @ p["key_kernel"] + p["key_bias"], x[j] @ p["value_kernel"] + p["value_bias"]
+                if units is not None:
+                    key = key + params["position_key_embeddings"][length - j]
+                    key = key + params["interval_key_embeddings"][units[i][j]]
+                    value = value + params["position_value_embeddings"][length - j]
+                    value = value + params["interval_value_embeddings"][units[i][j]]
+                keys.append(key)
+                values.append(value)
+            attended = np.zeros(width)
+            for head in range(num_heads):
+                part = slice(head * size, (head + 1) * size)
+                weights = softmax([query[part] @ key[part] / math.sqrt(size) for key in keys])
+                attended[part] = sum(weight * value[part] for weight, value in zip(weights, values, strict=True))
+            y = layer_norm(x[i] + attended, p["attention_norm_scale"], p["attention_norm_bias"])
+            hidden = np.maximum(y @ p["w1_kernel"] + p["w1_bias"], 0.0) @ p["w2_kernel"] + p["w2_bias"]
+            after[i] = layer_norm(y + hidden, p["output_norm_scale"], p["output_norm_bias"])
+        x = after
+    return x[-1]
+
+
+def interval_units(seconds, shortest, time_max):
+    """⌊|t_i − t_j| / shortest⌋ up to time_max, in exact integers."""
+    return [[min(abs(int(a) - int(b)) // int(shortest), time_max) for b in seconds] for a in seconds]
+
+
+def gru_state(params, items):
+    """GRU4Rec: the last state of PyTorch's GRU, through the output kernel."""
+    width = params["recurrent_kernel"].shape[0]
+    state = np.zeros(width)
+    for item in items:
+        x = item @ params["input_kernel"] + params["input_bias"]
+        h = state @ params["recurrent_kernel"] + params["recurrent_bias"]
+        after = np.zeros(width)
+        for n in range(width):
+            reset, keep = sigmoid(x[n] + h[n]), sigmoid(x[width + n] + h[width + n])
+            proposal = math.tanh(x[2 * width + n] + reset * h[2 * width + n])
+            after[n] = (1 - keep) * proposal + keep * state[n]
+        state = after
+    return state @ params["out_kernel"]
+
+
+def caser_vector(params, items, padding, user, history_length):
+    """Caser: filters over the items, padded at the end with the embedding `padding` [D], then with the user's."""
+    image = [*items, *[padding] * (history_length - len(items))]
+    features = []
+    for filter_, bias in zip(params["vertical_kernel"].T, params["vertical_bias"], strict=True):
+        features.extend(sum(filter_[h] * image[h] for h in range(history_length)) + bias)
+    for index in range(sum(name.startswith("horizontal") and name.endswith("kernel") for name in params)):
+        height = index + 1
+        kernel, biases = params[f"horizontal_{index}_kernel"], params[f"horizontal_{index}_bias"]
+        for filter_, bias in zip(kernel.T, biases, strict=True):
+            windows = [np.concatenate(image[h : h + height]) for h in range(history_length - height + 1)]
+            features.append(max(max(window @ filter_ + bias, 0.0) for window in windows))
+    hidden = np.maximum(np.array(features) @ params["hidden_kernel"] + params["hidden_bias"], 0.0)
+    return np.concatenate([hidden, user]) @ params["out_kernel"] + params["out_bias"]
+
+
 # Losses
 
 
@@ -234,6 +310,21 @@ def sequence_loss(positive, negatives):
     for pos, row in zip(positive, negatives, strict=True):
         losses.append(-log_sigmoid(pos - float(softmax(row) @ row)))
     return sum(losses) / len(losses)
+
+
+def softmax_loss(scores, target=0):
+    """−log softmax(scores)[target] of one example."""
+    return -math.log(softmax(scores)[target])
+
+
+def gbce_loss(scores, sampling_rate, calibration):
+    """gBCE of one example, positive first: BCE with σ(pos) to the power β, averaged over the 1 + n scores."""
+    a, t = sampling_rate, calibration
+    beta = a * (t * (1 - 1 / a) + 1 / a)
+    total = math.log(sigmoid(scores[0]) ** beta)
+    for negative in scores[1:]:
+        total += math.log(1 - sigmoid(negative))
+    return -total / len(scores)
 
 
 def joint_loss(rec, kg, lrd, kg_weight, lrd_weight):

@@ -11,6 +11,7 @@ from lrd_jax.models.lrd import RelationClassifier, log_posterior
 from lrd_jax.models.relational import RelationalModel
 from lrd_jax.models.system import RelationalSystem
 from lrd_jax.objectives import lrd_paper_loss
+from lrd_jax.published import TEXT, TIED, from_published, to_published
 from tests import golden_files
 
 RELATIONAL = [
@@ -22,39 +23,6 @@ RELATIONAL = [
     "rcf_lrd_released",
     "kda_lrd_released",
 ]
-# official name: (path of ours, transposed)
-NAMES = {
-    "user_embeddings.weight": ("scorer/user_embeddings", False),
-    "entity_embeddings.weight": ("scorer/entity_embeddings", False),
-    "relation_embeddings.weight": ("scorer/relation_embeddings", False),
-    "item_bias.weight": ("scorer/item_bias", False),
-    "relational_dynamic_aggregation.freq_real.weight": ("scorer/decay_real", False),
-    "relational_dynamic_aggregation.freq_imag.weight": ("scorer/decay_imag", False),
-    "attn_head.q_linear.weight": ("scorer/block/query_kernel", True),
-    "attn_head.k_linear.weight": ("scorer/block/key_kernel", True),
-    "attn_head.v_linear.weight": ("scorer/block/value_kernel", True),
-    "W1.weight": ("scorer/block/w1_kernel", True),
-    "W1.bias": ("scorer/block/w1_bias", False),
-    "W2.weight": ("scorer/block/w2_kernel", True),
-    "W2.bias": ("scorer/block/w2_bias", False),
-    "layer_norm.weight": ("scorer/block/layer_norm_scale", False),
-    "layer_norm.bias": ("scorer/block/layer_norm_bias", False),
-    "A.weight": ("scorer/pool/pool_kernel", True),
-    "A.bias": ("scorer/pool/pool_bias", False),
-    "A_out.weight": ("scorer/pool/pool_out_kernel", False),
-    "project_layer_1.weight": ("classifier/text_projection_kernel", True),
-    "project_layer_1.bias": ("classifier/text_projection_bias", False),
-    "project_layer_2.weight": ("classifier/classifier_kernel", True),
-    "project_layer_2.bias": ("classifier/classifier_bias", False),
-}
-TEXT = "item_embeddings.weight"  # frozen in ours, so an input; its gradient is compared all the same
-TIED = "relational_dynamic_aggregation.relation_embeddings.weight"  # relation_embeddings.weight under a second name
-
-
-def paths(tree):
-    """A tree of dicts as {path: leaf}."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {"/".join(entry.key for entry in path): leaf for path, leaf in leaves}
 
 
 def build(golden, shapes):
@@ -125,14 +93,8 @@ def case(request):
     key = jax.random.key(0)
     shapes = jax.eval_shape(system.init, key, Tables(item_values, text))
 
-    # Every parameter of theirs goes into ours, and nothing of ours is left over.
-    np.testing.assert_array_equal(theirs.pop(TIED), theirs["relation_embeddings.weight"])
-    values = {}
-    for name, value in theirs.items():
-        path, transposed = NAMES[name]
-        values[path] = (value.T if transposed else value).reshape(paths(shapes)[path].shape)
-    assert set(values) == set(paths(shapes))
-    params = jax.tree_util.tree_map_with_path(lambda path, _: values["/".join(p.key for p in path)], shapes)
+    model = golden["hyper"]["model"]
+    params = from_published(model, theirs, shapes)
 
     def loss(params, text, batch, item_values):
         tables = Tables(item_values, text)
@@ -152,8 +114,8 @@ def case(request):
         jax.grad(loss, argnums=argnums, has_aux=True), compiler_options={"xla_backend_optimization_level": 0}
     )
     gradients, out = both(params, text, batch, item_values)
-    ours = paths(gradients[0] if text is not None else gradients)
-    by_name = {name: ours[path].T if turned else ours[path] for name, (path, turned) in NAMES.items() if path in ours}
+    names = {name: value.shape for name, value in theirs.items() if name not in TIED}
+    by_name = to_published(model, gradients[0] if text is not None else gradients, names)
     if text is not None:
         by_name[TEXT] = gradients[1]
     return golden, out, by_name

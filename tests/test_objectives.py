@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from lrd_jax.objectives import bpr_loss, entropy, lrd_paper_loss, lrd_released_loss
+from lrd_jax.objectives import (
+    bpr_loss,
+    entropy,
+    gbce_loss,
+    lrd_paper_loss,
+    lrd_released_loss,
+    sequence_bpr_loss,
+    softmax_loss,
+)
 from tests import reference
 
 H, R, D, T = 6, 4, 5, 3
@@ -111,6 +119,71 @@ def test_bpr_gradient_flows_through_the_softmax():
 
 
 # Entropy
+
+
+# Sequence models
+
+
+@pytest.mark.parametrize("num_negatives", [1, 2, 7])
+def test_sequence_losses_against_reference(num_negatives):
+    rows = np.random.default_rng(0).normal(size=(6, 1 + num_negatives)).astype(np.float32)
+    expected = reference.sequence_loss(rows[:, 0], rows[:, 1:])
+    assert jnp.mean(jax.vmap(sequence_bpr_loss)(rows)) == pytest.approx(expected, abs=1e-6)
+    for row in rows:
+        assert softmax_loss(row) == pytest.approx(reference.softmax_loss(row), abs=1e-6)
+        assert softmax_loss(row, num_negatives) == pytest.approx(reference.softmax_loss(row, num_negatives), abs=1e-6)
+        for options in ({"sampling_rate": 0.1, "calibration": 0.75}, {"sampling_rate": 0.6, "calibration": 0.2}):
+            assert gbce_loss(row, **options) == pytest.approx(reference.gbce_loss(row, **options), abs=1e-6)
+
+
+def test_losses_by_hand():
+    scores = jnp.array([0.0, 0.0, 0.0])
+    assert sequence_bpr_loss(scores) == pytest.approx(np.log(2))
+    assert softmax_loss(scores) == pytest.approx(np.log(3))
+    # Without calibration the plain mean of three log 2; with all of it the positive counts α.
+    assert gbce_loss(scores, sampling_rate=0.25, calibration=0.0) == pytest.approx(np.log(2))
+    assert gbce_loss(scores, sampling_rate=0.25, calibration=1.0) == pytest.approx(2.25 / 3 * np.log(2))
+
+
+def test_one_negative_makes_both_kinds_of_bpr_equal():
+    for scores in np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32):
+        assert sequence_bpr_loss(scores) == pytest.approx(bpr_loss(scores), abs=1e-6)
+
+
+def test_gbce_takes_overconfidence_back():
+    """The expected loss over many negatives of an item that follows with probability p is least at that p, if t is 1.
+
+    One positive with probability p and, whatever happens, one of `others` negatives drawn for certain with rate α.
+    """
+    p, rate = 0.3, 0.05
+    logits = jnp.linspace(-8, 8, 20_001)
+
+    def expected(logit):  # as positive, or, with probability α, drawn as a negative
+        as_positive = gbce_loss(jnp.array([logit, -1e4]), sampling_rate=rate, calibration=1.0)
+        as_negative = gbce_loss(jnp.array([1e4, logit]), sampling_rate=rate, calibration=1.0)
+        return p * as_positive + (1 - p) * rate * as_negative
+
+    best = logits[jnp.argmin(jax.vmap(expected)(logits))]
+    assert jax.nn.sigmoid(best) == pytest.approx(p, abs=1e-3)
+
+
+EXTREMES = [
+    pytest.param(sequence_bpr_loss, [0.0, 2e4], id="bpr"),
+    pytest.param(softmax_loss, [0.0, 2e4], id="softmax"),
+    pytest.param(lambda s: gbce_loss(s, sampling_rate=0.1, calibration=0.75), [0.0, (0.325 + 1) * 5e3], id="gbce"),
+]
+
+
+@pytest.mark.parametrize(("loss", "expected"), EXTREMES)
+def test_sequence_losses_of_very_large_scores(loss, expected):
+    for scores, value in zip(([1e4, -1e4], [-1e4, 1e4]), expected, strict=True):
+        assert loss(jnp.array(scores)) == pytest.approx(value, rel=1e-5)
+        assert np.isfinite(jax.grad(loss)(jnp.array(scores))).all()
+
+
+@pytest.mark.parametrize(("loss", "_"), EXTREMES)
+def test_sequence_loss_gradients(loss, _):
+    check_grads(loss, (np.array([0.3, -0.7, 1.1, 0.2], np.float32),), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
 
 
 def test_entropy_by_hand():

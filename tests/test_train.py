@@ -379,6 +379,13 @@ def test_loss_that_is_not_finite(workplace):
     assert not (workplace / "diverged/results.json").exists()
 
 
+def test_sequence_model_from_its_configuration_file(workplace):
+    answer = train(workplace, "sasrec", "--config", "configs/ml-100k/sasrec.toml", "--run.epochs", "1")
+    assert answer.returncode == 0, answer.stderr
+    assert "sasrec on data" in answer.stdout and "epoch   1  rec 0.69" in answer.stdout
+    assert outcome(workplace / "sasrec")["test"].keys() >= {"HR@5", "NDCG@5"}
+
+
 # In this process
 
 
@@ -414,6 +421,10 @@ VARIANTS = {
         "model": {"name": "kda_lrd", "decay_init": "random", "dropout": 0.1},
         "loss": {"num_negatives": 3, "lrd_objective": "released"},
     },
+    "caser": {"model": {"name": "caser"}, "loss": {"rec_objective": "sampled_softmax"}},
+    "gru4rec": {"model": {"name": "gru4rec", "gru_hidden_dim": 12}, "loss": {"rec_objective": "cross_entropy"}},
+    "sasrec": {"model": {"name": "sasrec", "num_layers": 2, "dropout": 0.1}, "optim": {"update": "touched"}},
+    "tisasrec": {"model": {"name": "tisasrec", "precision": "bfloat16"}, "loss": {"rec_objective": "gbce"}},
 }
 
 

@@ -7,10 +7,18 @@ import jax
 from lrd_jax.config import Config
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.intervals import dft_decay, flat_decay, interval_histograms
+from lrd_jax.models.caser import Caser
+from lrd_jax.models.gru4rec import GRU4Rec
 from lrd_jax.models.lrd import RelationClassifier
 from lrd_jax.models.relational import RelationalModel
+from lrd_jax.models.sasrec import SASRec
+from lrd_jax.models.sequence_system import SequenceSystem
 from lrd_jax.models.simple import item_knn, popularity
 from lrd_jax.models.system import RelationalSystem, System
+from lrd_jax.models.tisasrec import TiSASRec
+
+SEQUENCE_ENCODERS = {"caser": Caser, "gru4rec": GRU4Rec, "sasrec": SASRec, "tisasrec": TiSASRec}
+"""By `ModelConfig.name`; see `SequenceSystem` for what an encoder is."""
 
 
 def build_system(config: Config, corpus: Corpus, *, has_triples: bool) -> System:
@@ -21,11 +29,26 @@ def build_system(config: Config, corpus: Corpus, *, has_triples: bool) -> System
       corpus: the dataset.
       has_triples: whether the sampler found triples to draw; without them there is no knowledge-graph loss.
     """
+    if config.model.name in SEQUENCE_ENCODERS:
+        return _build_sequence(config, corpus)
     if config.model.name == "popularity":
         return popularity(corpus)
     if config.model.name == "item_knn":
         return item_knn(corpus, config.model.num_neighbours)
     return _build_relational(config, corpus, has_triples)
+
+
+def _build_sequence(config: Config, corpus: Corpus) -> SequenceSystem:
+    return SequenceSystem(
+        encoder=SEQUENCE_ENCODERS[config.model.name].from_config(config),
+        num_users=corpus.num_users,
+        num_items=corpus.num_items,
+        embedding_dim=config.model.embedding_dim,
+        history_length=config.data.history_length,
+        rec_objective=config.loss.rec_objective,
+        calibration=config.loss.calibration,
+        precision=config.model.precision,
+    )
 
 
 def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> RelationalSystem:

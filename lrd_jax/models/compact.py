@@ -1,4 +1,4 @@
-"""A relational batch renumbered to the few table rows that it looks up."""
+"""A batch renumbered to the few table rows that it looks up."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def compact_batch(
       The batch and the item facts by position, and the ids int32 [n] at the positions of each table parameter, each id
       once. An id beyond the table's end marks a position that stands for no row of it.
     """
-    exists = batch.weights > 0
-    batch = jax.tree.map(lambda x: jnp.where(exists.reshape(-1, *[1] * (x.ndim - 1)), x, 0), batch)
+    batch = _without_padding(batch)
     user_ids, users = number_rows(batch.users, num_users + 1)
 
     triples, values = batch.triples, None
@@ -65,6 +64,21 @@ def compact_batch(
         "scorer/item_bias": jnp.where(is_candidate, entity_ids, num_items + 1),
     }
     return compact, Tables(item_values, text), rows
+
+
+def compact_sequences(batch: Batch, *, num_users: int, num_items: int) -> tuple[Batch, Rows]:
+    """As `compact_batch`, for a sequence model: tables of items and users and no item facts."""
+    batch = _without_padding(batch)
+    user_ids, users = number_rows(batch.users, num_users + 1)
+    item_ids, (candidates, items) = number_rows((batch.candidates, batch.history.items), num_items + 1)
+    batch = batch._replace(users=users, candidates=candidates, history=batch.history._replace(items=items))
+    return batch, {"item_embeddings": item_ids, "user_embeddings": user_ids}
+
+
+def _without_padding(batch: Batch) -> Batch:
+    """Zeros in place of examples of weight 0."""
+    exists = batch.weights > 0
+    return jax.tree.map(lambda x: jnp.where(exists.reshape(-1, *[1] * (x.ndim - 1)), x, 0), batch)
 
 
 def number_rows(ids: Any, num_rows: int) -> tuple[jax.Array, Any]:

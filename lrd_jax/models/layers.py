@@ -1,8 +1,9 @@
-"""The shared attention block that refines each candidate's relation tokens, and the pooling over them."""
+"""Layers that models share, the attention block that refines each candidate's relation tokens, and their pooling."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Literal
 
 import flax.linen as nn
@@ -14,6 +15,12 @@ from lrd_jax.precision import matmul
 
 LAYER_NORM_EPSILON = 1e-5
 NORMAL_INIT = nn.initializers.normal(0.01)
+
+
+def uniform_init(fan_in: int) -> Callable[..., jax.Array]:
+    """Uniform within ± 1 / √fan_in, where PyTorch's convolutions and recurrent layers start."""
+    bound = fan_in**-0.5
+    return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
 def transposed(x: jax.Array) -> jax.Array:
@@ -45,6 +52,27 @@ def _project_backward(precision: Precision, saved: tuple, gradient: jax.Array):
 
 
 project.defvjp(_project_forward, _project_backward)
+
+
+def linear(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
+    """[..., i] times [i, j] to [..., j]."""
+    return project(x.reshape(-1, x.shape[-1]), kernel, precision).reshape(*x.shape[:-1], kernel.shape[1])
+
+
+def largest(x: jax.Array, axis: int) -> jax.Array:
+    """The maximum over an axis, its gradient to one place only.
+
+    jnp.max's gradient looks for the maximum by equality: where XLA computes x twice with different rounding it finds
+    none and divides by zero.
+    """
+    place = jnp.argmax(x, axis=axis, keepdims=True)
+    is_largest = jax.lax.broadcasted_iota(place.dtype, x.shape, axis) == place
+    return jnp.sum(jnp.where(is_largest, x, 0.0), axis=axis)
+
+
+def dropped(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
+    """Dropout: each number is 0 with probability `rate`, the others grow so that the mean stays."""
+    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0.0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -190,11 +218,7 @@ class RelationPooling(nn.Module):
         if self.pooling == "mean":
             return jnp.mean(tokens, axis=2)
         if self.pooling == "max":
-            # Not jnp.max, whose gradient looks for the maximum by equality: where XLA computes the tokens twice with
-            # different rounding it finds none and divides by zero.
-            largest = jnp.argmax(tokens, axis=2, keepdims=True)  # [B, C, 1, D]
-            is_largest = jnp.arange(tokens.shape[2])[:, None] == largest  # [B, C, R, D]
-            return jnp.sum(jnp.where(is_largest, tokens, 0.0), axis=2)
+            return largest(tokens, axis=2)
         kernel = self.param("pool_kernel", NORMAL_INIT, (tokens.shape[-1], self.attention_dim))
         bias = self.param("pool_bias", NORMAL_INIT, (self.attention_dim,))
         out_kernel = self.param("pool_out_kernel", NORMAL_INIT, (self.attention_dim,))

@@ -1,0 +1,59 @@
+"""GRU4Rec: a gated recurrent unit over the history."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lrd_jax.batch import History
+from lrd_jax.config import Config, Precision
+from lrd_jax.models.layers import NORMAL_INIT, linear, uniform_init
+
+
+class GRU4Rec(nn.Module):
+    """The last state of a GRU over the items, through a linear layer without bias.
+
+    r = σ(x W_r + h V_r), z = σ(x W_z + h V_z), c = tanh(x W_c + r ⊙ (h V_c)), h ← (1 − z) ⊙ c + z ⊙ h, each product
+    with a bias; the kernels of r, z and c lie side by side.
+
+    Attributes:
+      hidden_dim: width of the state.
+      precision: see `ModelConfig`.
+
+    Source: Hidasi et al., ICLR 2016, as ReChorus has it; the GRU and where it starts are PyTorch's.
+    """
+
+    hidden_dim: int
+    precision: Precision = "float32"
+
+    @classmethod
+    def from_config(cls, config: Config) -> GRU4Rec:
+        """The encoder that the options describe."""
+        return cls(config.model.gru_hidden_dim, config.model.precision)
+
+    @nn.compact
+    def __call__(
+        self, item_emb: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
+    ) -> jax.Array:
+        """[B, D]; see `SequenceSystem`."""
+        b, _, d = item_emb.shape
+        width, init = self.hidden_dim, uniform_init(self.hidden_dim)
+        input_kernel = self.param("input_kernel", init, (d, 3 * width))
+        input_bias = self.param("input_bias", init, (3 * width,))
+        recurrent_kernel = self.param("recurrent_kernel", init, (width, 3 * width))
+        recurrent_bias = self.param("recurrent_bias", init, (3 * width,))
+        out_kernel = self.param("out_kernel", NORMAL_INIT, (width, d))
+
+        def step(state: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+            from_item, exists = inputs
+            from_state = linear(state, recurrent_kernel, self.precision) + recurrent_bias
+            reset, keep = jnp.split(jax.nn.sigmoid((from_item + from_state)[:, : 2 * width]), 2, axis=1)
+            proposal = jnp.tanh(from_item[:, 2 * width :] + reset * from_state[:, 2 * width :])
+            return jnp.where(exists[:, None], (1 - keep) * proposal + keep * state, state), None
+
+        # What depends on the items alone is one product for all steps.
+        from_items = linear(item_emb.swapaxes(0, 1), input_kernel, self.precision) + input_bias  # [H, B, 3 width]
+        start = jnp.zeros((b, width), item_emb.dtype)
+        state, _ = jax.lax.scan(step, start, (from_items, history.items.T > 0))
+        return linear(state, out_kernel, self.precision)

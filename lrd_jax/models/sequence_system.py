@@ -1,0 +1,136 @@
+"""A sequence model with its loss: the history becomes one vector, whose products with the items are the scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lrd_jax.batch import Batch, History, Tables
+from lrd_jax.config import Precision
+from lrd_jax.models.compact import compact_sequences
+from lrd_jax.models.layers import NORMAL_INIT
+from lrd_jax.models.system import Params, Terms
+from lrd_jax.objectives import gbce_loss, sequence_bpr_loss, softmax_loss
+from lrd_jax.precision import matmul
+from lrd_jax.touched import Rows
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceSystem:
+    """Caser, GRU4Rec, SASRec or TiSASRec, scoring y(u, c) = encode(u's history) · item_c.
+
+    Attributes:
+      encoder: a module of (item_emb [B, H, D], user_emb [B, D] or None, history, deterministic=) → [B, D]. Where it has
+        `uses_users`, there is a table of users.
+      num_users, num_items: ids go from 1 to these.
+      embedding_dim, history_length, rec_objective, calibration, precision: see `Config`.
+    """
+
+    encoder: nn.Module
+    num_users: int
+    num_items: int
+    embedding_dim: int
+    history_length: int
+    rec_objective: Literal["bpr", "cross_entropy", "sampled_softmax", "gbce"] = "bpr"
+    calibration: float = 0.75
+    precision: Precision = "float32"
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The recommendation loss is the only term."""
+        return {"rec": 1.0}
+
+    @property
+    def users_per_block(self) -> int:
+        """Histories that an evaluation encodes at a time."""
+        return 64 if jax.default_backend() == "cpu" else 2048
+
+    @property
+    def candidates_per_block(self) -> int:
+        """Enough for a hundred candidates at once."""
+        return 128
+
+    def init(self, key: jax.Array, tables: Tables) -> Params:
+        """Draws the parameters: {"item_embeddings", "encoder"} and, where the encoder wants them, "user_embeddings"."""
+        item_key, user_key, encoder_key = jax.random.split(key, 3)
+        params = {"item_embeddings": NORMAL_INIT(item_key, (self.num_items + 1, self.embedding_dim))}
+        if self._uses_users:
+            params["user_embeddings"] = NORMAL_INIT(user_key, (self.num_users + 1, self.embedding_dim))
+        ids = jnp.ones((1, self.history_length), jnp.int32)
+        history = History(ids, ids.astype(jnp.float32), ids, ids[:, 0])
+        inputs = self._inputs(params, ids[:, 0], history)
+        return {**params, "encoder": self.encoder.init(encoder_key, *inputs)["params"]}
+
+    def encode(
+        self,
+        params: Params,
+        users: jax.Array,
+        history: History,
+        tables: Tables,
+        dropout_key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Users [B] with their histories as vectors, float32 [B, D]; with a key, with dropout.
+
+        Raises:
+          ValueError: the history has more places than the model.
+        """
+        return self.encoder.apply(
+            {"params": params["encoder"]},
+            *self._inputs(params, users, history),
+            deterministic=dropout_key is None,
+            rngs=None if dropout_key is None else {"dropout": dropout_key},
+        )
+
+    @jax.named_scope("score")
+    def score(self, params: Params, encoded: jax.Array, candidates: jax.Array, tables: Tables) -> jax.Array:
+        """Scores candidates [B, C] of the users of `encode`; float32 [B, C]."""
+        return matmul(params["item_embeddings"][candidates], encoded[..., None], self.precision)[..., 0]
+
+    def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
+        """The recommendation term of each example.
+
+        Args:
+          params: of `init`; the tables may hold fewer rows, see `compact`.
+          batch: examples with negatives.
+          tables: not used.
+          key: for dropout.
+        """
+        encoded = self.encode(params, batch.users, batch.history, tables, key)
+        if self.rec_objective == "cross_entropy":
+            scores = matmul(encoded, params["item_embeddings"][1:].T, self.precision)  # [B, I]
+            losses = jax.vmap(softmax_loss)(scores, batch.candidates[:, 0] - 1)
+        else:
+            losses = jax.vmap(self._sampled_loss(batch))(self.score(params, encoded, batch.candidates, tables))
+        return {"rec": (losses, jnp.ones_like(batch.weights))}
+
+    def compact(self, batch: Batch, tables: Tables) -> tuple[Batch, Tables, Rows]:
+        """See `compact_sequences`."""
+        batch, rows = compact_sequences(batch, num_users=self.num_users, num_items=self.num_items)
+        return batch, tables, rows
+
+    @property
+    def _uses_users(self) -> bool:
+        return getattr(self.encoder, "uses_users", False)
+
+    def _sampled_loss(self, batch: Batch):
+        """The loss of one example's scores [1 + n]."""
+        if self.rec_objective == "gbce":
+            sampling_rate = (batch.candidates.shape[1] - 1) / (self.num_items - 1)
+            return functools.partial(gbce_loss, sampling_rate=sampling_rate, calibration=self.calibration)
+        return {"bpr": sequence_bpr_loss, "sampled_softmax": softmax_loss}[self.rec_objective]
+
+    def _inputs(
+        self, params: Params, users: jax.Array, history: History
+    ) -> tuple[jax.Array, jax.Array | None, History]:
+        """The encoder's arguments, histories padded to `history_length`."""
+        missing = self.history_length - history.items.shape[1]
+        if missing < 0:
+            raise ValueError(f"{history.items.shape[1]} places of history, but the model has {self.history_length}")
+        padded = [jnp.pad(x, ((0, 0), (0, missing))) for x in (history.items, history.intervals, history.seconds)]
+        user_emb = params["user_embeddings"][users] if self._uses_users else None
+        return params["item_embeddings"][padded[0]], user_emb, History(*padded, history.shortest)
