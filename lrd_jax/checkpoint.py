@@ -28,67 +28,13 @@ KEEP: dict[Name, int] = {"latest": 1, "best": 2}
 the two resumes from a latest state that refers to the best one before."""
 
 
-class Checkpoints:
-    """The checkpoints of one run, under FOLDER/latest and FOLDER/best.
-
-    Example:
-      checkpoints = Checkpoints(run_folder / "checkpoints")
-      checkpoints.save("latest", epoch, state)
-      epoch, state = checkpoints.restore("latest", like=state)
-    """
+class CheckpointReader:
+    """The complete checkpoints of one run, under FOLDER/latest and FOLDER/best; nothing there is made or deleted."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or create the folder and clear away what a killed process left half done.
-
-        Raises:
-          UserError: the folder cannot be written.
-        """
+        """Open the folder, which may be missing."""
         self._folder = Path(folder).absolute()  # orbax takes no relative paths
-        try:
-            for name in KEEP:
-                (self._folder / name).mkdir(parents=True, exist_ok=True)
-                _recover(self._folder / name)
-        except OSError as error:
-            raise UserError(
-                f"the checkpoint folder cannot be written ({error.strerror})",
-                file=folder,
-                remedy="Choose another run folder with --run.workdir",
-            ) from error
         self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
-
-    def save(self, name: Name, epoch: int, state: PyTree) -> None:
-        """Save a state, replacing one of the same epoch; returns when it is on disk.
-
-        Older checkpoints beyond those to keep, and any of a later epoch (a future that was abandoned when the run
-        resumed), are deleted once the new one is complete.
-
-        Args:
-          name: which kind.
-          epoch: the epoch after which this is the state.
-          state: pytree of arrays (jax or NumPy, of any shape and numeric type; random keys as their uint32 data).
-
-        Raises:
-          UserError: it cannot be written, for example because the disk is full.
-        """
-        folder = self._folder / name
-        leaves = _leaves(jax.device_get(state))
-        arrays = {_entry(i): leaf for i, (_, leaf) in enumerate(leaves) if leaf.size}
-        items = {"leaves": ocp.args.JsonSave([_describe(key, leaf) for key, leaf in leaves])}
-        if arrays:
-            items["arrays"] = ocp.args.PyTreeSave(arrays)
-        try:
-            with _quiet():
-                self._orbax.save(folder / f"{epoch}.new", args=ocp.args.Composite(**items))
-            _install(folder, epoch)
-            kept = [e for e in _epochs(folder) if e <= epoch][-KEEP[name] :]
-            for stale in set(_epochs(folder)) - set(kept):
-                _delete(folder / str(stale))
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"the checkpoint cannot be written ({str(error).splitlines()[0] if str(error) else repr(error)})",
-                file=folder / str(epoch),
-                remedy="Make room on the disk, then continue with --resume",
-            ) from error
 
     def restore(self, name: Name, like: PyTree, epoch: int | None = None) -> tuple[int, PyTree]:
         """Read a state back, equal bit for bit.
@@ -143,13 +89,6 @@ class Checkpoints:
         _compare(path, [_describe(leaf["key"], array) for leaf, array in zip(saved, leaves, strict=True)], expected)
         return epoch, jax.tree.unflatten(jax.tree.structure(like), leaves)
 
-    def discard_after(self, epoch: int) -> None:
-        """Delete the checkpoints of later epochs: a future that is abandoned when a run resumes from `epoch`."""
-        for name in KEEP:
-            for later in _epochs(self._folder / name):
-                if later > epoch:
-                    _delete(self._folder / name / str(later))
-
     def latest_epoch(self, name: Name) -> int | None:
         """The last epoch of which there is a checkpoint; None where there is none."""
         return max(_epochs(self._folder / name), default=None)
@@ -157,6 +96,75 @@ class Checkpoints:
     def close(self) -> None:
         """Release orbax's threads."""
         self._orbax.close()
+
+
+class Checkpoints(CheckpointReader):
+    """The checkpoints of a run that is being trained.
+
+    Example:
+      checkpoints = Checkpoints(run_folder / "checkpoints")
+      checkpoints.save("latest", epoch, state)
+      epoch, state = checkpoints.restore("latest", like=state)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create the folder and clear away what a killed process left half done.
+
+        Raises:
+          UserError: the folder cannot be written.
+        """
+        super().__init__(folder)
+        try:
+            for name in KEEP:
+                (self._folder / name).mkdir(parents=True, exist_ok=True)
+                _recover(self._folder / name)
+        except OSError as error:
+            raise UserError(
+                f"the checkpoint folder cannot be written ({error.strerror})",
+                file=folder,
+                remedy="Choose another run folder with --run.workdir",
+            ) from error
+
+    def save(self, name: Name, epoch: int, state: PyTree) -> None:
+        """Save a state, replacing one of the same epoch; returns when it is on disk.
+
+        Older checkpoints beyond those to keep, and any of a later epoch (a future that was abandoned when the run
+        resumed), are deleted once the new one is complete.
+
+        Args:
+          name: which kind.
+          epoch: the epoch after which this is the state.
+          state: pytree of arrays (jax or NumPy, of any shape and numeric type; random keys as their uint32 data).
+
+        Raises:
+          UserError: it cannot be written, for example because the disk is full.
+        """
+        folder = self._folder / name
+        leaves = _leaves(jax.device_get(state))
+        arrays = {_entry(i): leaf for i, (_, leaf) in enumerate(leaves) if leaf.size}
+        items = {"leaves": ocp.args.JsonSave([_describe(key, leaf) for key, leaf in leaves])}
+        if arrays:
+            items["arrays"] = ocp.args.PyTreeSave(arrays)
+        try:
+            with _quiet():
+                self._orbax.save(folder / f"{epoch}.new", args=ocp.args.Composite(**items))
+            _install(folder, epoch)
+            kept = [e for e in _epochs(folder) if e <= epoch][-KEEP[name] :]
+            for stale in set(_epochs(folder)) - set(kept):
+                _delete(folder / str(stale))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"the checkpoint cannot be written ({str(error).splitlines()[0] if str(error) else repr(error)})",
+                file=folder / str(epoch),
+                remedy="Make room on the disk, then continue with --resume",
+            ) from error
+
+    def discard_after(self, epoch: int) -> None:
+        """Delete the checkpoints of later epochs: a future that is abandoned when a run resumes from `epoch`."""
+        for name in KEEP:
+            for later in _epochs(self._folder / name):
+                if later > epoch:
+                    _delete(self._folder / name / str(later))
 
 
 def _leaves(state: PyTree) -> list[tuple[str, Any]]:
@@ -195,7 +203,7 @@ def _compare(path: Path, saved: list[dict[str, Any]], expected: list[dict[str, A
 
 
 def _epochs(folder: Path) -> list[int]:
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
 
 
 def _install(folder: Path, epoch: int) -> None:

@@ -173,6 +173,7 @@ class SeedRun:
             device=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             config=self.config,
             dataset_hash=corpus.content_hash,
+            fingerprint=run.fingerprint,
         )
         self.results = {**metrics, "best_epoch": best_epoch}
 

@@ -163,6 +163,7 @@ class RunWriter:
         device: str,
         config: Config,
         dataset_hash: str,
+        fingerprint: str,
     ) -> Path:
         """Write results.json, all of it or nothing.
 
@@ -174,6 +175,7 @@ class RunWriter:
           device: what it ran on.
           config: the complete configuration.
           dataset_hash: `Corpus.content_hash`.
+          fingerprint: `Run.fingerprint`, of the text embeddings too.
 
         Returns:
           The file.
@@ -186,7 +188,7 @@ class RunWriter:
             "epochs": epochs,
             "seconds": round(float(seconds), 3),
             "model": config.model.name,
-            "dataset": {"name": config.dataset_name, "hash": dataset_hash},
+            "dataset": {"name": config.dataset_name, "hash": dataset_hash, "fingerprint": fingerprint},
             "seed": config.run.seed,
             "device": device,
             "versions": versions(),

@@ -147,6 +147,7 @@ def test_results(tmp_path):
         device="cpu",
         config=Config(),
         dataset_hash="abc",
+        fingerprint="def",
     )
     writer.close()
     results = json.loads(path.read_text())
@@ -154,7 +155,7 @@ def test_results(tmp_path):
     assert results["dev"] == DEV and results["test"] == TEST
     assert list(results["test"]) == ["HR@5", "NDCG@5", "HR@10", "NDCG@10"]
     assert (results["best_epoch"], results["epochs"], results["seconds"]) == (7, 17, 12.346)
-    assert results["dataset"] == {"name": "ml-100k", "hash": "abc"}
+    assert results["dataset"] == {"name": "ml-100k", "hash": "abc", "fingerprint": "def"}
     assert (results["model"], results["seed"], results["device"]) == ("kda_lrd", 0, "cpu")
     assert set(results["versions"]) == {"jax", "jaxlib", "flax", "optax", "numpy", "orbax", "python", "lrd_jax"}
     assert not list(tmp_path.glob("*.partial"))

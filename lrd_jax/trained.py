@@ -1,0 +1,90 @@
+"""Trained runs, read back from their run folders without writing there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from lrd_jax.assemble import Run, assemble, resolve
+from lrd_jax.checkpoint import CheckpointReader
+from lrd_jax.config import Config
+from lrd_jax.config_file import load_config
+from lrd_jax.devices import available_cores
+from lrd_jax.errors import UserError
+from lrd_jax.models.system import Params
+from lrd_jax.seed_run import Progress
+from lrd_jax.writer import holds_run, read_results
+
+
+class Trained(NamedTuple):
+    """A run whose best epoch has been loaded.
+
+    Attributes:
+      run: assembled; with another seed than `config` where it is shared between runs.
+      params: of the best epoch, on the devices.
+      epoch: the best epoch.
+      config: of this run, `run.workdir` being where it was found.
+    """
+
+    run: Run
+    params: Params
+    epoch: int
+    config: Config
+
+
+def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
+    """Loads the best epoch of a run, finished or not.
+
+    Args:
+      folder: the run folder.
+      assembled: of another run, taken if its configuration differs in the section `run` only, so that neither is the
+        dataset read nor anything compiled again.
+
+    Raises:
+      UserError: there is no run in the folder, or none with a checkpoint; the dataset or its text embeddings are
+        missing or have changed since the run was started.
+    """
+    folder = Path(folder)
+    if not holds_run(folder):
+        remedy = "Name the run folder of a training: it holds config.toml and checkpoints"
+        raise UserError("there is no run", file=folder, remedy=remedy)
+    config = load_config(folder / "config.toml")
+    # The run may have been trained on, and its folder have come from, another machine.
+    placed = config.run.model_copy(update={"workdir": folder, "cpu_devices": _cpu_devices()})
+    config = resolve(config.model_copy(update={"run": placed}))
+    results = read_results(folder)
+    reader = CheckpointReader(folder / "checkpoints")
+    try:
+        epoch = results["best_epoch"] if results is not None else reader.latest_epoch("best")
+        if epoch is None:
+            raise UserError("the run has no checkpoint yet", file=folder, remedy="Wait for its first epoch")
+        shared = assembled is not None and assembled.config.model_copy(update={"run": config.run}) == config
+        run = assembled if shared else assemble(config)
+        if _fingerprint(results, reader, run) != run.fingerprint:
+            raise UserError(
+                "the dataset or its text embeddings have changed since the run was started",
+                file=folder,
+                remedy="Restore them, or train anew",
+            )
+        _, params = reader.restore("best", jax.eval_shape(run.init).params, epoch=epoch)
+    finally:
+        reader.close()
+    return Trained(run, jax.device_put(params, run.arrays.examples.sharding), epoch, config)
+
+
+def _cpu_devices() -> int:
+    """As many as this process has set up already, else one per core."""
+    held = jax.config.jax_num_cpu_devices
+    return held if held > 0 else available_cores()
+
+
+def _fingerprint(results: dict | None, reader: CheckpointReader, run: Run) -> str:
+    """`Run.fingerprint` when the run was started: results.json tells it, else the latest checkpoint."""
+    if results is not None and "fingerprint" in results["dataset"]:
+        return results["dataset"]["fingerprint"]
+    zero = np.float32(0)
+    like = Progress(jax.eval_shape(run.init), np.int32(0), zero, zero, np.zeros(32, np.uint8))
+    return reader.restore("latest", like)[1].fingerprint.tobytes().hex()
