@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -25,10 +26,12 @@ from benchmarks.workload import Workload
 from lrd_jax.assemble import assemble_corpus
 from lrd_jax.cli import run_command
 from lrd_jax.config import Config
+from lrd_jax.config_errors import explain
 from lrd_jax.data.movielens import ensure_ml_100k
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.devices import available_cores, set_up_devices
 from lrd_jax.display import epoch_progress
+from lrd_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +86,13 @@ class Course:
 def main() -> None:
     """Trains every model on both sides, in turns, and prints a table of each."""
     options = parse_options(PeersOptions, "peers", __doc__)
+    configs = {model: peer_config(model, options) for model in options.models}
     set_up_devices(options.cpu_devices or available_cores())
     use_gpu = jax.default_backend() == "gpu"
     python = ensure_recbole(cuda=use_gpu)
     corpus = read_corpus(options.data if options.data is not None else ensure_ml_100k())
     console = Console(stderr=options.json == "-")
-    for model in options.models:
-        config = peer_config(model, options)
+    for model, config in configs.items():
         workload = Workload(Options(model=model), corpus.name, assemble_corpus(config, corpus, None))
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -104,22 +107,29 @@ def main() -> None:
 
 
 def peer_config(model: str, options: PeersOptions) -> Config:
-    """Settings that both sides can have: RecBole's own, but for SASRec's feed-forward width and GRU4Rec's state."""
+    """Settings that both sides can have: RecBole's own, but for SASRec's feed-forward width and GRU4Rec's state.
+
+    Raises:
+      UserError: a value out of range.
+    """
     sizes = {
         "sasrec": {"num_layers": 2, "num_heads": 2, "dropout": options.dropout},
         "gru4rec": {"gru_hidden_dim": 100},
         # RecBole has horizontal filters of every height up to the history's length.
         "caser": {"num_horizontal_filters": 8, "num_vertical_filters": 4, "max_filter_height": 20},
     }
-    return Config.model_validate(
-        {
-            "data": {"history_length": 20},
-            "model": {"name": model, "embedding_dim": 64, **sizes[model]},
-            "loss": {"rec_objective": "cross_entropy"},
-            "optim": {"batch_size": options.batch_size, "learning_rate": 1e-3, "l2": 0.0},
-            "run": {"seed": options.seed},
-        }
-    )
+    values = {
+        "data": {"history_length": 20},
+        "model": {"name": model, "embedding_dim": 64, **sizes[model]},
+        "loss": {"rec_objective": "cross_entropy"},
+        "optim": {"batch_size": options.batch_size, "learning_rate": 1e-3, "l2": 0.0},
+        "run": {"seed": options.seed},
+    }
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        key, problem, remedy = explain(error)
+        raise UserError(problem, field="--" + key.split(".")[-1].replace("_", "-"), remedy=remedy) from error
 
 
 def train_in_turns(sides: Mapping[str, Side], epochs: int, patience: int, label: str) -> dict[str, Course]:

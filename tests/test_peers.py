@@ -11,9 +11,17 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from benchmarks import peers_environment
 from benchmarks.options import Options, parse_options
 from benchmarks.peers import Course, PeersOptions, comparison, peer_config, records, train_in_turns
-from benchmarks.peers_environment import ENVIRONMENT, environment_folder, find_recbole
+from benchmarks.peers_environment import (
+    ENVIRONMENT,
+    LIBRARIES,
+    RECBOLE,
+    ensure_recbole,
+    environment_folder,
+    find_recbole,
+)
 from benchmarks.peers_export import RECBOLE_NAMES, recbole_settings, write_interactions
 from benchmarks.peers_sides import SCRIPT, Ours, RecBole, Timed, unseen
 from benchmarks.workload import Workload
@@ -201,6 +209,31 @@ class TestCommandLine:
     def test_refuses_no_epochs(self):
         with pytest.raises(UserError, match="--epochs"):
             parse_options(PeersOptions, "peers", "", ["--epochs", "0"])
+
+    @pytest.mark.parametrize("option, value", [("dropout", 1.5), ("seed", -1), ("batch_size", 10**9)])
+    def test_refuses_values_out_of_range(self, option, value):
+        with pytest.raises(UserError, match=f"'--{option.replace('_', '-')}'"):
+            peer_config("sasrec", PeersOptions(**{option: value}))
+
+
+class TestEnvironment:
+    def test_counts_only_when_it_holds_what_is_asked_for(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("LRD_JAX_CACHE", str(tmp_path))
+        marker = environment_folder(cuda=False) / "installed.txt"
+        assert find_recbole(cuda=False) is None
+        marker.parent.mkdir(parents=True)
+        marker.write_text("\n".join((RECBOLE, *LIBRARIES)) + "\n")
+        assert find_recbole(cuda=False) == marker.parent / "bin" / "python"
+        assert find_recbole(cuda=True) is None
+        marker.write_text(f"{RECBOLE}\n")
+        assert find_recbole(cuda=False) is None
+
+    def test_a_python_without_releases_is_told_at_once(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("LRD_JAX_CACHE", str(tmp_path))
+        monkeypatch.setattr(peers_environment, "_NEWEST_PYTHON", (3, 10))
+        with pytest.raises(UserError, match="Run this benchmark with Python 3.11 or 3.12"):
+            ensure_recbole(cuda=False)
+        assert not any(tmp_path.iterdir())
 
 
 # Prints every example of RecBole's loaders, in our ids, with what is left out of its ranking.
