@@ -189,6 +189,8 @@ class TestOurs:
             ranked.append(ours.validate())
         best = max(ranked, key=lambda timed: timed.value)
         assert best.value > ranked[0].value  # it learns
+        ours._params = ours._run.init(seed=1).params
+        assert ours.validate().value < best.value  # worse weights do not displace the best
         run, weights = ours._run, ours._best[1]
         for split, found in (("dev", best), ("test", ours.test())):
             rows, negatives = (np.asarray(x) for x in ours._splits[split])
