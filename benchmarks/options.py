@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
 from lrd_jax.config import ModelConfig, OptimConfig, Precision
 from lrd_jax.errors import UserError
@@ -53,7 +54,7 @@ class TrainingOptions(BatchOptions):
     """Which rows of the embedding tables a step updates: all, or those that its batch looks up."""
 
 
-AnyOptions = TypeVar("AnyOptions", bound=Options)
+AnyOptions = TypeVar("AnyOptions")
 
 
 def parse_options(kind: type[AnyOptions], name: str, about: str, argv: Sequence[str] | None = None) -> AnyOptions:
@@ -64,14 +65,34 @@ def parse_options(kind: type[AnyOptions], name: str, about: str, argv: Sequence[
       SystemExit: after --help (0), or after tyro has explained a misspelt argument on stderr (2).
     """
     options = tyro.cli(kind, prog=f"python -m benchmarks.{name}", description=about, args=argv)
-    for field in ("repeat", "cpu_devices", "batch_size", "seeds"):
+    for field in ("repeat", "cpu_devices", "batch_size", "seeds", "epochs", "patience"):
         value = getattr(options, field, None)
         if value is not None and value < 1:
             raise UserError(f"must be 1 or more, not {value}", field="--" + field.replace("_", "-"))
-    if options.data is not None and options.scale is not None:
+    if options.data is not None and getattr(options, "scale", None) is not None:
         raise UserError("--data and --scale exclude each other", remedy="Give one of them")
     write_lines([], options.json)  # a place that cannot be written is told before the long measurement
     return options
+
+
+def names_with_commas(option: str, known: Collection[str]) -> PrimitiveConstructorSpec:
+    """How tyro reads an option such as "sasrec,caser" into a tuple of known names, each once."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        for name in names:
+            if name not in known or names.count(name) > 1:
+                problem = f"{name!r} is {'there twice' if name in known else 'none of them'}"
+                raise UserError(problem, field=option, remedy=f"Choose among {', '.join(known)}, commas between them")
+        return names
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="NAME,NAME,...",
+        instance_from_str=lambda words: parse(words[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda names: [",".join(names)],
+    )
 
 
 def write_lines(records: Sequence[dict], place: str | None) -> None:
