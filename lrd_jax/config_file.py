@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,27 @@ def load_config(path: str | os.PathLike) -> Config:
     except ValidationError as error:
         key, problem, remedy = explain(error)
         raise UserError(problem, file=path, line=find_line(text, key), field=key, remedy=remedy) from error
+
+
+def config_of(options: Mapping[str, Any], base: Config | None = None) -> Config:
+    """A configuration with these options changed.
+
+    Args:
+      options: {"section.option": value}.
+      base: what holds otherwise; the defaults where there is none.
+
+    Raises:
+      UserError: an option is unknown, of the wrong type or out of range; its field is the option.
+    """
+    values = {} if base is None else base.model_dump(exclude_unset=True)
+    for key, value in options.items():
+        section, _, option = key.partition(".")
+        values.setdefault(section, {})[option] = value
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        key, problem, remedy = explain(error)
+        raise UserError(problem, field=key, remedy=remedy) from error
 
 
 def config_to_toml(config: Config) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from os import PathLike
 
 
@@ -37,5 +39,18 @@ class UserError(Exception):
             )
             if part
         )
+        self.problem, self.file, self.field, self.remedy = problem, file, field, remedy
         text = f"{where}: {problem}" if where else problem
         super().__init__(f"{text}. {remedy}." if remedy else f"{text}.")
+
+
+@contextlib.contextmanager
+def told_of(file: str | PathLike, prefix: str = "") -> Iterator[None]:
+    """A `UserError` within that names no file becomes one of this file, its field preceded by `prefix`."""
+    try:
+        yield
+    except UserError as error:
+        if error.file is not None:
+            raise
+        field = error.field and prefix + error.field
+        raise UserError(error.problem, file=file, field=field, remedy=error.remedy) from error

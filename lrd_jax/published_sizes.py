@@ -1,0 +1,108 @@
+"""What a configuration has to say of the sizes of published parameters, read off their shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lrd_jax.config import Config
+from lrd_jax.config_file import flatten
+from lrd_jax.errors import UserError
+from lrd_jax.published import TEXT
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class _Size(NamedTuple):
+    """An option that equals factor · (size of an axis + shift).
+
+    Attributes:
+      option: "section.option".
+      name: the published parameter.
+      axis: the axis.
+      shift, factor: see above.
+    """
+
+    option: str
+    name: str
+    axis: int
+    shift: int = 0
+    factor: int = 1
+
+
+_RELATIONAL = (_Size("model.embedding_dim", "user_embeddings.weight", 1),)
+_DECAY = (_Size("model.num_dft_points", "relational_dynamic_aggregation.freq_real.weight", 1, shift=-1, factor=2),)
+_LRD = (_Size("text.dimensions", TEXT, 1),)
+_SEQUENCE = (_Size("model.embedding_dim", "i_embeddings.weight", 1),)
+_SIZES = {
+    "rcf": _RELATIONAL,
+    "kda": _RELATIONAL + _DECAY,
+    "rcf_lrd": _RELATIONAL + _LRD,
+    "kda_lrd": _RELATIONAL + _DECAY + _LRD,
+    "caser": (
+        *_SEQUENCE,
+        _Size("model.num_horizontal_filters", "conv_h.0.weight", 0),
+        _Size("model.num_vertical_filters", "conv_v.weight", 0),
+        _Size("data.history_length", "conv_v.weight", 2),
+    ),
+    "gru4rec": (*_SEQUENCE, _Size("model.gru_hidden_dim", "rnn.weight_hh_l0", 1)),
+    "sasrec": (*_SEQUENCE, _Size("data.history_length", "p_embeddings.weight", 0, shift=-1)),
+    "tisasrec": (
+        *_SEQUENCE,
+        _Size("data.history_length", "p_k_embeddings.weight", 0, shift=-1),
+        _Size("model.time_max", "t_k_embeddings.weight", 0, shift=-1),
+    ),
+}
+_COUNTS = {
+    "caser": ("model.max_filter_height", r"conv_h\.\d+\.weight"),
+    "sasrec": ("model.num_layers", r"transformer_block\.\d+\.linear1\.weight"),
+    "tisasrec": ("model.num_layers", r"transformer_block\.\d+\.linear1\.weight"),
+}
+
+
+def size(shapes: Shapes, name: str, axis: int) -> int:
+    """The size of one axis of a published parameter.
+
+    Raises:
+      UserError: there is no such parameter, or it has too few axes.
+    """
+    if name not in shapes:
+        raise UserError("the parameter is missing", field=name, remedy="Give all parameters of the model")
+    if len(shapes[name]) <= axis:
+        raise UserError(f"it has shape {shapes[name]}, without axis {axis}", field=name)
+    return shapes[name][axis]
+
+
+def options_of_sizes(model: str, shapes: Shapes) -> dict[str, Any]:
+    """The options {"section.option": value} that the shapes of published parameters tell.
+
+    What they do not tell: heads, the passes of RCF and KDA, mean or max pooling, dropout, the history of models without
+    positions.
+
+    Args:
+      model: `ModelConfig.name`, of a model that was published.
+      shapes: by published name.
+
+    Raises:
+      UserError: a parameter that would tell is missing.
+    """
+    options = {
+        known.option: known.factor * (size(shapes, known.name, known.axis) + known.shift) for known in _SIZES[model]
+    }
+    if model in _COUNTS:
+        option, pattern = _COUNTS[model]
+        options[option] = sum(re.fullmatch(pattern, name) is not None for name in shapes)
+    if model.startswith(("rcf", "kda")) and "A.weight" in shapes:
+        options |= {"model.pooling": "attention", "model.attention_dim": size(shapes, "A.weight", 0)}
+    return options
+
+
+def contradictions(config: Config, options: Mapping[str, Any]) -> list[str]:
+    """What a configuration states otherwise than the shapes do; an option at its default states nothing."""
+    stated, defaults = flatten(config), flatten(Config())
+    return [
+        f"{option} is {stated[option]}, the shapes say {value}"
+        for option, value in options.items()
+        if stated[option] not in (value, defaults[option])
+    ]
