@@ -132,13 +132,17 @@ def checked_ranks(ranks: jax.Array, finite: jax.Array, split: str) -> np.ndarray
 
 def resolve(config: Config) -> Config:
     """Fills in what depends on machine and directory, so that the configuration in the run folder repeats the run."""
-    data, run = config.data, config.run
+    data, text, run = config.data, config.text, config.run
     if data.path is not None:
         data = data.model_copy(update={"path": data.path.absolute()})
+    if text.file is not None:
+        text = text.model_copy(update={"file": text.file.absolute()})
+    if run.init_from is not None:
+        run = run.model_copy(update={"init_from": run.init_from.absolute()})
     run = run.model_copy(
         update={"workdir": config.run_folder.absolute(), "cpu_devices": run.cpu_devices or available_cores()}
     )
-    return config.model_copy(update={"data": data, "run": run})
+    return config.model_copy(update={"data": data, "text": text, "run": run})
 
 
 def _read_inputs(config: Config) -> tuple[Corpus, np.ndarray | None]:

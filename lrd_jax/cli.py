@@ -6,9 +6,10 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from pydantic import ValidationError
@@ -26,6 +27,8 @@ from lrd_jax.config_file import load_config
 from lrd_jax.errors import UserError
 
 MAX_SEED = 2**31 - 1
+
+Flags = TypeVar("Flags")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -67,6 +70,11 @@ class TrainFlags:
     DIR/seedN. With --resume, a seed that has no run yet starts one."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _ConfigFile:
+    config: Path | None = None
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's `main`; a `UserError` becomes its message on stderr and exit code 2, Ctrl-C exit code 130.
 
@@ -99,17 +107,45 @@ def parse_config(argv: Sequence[str] | None = None) -> tuple[Config, TrainFlags]
       SystemExit: after --help (0), or after tyro has explained a misspelt or malformed argument on stderr (2).
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    program = "python -m lrd_jax.train"
-    flags, _ = tyro.cli(TrainFlags, prog=program, args=argv, return_unknown_args=True, add_help=False)
+    config, flags = parse_options(argv, TrainFlags(), program="python -m lrd_jax.train", description=Config.__doc__)
     if flags.seeds is not None and any(argument.partition("=")[0] == "--run.seed" for argument in argv):
         raise UserError("--seeds and --run.seed exclude each other", remedy="Give one of them")
-    defaults = load_config(flags.config) if flags.config is not None else Config()
+    return config, flags
+
+
+def parse_options(
+    argv: Sequence[str],
+    flags: Flags,
+    *,
+    program: str,
+    description: str,
+    aliases: Mapping[str, str] = types.MappingProxyType({}),
+) -> tuple[Config, Flags]:
+    """Read the command line of a command that takes every option of a run, and flags of its own.
+
+    Args:
+      argv: arguments without the program's name.
+      flags: a dataclass of the flags at their defaults, `config` among them: the TOML file that options override.
+      program, description: for --help.
+      aliases: short names of options, {"section.option": "--name"}.
+
+    Raises:
+      UserError: a mistake in the file, or on the command line a value out of range.
+      SystemExit: as `parse_config`.
+    """
+    # The file's options are the defaults of the rest, so it comes first.
+    known, _ = tyro.cli(_ConfigFile, prog=program, args=argv, return_unknown_args=True, add_help=False)
     values: Any = tyro.cli(
-        Config, prog=program, description=Config.__doc__, args=argv, default=defaults, registry=_plain_sections()
+        Config,
+        prog=program,
+        description=description,
+        args=argv,
+        default=load_config(known.config) if known.config is not None else Config(),
+        registry=_plain_sections(flags, aliases),
     )
     options = {name: value for name, value in values.items() if name in Config.model_fields}
     try:
-        return Config.model_validate(options), flags
+        return Config.model_validate(options), values["flags"]
     except ValidationError as error:
         key, problem, remedy = explain(error)
         option = "--" + key.replace("_", "-") if "." in key else key
@@ -135,29 +171,27 @@ def seed_configs(config: Config, seeds: Sequence[int] | None) -> list[Config]:
     return [config.for_seed(seed) for seed in seeds]
 
 
-def _plain_sections() -> ConstructorRegistry:
+def _plain_sections(flags: Any, aliases: Mapping[str, str]) -> ConstructorRegistry:
     """Let tyro build plain dictionaries of the configuration, so that all validation, and its words, are ours.
 
-    `TrainFlags` stand before the sections, so that --help shows them too.
+    The flags stand before the sections, so that --help shows them too.
     """
     registry = ConstructorRegistry()
+    sections = {field.annotation: name for name, field in Config.model_fields.items()}
 
     @registry.struct_rule
     def section_rule(info: StructTypeInfo) -> StructConstructorSpec | None:
         if not (isinstance(info.type, type) and issubclass(info.type, Section)):
             return None
-        fields = [
-            StructFieldSpec(
-                name=name,
-                type=field.annotation,
-                default=getattr(info.default, name),
-                helptext=field.description or field.annotation.__doc__,
-            )
-            for name, field in info.type.model_fields.items()
-        ]
+        fields = []
+        for name, field in info.type.model_fields.items():
+            alias = aliases.get(f"{sections.get(info.type)}.{name}")
+            named = Annotated[field.annotation, tyro.conf.arg(aliases=[alias])] if alias else field.annotation
+            default, helptext = getattr(info.default, name), field.description or field.annotation.__doc__
+            fields.append(StructFieldSpec(name=name, type=named, default=default, helptext=helptext))
         if info.type is Config:
-            flags = tyro.conf.OmitArgPrefixes[TrainFlags]
-            fields.insert(0, StructFieldSpec(name="flags", type=flags, default=TrainFlags(), helptext=""))
+            unprefixed = tyro.conf.OmitArgPrefixes[type(flags)]
+            fields.insert(0, StructFieldSpec(name="flags", type=unprefixed, default=flags, helptext=""))
         return StructConstructorSpec(instantiate=dict, fields=tuple(fields))
 
     return registry

@@ -42,6 +42,9 @@ class TextConfig(Section):
     """Language model that embeds the texts."""
     dimensions: int = Field(256, ge=1)
     """Width of the text embeddings."""
+    file: Path | None = None
+    """Array of text embeddings made elsewhere (.npy, float32, a row for each item from item 1, of width
+    text.dimensions) to use in place of an encoder's."""
     scale: float = Field(1.0, gt=0.0)
     """Factor on the text embeddings, whose length is 1 as stored (as that of OpenAI's is)."""
 
@@ -158,6 +161,9 @@ class RunConfig(Section):
 
     workdir: Path | None = None
     """Run folder. None: runs/DATASET-MODEL-seedN."""
+    init_from: Path | None = None
+    """Run folder whose best parameters training starts from, with fresh moments of Adam; of the same model, sizes and
+    dataset. None: random parameters."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of every random stream."""
     epochs: int = Field(200, ge=1)

@@ -17,7 +17,7 @@ from lrd_jax.config import Config
 from lrd_jax.config_errors import explain
 from lrd_jax.errors import UserError
 
-_PLACES = ("run.workdir", "data.path")
+_PLACES = ("run.workdir", "run.init_from", "data.path", "text.file")
 
 
 def load_config(path: str | os.PathLike) -> Config:

@@ -13,10 +13,13 @@ from tqdm import tqdm
 from lrd_jax import together
 from lrd_jax.assemble import Run, assemble, resolve
 from lrd_jax.config import Config
+from lrd_jax.config_file import config_difference, load_config
 from lrd_jax.display import epoch_progress, losses_text, results_table, say, summary_table
 from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
+from lrd_jax.models.system import Params
 from lrd_jax.seed_run import SeedRun
+from lrd_jax.trained import load_params
 from lrd_jax.writer import check_run_folder, holds_run
 
 Metrics = dict[str, dict[str, float]]
@@ -57,10 +60,10 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
     resumed = _check_run_folders(configs, resume)
     run = assemble(configs[0])
     width = max(len(str(config.run.seed)) for config in configs)
-    seeds = []
+    start, seeds = _start(run) if not all(resumed) else None, []
     for config, held in zip(configs, resumed, strict=True):
         label = f"seed {config.run.seed:>{width}}  " if len(configs) > 1 else ""
-        seeds.append(SeedRun(config, run, resume=held, label=label))
+        seeds.append(SeedRun(config, run, resume=held, label=label, params=start))
 
     if going := [seed for seed in seeds if seed.results is None]:
         say(_describe(run))
@@ -72,6 +75,18 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
     if failed := [seed for seed in seeds if seed.failure is not None]:
         raise _failure(seeds, failed)
     return [{split: seed.results[split] for split in ("dev", "test")} for seed in seeds]
+
+
+def _start(run: Run) -> Params | None:
+    """The parameters of run.init_from; None without."""
+    folder = run.config.run.init_from
+    if folder is None:
+        return None
+    params = load_params(folder, jax.eval_shape(run.init).params)
+    changes = config_difference(load_config(folder / "config.toml"), run.config)
+    changed = [f"{key} {before} -> {now}" for key, before, now in changes if key.startswith("model.")]
+    say(f"starting from the best parameters of {folder}" + (f"; now {', '.join(changed)}" if changed else ""))
+    return params
 
 
 def _train(run: Run, seeds: Sequence[SeedRun]) -> None:

@@ -18,6 +18,7 @@ from lrd_jax.display import epoch_line, losses_text, say
 from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
 from lrd_jax.metrics import ranking_metrics
+from lrd_jax.models.system import Params
 from lrd_jax.writer import RunWriter, open_run_folder, read_results
 
 STOPPING_METRIC = "NDCG@5"
@@ -52,7 +53,9 @@ class SeedRun:
       failure: what ended the run before that.
     """
 
-    def __init__(self, config: Config, run: Run, *, resume: bool, label: str = "") -> None:
+    def __init__(
+        self, config: Config, run: Run, *, resume: bool, label: str = "", params: Params | None = None
+    ) -> None:
         """Starts a run in its run folder, or goes back to the last checkpoint of the one that is there.
 
         Args:
@@ -60,6 +63,7 @@ class SeedRun:
           run: assembled, with this seed or another.
           resume: continue the run that the folder holds.
           label: see above.
+          params: what a new run starts from; None to draw them.
 
         Raises:
           UserError: an unwritable or foreign run folder, a checkpoint that cannot be read, other data than before.
@@ -72,6 +76,8 @@ class SeedRun:
         self._checkpoints = Checkpoints(self._folder / "checkpoints")
         fingerprint = np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
         state = jax.device_get(run.init(self.seed))
+        if params is not None:
+            state = state._replace(params=params)
         progress = Progress(state, np.int32(0), np.float32(-1.0), np.float32(0.0), fingerprint)
         if resume and self._checkpoints.latest_epoch("latest") is not None:
             self.epoch, progress = self._checkpoints.restore("latest", progress)
@@ -149,6 +155,16 @@ class SeedRun:
         self.epoch, self._progress = epoch, progress._replace(train=None)
         best = {"best_epoch": int(progress.best_epoch), "best_score": float(progress.best_score)}
         return losses, self.label + epoch_line(epoch, losses, metrics, **best, seconds=seconds)
+
+    def adopt(self) -> None:
+        """Makes the parameters that the run starts from its best epoch, numbered 0, and tests them.
+
+        Raises:
+          UserError: as `finish`.
+        """
+        self._checkpoints.save("best", 0, self._progress.train.params)
+        self._checkpoints.save("latest", 0, self._progress)
+        self.finish()
 
     def finish(self) -> None:
         """Tests the best epoch, the only time that the test split is looked at, and writes the results.

@@ -16,7 +16,7 @@ from lrd_jax.devices import available_cores
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
 from lrd_jax.seed_run import Progress
-from lrd_jax.writer import holds_run, read_results
+from lrd_jax.writer import TEXT_FILE, holds_run, read_results
 
 
 class Trained(NamedTuple):
@@ -48,19 +48,18 @@ def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
         missing or have changed since the run was started.
     """
     folder = Path(folder)
-    if not holds_run(folder):
-        remedy = "Name the run folder of a training: it holds config.toml and checkpoints"
-        raise UserError("there is no run", file=folder, remedy=remedy)
+    _check_run(folder)
     config = load_config(folder / "config.toml")
     # The run may have been trained on, and its folder have come from, another machine.
     placed = config.run.model_copy(update={"workdir": folder, "cpu_devices": _cpu_devices()})
-    config = resolve(config.model_copy(update={"run": placed}))
+    config = config.model_copy(update={"run": placed})
+    if (folder / TEXT_FILE).exists():
+        config = config.model_copy(update={"text": config.text.model_copy(update={"file": folder / TEXT_FILE})})
+    config = resolve(config)
     results = read_results(folder)
     reader = CheckpointReader(folder / "checkpoints")
     try:
-        epoch = results["best_epoch"] if results is not None else reader.latest_epoch("best")
-        if epoch is None:
-            raise UserError("the run has no checkpoint yet", file=folder, remedy="Wait for its first epoch")
+        epoch = _best_epoch(folder, results, reader)
         shared = assembled is not None and assembled.config.model_copy(update={"run": config.run}) == config
         run = assembled if shared else assemble(config)
         if _fingerprint(results, reader, run) != run.fingerprint:
@@ -73,6 +72,40 @@ def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
     finally:
         reader.close()
     return Trained(run, jax.device_put(params, run.arrays.examples.sharding), epoch, config)
+
+
+def load_params(folder: Path, like: Params) -> Params:
+    """The best parameters of a run, on the host, for another run to start from.
+
+    Args:
+      folder: the run folder.
+      like: parameters of the other run; only structure, shapes and types matter.
+
+    Raises:
+      UserError: there is no run in the folder, none with a checkpoint, or its parameters have other names or shapes.
+    """
+    _check_run(folder)
+    reader = CheckpointReader(folder / "checkpoints")
+    try:
+        return reader.restore("best", like, epoch=_best_epoch(folder, read_results(folder), reader))[1]
+    except UserError as error:
+        remedy = f"Start with the run's own options, --config {folder / 'config.toml'}, and its dataset"
+        raise UserError(error.problem, file=error.file, field="run.init_from", remedy=remedy) from error
+    finally:
+        reader.close()
+
+
+def _check_run(folder: Path) -> None:
+    if not holds_run(folder):
+        remedy = "Name the run folder of a training: it holds config.toml and checkpoints"
+        raise UserError("there is no run", file=folder, remedy=remedy)
+
+
+def _best_epoch(folder: Path, results: dict | None, reader: CheckpointReader) -> int:
+    epoch = results["best_epoch"] if results is not None else reader.latest_epoch("best")
+    if epoch is None:
+        raise UserError("the run has no checkpoint yet", file=folder, remedy="Wait for its first epoch")
+    return epoch
 
 
 def _cpu_devices() -> int:

@@ -5,6 +5,7 @@ RUN/metrics.jsonl    one JSON object per epoch
 RUN/tensorboard/     the same numbers as TensorBoard events
 RUN/checkpoints/     see checkpoint.py
 RUN/results.json     metrics of the best epoch, and under what they came about
+RUN/text.npy         the text embeddings, where they came with imported weights
 RUN/ranks.npz        the target's rank in every row of dev and test
 """
 
@@ -26,6 +27,8 @@ from lrd_jax.config import Config
 from lrd_jax.config_file import config_difference, config_to_toml, load_config
 from lrd_jax.errors import UserError
 
+TEXT_FILE = "text.npy"
+"""Text embeddings that came with imported weights; wherever the folder is moved, they go with it."""
 _CONFIG, _METRICS, _RESULTS, _RANKS = "config.toml", "metrics.jsonl", "results.json", "ranks.npz"
 
 

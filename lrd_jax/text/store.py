@@ -141,11 +141,31 @@ def load_embeddings(folder: str | os.PathLike, texts: Sequence[str], text_config
             refuse("the entry is missing", provenance_path, field)
         if provenance[field] != value:
             refuse(f"{problem} ({_short(provenance[field])}, not {_short(value)})", provenance_path, field)
+    return _read(path, len(texts) - 1, text_config.dimensions, remedy)
+
+
+def read_embeddings(path: Path, num_items: int, dimensions: int) -> np.ndarray:
+    """An array of text embeddings that somebody made elsewhere, float32 [I + 1, T], row 0 zero.
+
+    Args:
+      path: .npy, floating-point [I, T].
+      num_items, dimensions: I and T, as they should be.
+
+    Raises:
+      UserError: the array cannot be read, has another shape, or holds NaN or infinity.
+    """
+    return _read(path, num_items, dimensions, "Mend --text.file, or --text.dimensions where the width is meant")
+
+
+def _read(path: Path, num_items: int, dimensions: int, remedy: str) -> np.ndarray:
+    def refuse(problem: str, cause: Exception | None = None):
+        raise UserError(problem, file=path, remedy=remedy) from cause
+
     try:
         stored = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        refuse("cannot read the embeddings", cause=error)
-    shape = (len(texts) - 1, text_config.dimensions)
+        refuse("cannot read the embeddings", error)
+    shape = (num_items, dimensions)
     if not isinstance(stored, np.ndarray) or not np.issubdtype(stored.dtype, np.floating):
         refuse("the embeddings are not floating-point numbers")
     if stored.shape != shape:
@@ -161,9 +181,13 @@ def load_embeddings(folder: str | os.PathLike, texts: Sequence[str], text_config
 def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextConfig) -> np.ndarray:
     """What `train` calls: the stored embeddings, made first where there are none. float32 [I + 1, T], row 0 zero.
 
+    With `text_config.file`, that array instead.
+
     Raises:
       UserError: an item has no text, or as `load_embeddings` (an array that no longer fits is never replaced unasked).
     """
+    if text_config.file is not None:
+        return read_embeddings(text_config.file, num_items, text_config.dimensions)
     texts = read_texts(folder, num_items)
     if not embeddings_path(folder, texts, text_config.encoder).exists():
         encoder = build_encoder(text_config)
