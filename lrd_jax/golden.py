@@ -20,7 +20,7 @@ from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.errors import UserError, told_of
 from lrd_jax.models import build_system
 from lrd_jax.models.system import Params, RelationalSystem, System
-from lrd_jax.published import TEXT, from_published
+from lrd_jax.published import TEXT, TIED, from_published
 from lrd_jax.published_sizes import Shapes, options_of_sizes, size
 from lrd_jax.state_file import read_npz
 
@@ -131,6 +131,8 @@ def build_case(golden: Golden) -> Case:
         shapes = {name: value.shape for name, value in theirs.items()}
         sizes = options_of_sizes(golden.model, shapes)
         rows = _relational_rows(shapes) if relational else _sequence_rows(shapes)
+    for name in TIED if relational else ():
+        golden.get("param", name)  # equal to what it is tied to, which `from_published` sees to
     text = theirs.pop(TEXT) if uses_text else None
     inputs = read_inputs(golden, _LRD_INPUTS if uses_text else _RELATIONAL_INPUTS if relational else _INPUTS, rows)
     _check_agreement(golden, inputs, rows, text)

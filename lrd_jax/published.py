@@ -121,6 +121,14 @@ def place(model: str, name: str) -> Place | None:
     return found and found._replace(path=found.path.replace("*", number[0]))
 
 
+def _name(model: str, path: str) -> str:
+    """The published name of one of our parameters."""
+    number = re.search(r"(?<=_)\d+(?=[_/])", path)
+    path = path if number is None else f"{path[: number.start()]}*{path[number.end() :]}"
+    name = next(name for name, place in PUBLISHED[model].items() if place.path == path)
+    return name if number is None else name.replace("*", number[0])
+
+
 def from_published(model: str, theirs: Mapping[str, np.ndarray], shapes: Any) -> Any:
     """Published parameters as our tree.
 
@@ -147,8 +155,10 @@ def from_published(model: str, theirs: Mapping[str, np.ndarray], shapes: Any) ->
         if turned.size != np.prod(wanted) or (len(wanted) > 1 and turned.shape != wanted):
             raise UserError(f"it has shape {value.shape}, which does not fit into {wanted}", field=name)
         values[where.path] = turned.reshape(wanted)
-    if missing := sorted(set(expected) - set(values)):
-        raise UserError(f"parameters are missing: {', '.join(missing)}", remedy=f"Give all parameters of {model}")
+    if missing := sorted(_name(model, path) for path in set(expected) - set(values)):
+        others = f", and so are {', '.join(missing[1:])}" if missing[1:] else ""
+        problem = f"the parameter is missing{others}"
+        raise UserError(problem, field=missing[0], remedy=f"Give all parameters of a {model} of this configuration")
     return jax.tree_util.tree_map_with_path(lambda path, _: values["/".join(entry.key for entry in path)], shapes)
 
 
