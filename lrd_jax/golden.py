@@ -197,7 +197,9 @@ def _sequence_rows(shapes: Shapes) -> dict[str, int]:
     return {"users": users, "items": items, "entities": items}
 
 
-def _check_agreement(golden: Golden, inputs: dict[str, np.ndarray], rows: dict[str, int], text: np.ndarray | None) -> None:
+def _check_agreement(
+    golden: Golden, inputs: dict[str, np.ndarray], rows: dict[str, int], text: np.ndarray | None
+) -> None:
     """What the file states twice must agree, lest one of the two be passed over."""
     items = inputs["history_items"]
     if not np.array_equal(items > 0, np.arange(items.shape[1]) < inputs["lengths"][:, None]):

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrd_jax.batch import Tables
-from lrd_jax.errors import UserError
 from lrd_jax.golden import Case, Golden, build_case, read_golden, read_inputs
 from lrd_jax.metrics import ranking_metrics, target_rank
 from lrd_jax.models.lrd import RelationClassifier, log_posterior
@@ -38,7 +37,8 @@ class Compared(NamedTuple):
     Attributes:
       name: out/... or grad/....
       difference: the largest absolute difference; NaN where one of the two is.
-      relative: of a gradient, the difference over the larger of its largest entry and `GRADIENT_FLOOR`; None of a value.
+      relative: of a gradient, the difference over its largest entry or `GRADIENT_FLOOR`, whichever is larger; None of a
+        value.
     """
 
     name: str

@@ -70,5 +70,5 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror or error})", file=path) from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        remedy = "Save it anew as float32 with safetensors"
-        raise UserError(f"damaged, or of a number format that NumPy lacks ({error})", file=path, remedy=remedy) from error
+        problem = f"damaged, or of a number format that NumPy lacks ({error})"
+        raise UserError(problem, file=path, remedy="Save it anew as float32 with safetensors") from error
