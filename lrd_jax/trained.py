@@ -47,10 +47,7 @@ def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
       UserError: there is no run in the folder, or none with a checkpoint; the dataset or its text embeddings are
         missing or have changed since the run was started.
     """
-    folder = Path(folder)
-    if not holds_run(folder):
-        remedy = "Name the run folder of a training: it holds config.toml and checkpoints"
-        raise UserError("there is no run", file=folder, remedy=remedy)
+    check_holds_run(folder)
     config = load_config(folder / "config.toml")
     # The run may have been trained on, and its folder have come from, another machine.
     placed = config.run.model_copy(update={"workdir": folder, "cpu_devices": _cpu_devices()})
@@ -73,6 +70,13 @@ def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
     finally:
         reader.close()
     return Trained(run, jax.device_put(params, run.arrays.examples.sharding), epoch, config)
+
+
+def check_holds_run(folder: Path) -> None:
+    """Raises a `UserError` where no run was started in the folder."""
+    if not holds_run(folder):
+        remedy = "Name the run folder of a training: it holds config.toml and checkpoints"
+        raise UserError("there is no run", file=folder, remedy=remedy)
 
 
 def _cpu_devices() -> int:
