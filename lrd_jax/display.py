@@ -36,10 +36,10 @@ def say(line: str) -> None:
 
 
 def print_wide(table: Table) -> None:
-    """Print a table; where stdout is no terminal, as wide as it is, since a file or a pipe has no width."""
+    """Print a table; where stdout is no terminal, as wide as it comes, since a file or a pipe has no width."""
     console = Console()
     if not console.is_terminal:
-        console.width = max(console.width, console.measure(table).maximum)
+        console.width = 10_000
     console.print(table)
 
 

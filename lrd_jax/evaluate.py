@@ -105,10 +105,10 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
     if flags.out is not None:
         write_parquet(flags.out, pl.concat(frames))
     summaries = [summarise(frame, flags.at) for frame in frames]
-    for table in tables(flags.split, protocol, flags.ties, summaries):
-        print_wide(table)
     if flags.json is not None:
         write_summary(flags.json, flags.split, protocol, flags.ties, summaries)
+    for table in tables(flags.split, protocol, flags.ties, summaries):
+        print_wide(table)
 
 
 def _protocol(flags: EvaluateFlags) -> Protocol:
@@ -139,7 +139,7 @@ def _check(flags: EvaluateFlags) -> None:
     if not flags.runs:
         raise UserError("there is no run to evaluate", field="RUN", remedy="Name the run folder of a training")
     for number, folder in enumerate(flags.runs):
-        if folder.absolute() in [earlier.absolute() for earlier in flags.runs[:number]]:
+        if folder.resolve() in [earlier.resolve() for earlier in flags.runs[:number]]:
             raise UserError("the run is there twice", file=folder, remedy="Name it once")
     for option, path in (("--out", flags.out), ("--json", flags.json)):
         if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):

@@ -23,10 +23,10 @@ from lrd_jax.trained import Trained
 from lrd_jax.writer import to_json, write_atomically
 
 SLICES = {
-    "target_popularity": ("the target's training interactions, 0: a cold item", POPULARITY_STARTS),
-    "history_length": ("the interactions before the target", HISTORY_STARTS),
+    "target_popularity": ("the target's training interactions (0: cold items)", POPULARITY_STARTS),
+    "history_length": ("the number of the user's interactions before the target", HISTORY_STARTS),
 }
-"""The columns that slices are made of: what to call them, and where their bins start."""
+"""The columns that slices are made of: what they are, and where their bins start."""
 
 
 def results_frame(
@@ -120,19 +120,21 @@ def tables(split_name: SplitName, protocol: Protocol, ties: TieRule, runs: Seque
     """
     names = list(runs[0]["metrics"])
     datasets = list(dict.fromkeys(run["dataset"] for run in runs))
-    how = f"against {protocol.description}; ties: {ties} rank"
-    main = _table(f"{', '.join(datasets)}: {split_name} targets {how}", ("run", "model", "dataset"), names)
+    how = f"{split_name}, {protocol.description}, ties: {ties} rank"
+    columns = ("run", "model", "dataset") if len(datasets) > 1 else ("run", "model")
+    main = _table(f"{', '.join(datasets)}: {how}", columns, names)
     for run in runs:
-        main.add_row(*_cells(run["run"], run["model"], run["dataset"]), *_numbers(run, names))
+        main.add_row(*(escape(run[column]) for column in columns), *_numbers(run, names))
     made = [main]
     for dataset in datasets:
         of_dataset = [run for run in runs if run["dataset"] == dataset]
         for column, (what, _) in SLICES.items():
-            table = _table(f"{dataset}: {split_name} targets {how}; by {what}", (column, "run"), names)
+            table = _table(f"{dataset}: {how}; by {what}", ("slice", "run"), names)
             for parts in zip(*(run["slices"][column] for run in of_dataset), strict=True):
                 for run, part in zip(of_dataset, parts, strict=True):
-                    table.add_row(*_cells(part["bin"], run["run"]), *_numbers(part, names))
-                table.add_section()
+                    table.add_row(part["bin"], escape(run["run"]), *_numbers(part, names))
+                if len(of_dataset) > 1:
+                    table.add_section()
             made.append(table)
     return made
 
@@ -144,14 +146,10 @@ def _metrics(ranks: np.ndarray, cutoffs: Sequence[int]) -> dict[str, float]:
 def _table(title: str, texts: Sequence[str], metrics: Sequence[str]) -> Table:
     table = Table(title=escape(title))
     for name in texts:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("rows", *metrics):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
-
-
-def _cells(*texts: str) -> list[str]:
-    return [escape(text) for text in texts]
 
 
 def _numbers(part: dict[str, Any], names: Sequence[str]) -> list[str]:

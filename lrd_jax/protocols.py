@@ -24,7 +24,7 @@ class Given:
     @property
     def description(self) -> str:
         """For titles."""
-        return "the given candidates"
+        return "given candidates"
 
 
 @dataclasses.dataclass(frozen=True)

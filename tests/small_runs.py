@@ -1,0 +1,30 @@
+"""Trains small models within this process, for tests of what comes after training."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from lrd_jax.config import Config
+from lrd_jax.loop import train_and_evaluate
+
+
+def train(folder: Path, data: Path, *, model: str = "rcf", seed: int = 0) -> Path:
+    """Two epochs of a model with 4 dimensions and no layers; returns the run folder."""
+    config = Config.model_validate(
+        {
+            "data": {"path": data, "history_length": 5},
+            "model": {"name": model, "embedding_dim": 4, "num_heads": 2, "num_layers": 0},
+            "optim": {"batch_size": 256, "learning_rate": 0.01},
+            "run": {"workdir": folder, "epochs": 2, "cpu_devices": 2, "seed": seed},
+        }
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        # Whether or not jax has devices already: with this flag set train leaves their number as it is.
+        patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false")
+        jax.config.update("jax_disable_most_optimizations", True)  # its time goes into the compiler
+        try:
+            train_and_evaluate(config)
+        finally:
+            jax.config.update("jax_disable_most_optimizations", False)
+    return folder
