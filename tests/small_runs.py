@@ -1,5 +1,7 @@
 """Trains small models within this process, for tests of what comes after training."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -19,12 +21,18 @@ def train(folder: Path, data: Path, *, model: str = "rcf", seed: int = 0) -> Pat
             "run": {"workdir": folder, "epochs": 2, "cpu_devices": 2, "seed": seed},
         }
     )
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, quickly_compiled():
         # Whether or not jax has devices already: with this flag set train leaves their number as it is.
         patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false")
-        jax.config.update("jax_disable_most_optimizations", True)  # its time goes into the compiler
-        try:
-            train_and_evaluate(config)
-        finally:
-            jax.config.update("jax_disable_most_optimizations", False)
+        train_and_evaluate(config)
     return folder
+
+
+@contextlib.contextmanager
+def quickly_compiled() -> Iterator[None]:
+    """Programs that run slower and are there sooner: these tests spend their time in the compiler."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)

@@ -10,11 +10,21 @@ from lrd_jax.arrays import put_corpus
 from lrd_jax.candidates import draw_negatives, other_items
 from lrd_jax.devices import data_mesh
 from lrd_jax.models.simple import item_counts
+from tests import small_runs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quickly():
+    with small_runs.quickly_compiled():
+        yield
 
 
 @pytest.fixture(scope="module")
 def arrays(corpus):
     return put_corpus(corpus, None, data_mesh())
+
+
+draw = jax.jit(draw_negatives, static_argnums=4)
 
 
 def left_out(corpus, row, keep_seen=False):
@@ -28,7 +38,8 @@ def left_out(corpus, row, keep_seen=False):
 def test_other_items(keep_seen, places_per_step, corpus, arrays, monkeypatch):
     monkeypatch.setattr(candidates, "_PLACES_PER_STEP", places_per_step)
     rows = np.concatenate([corpus.test.rows, corpus.dev.rows[:5], [0, len(corpus.sequence_items) - 1]])
-    listed = jax.device_get(other_items(arrays, rows, corpus.num_items, keep_seen=keep_seen))
+    listing = jax.jit(lambda arrays, rows: other_items(arrays, rows, corpus.num_items, keep_seen=keep_seen))
+    listed = jax.device_get(listing(arrays, rows))
     for row, items in zip(rows, listed, strict=True):
         excluded = left_out(corpus, row, keep_seen)
         assert items.tolist() == [item if item not in excluded else 0 for item in range(1, corpus.num_items + 1)]
@@ -40,17 +51,17 @@ def test_negatives_are_distinct_and_untouched(sampling, corpus, arrays):
     with np.errstate(divide="ignore"):
         log_weights = np.log(counts).astype(np.float32)
     log_weights[4] = -np.inf  # item 5 is never drawn
-    drawn = np.asarray(draw_negatives(jax.random.key(3), arrays, corpus.test.rows, log_weights, 24))
+    drawn = np.asarray(draw(jax.random.key(3), arrays, corpus.test.rows, log_weights, 24))
     for row, items in zip(corpus.test.rows, drawn.tolist(), strict=True):
         assert len(set(items)) == 24 and not set(items) & (left_out(corpus, row) | {0, 5})
 
 
 def test_a_rows_negatives_depend_on_seed_and_row_only(corpus, arrays):
     rows, log_weights = corpus.test.rows, np.zeros(corpus.num_items, np.float32)
-    drawn = draw_negatives(jax.random.key(3), arrays, rows, log_weights, 20)
-    again = draw_negatives(jax.random.key(3), arrays, rows[[7, 2]], log_weights, 20)
+    drawn = draw(jax.random.key(3), arrays, rows, log_weights, 24)
+    again = draw(jax.random.key(3), arrays, rows[[7, 2]], log_weights, 24)
     np.testing.assert_array_equal(again, drawn[np.array([7, 2])])
-    assert (draw_negatives(jax.random.key(4), arrays, rows, log_weights, 20) != drawn).any()
+    assert (draw(jax.random.key(4), arrays, rows, log_weights, 24) != drawn).any()
     assert len({tuple(items) for items in drawn.tolist()}) == len(rows)
 
 

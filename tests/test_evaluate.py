@@ -31,6 +31,12 @@ from tests import reference, small_runs
 USERS, ITEMS = 61, 40
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quickly():
+    with small_runs.quickly_compiled():
+        yield
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """`data`; `later`, where users have up to two test rows; a run `rcf` on `data`, a run `popular` on `later`."""
@@ -102,7 +108,8 @@ def test_full_protocol_with_many_ties(keep_seen, popular):
 
 def test_full_ranking_is_the_given_one_with_all_other_items(rcf):
     run, rows = rcf.run, rcf.run.corpus.test.rows
-    negatives = np.asarray(other_items(run.arrays, rows, run.corpus.num_items))
+    list_others = jax.jit(other_items, static_argnums=2)
+    negatives = np.asarray(list_others(run.arrays, rows, run.corpus.num_items))
     expected = run.evaluation_on_device(rcf.params, run.arrays, *put_split(Split(rows, negatives), data_mesh()))
     full = build_full_evaluation(
         run.system, data_mesh(), history_length=run.config.data.history_length, num_items=run.corpus.num_items
@@ -115,7 +122,8 @@ def test_full_ranking_is_the_given_one_with_all_other_items(rcf):
 def test_sampled_ranking_is_the_given_one_with_the_drawn_items(rcf):
     run, rows, key = rcf.run, rcf.run.corpus.test.rows, jax.random.key(5)
     log_weights = np.zeros(run.corpus.num_items, np.float32)
-    negatives = np.asarray(draw_negatives(key, run.arrays, rows, log_weights, 9))
+    draw = jax.jit(draw_negatives, static_argnums=4)
+    negatives = np.asarray(draw(key, run.arrays, rows, log_weights, 9))
     expected = run.evaluation_on_device(rcf.params, run.arrays, *put_split(Split(rows, negatives), data_mesh()))
     sampled = build_sampled_evaluation(
         run.system, data_mesh(), history_length=run.config.data.history_length, num_negatives=9
