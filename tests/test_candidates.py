@@ -62,14 +62,16 @@ def test_a_rows_negatives_depend_on_seed_and_row_only(corpus, arrays):
     again = draw(jax.random.key(3), arrays, rows[[7, 2]], log_weights, 24)
     np.testing.assert_array_equal(again, drawn[np.array([7, 2])])
     assert (draw(jax.random.key(4), arrays, rows, log_weights, 24) != drawn).any()
-    assert len({tuple(items) for items in drawn.tolist()}) == len(rows)
+    assert len(set(drawn[:, 0].tolist())) > 10  # rows draw independently of each other
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_frequencies(weighted, corpus, arrays):
     """Two draws one after the other: P(i) = p_i + Σ_j p_j · p_i / (1 − p_j)."""
     row, draws = corpus.test.rows[4], 20_000
-    weights = np.arange(corpus.num_items) % 7.0 if weighted else np.ones(corpus.num_items)
+    heavy = np.arange(corpus.num_items + 1) % 2 == 0
+    weights = np.where(heavy[1:] & weighted, 10.0, 1.0)
+    weights[6] = 0  # item 7 is never drawn
     with np.errstate(divide="ignore"):
         log_weights = jnp.log(jnp.asarray(weights, jnp.float32))
     one = jax.jit(lambda key: draw_negatives(key, arrays, jnp.asarray([row]), log_weights, 2)[0])
@@ -82,4 +84,5 @@ def test_frequencies(weighted, corpus, arrays):
         frequencies = np.bincount(items.ravel(), minlength=len(p)) / draws
         deviation = np.sqrt(expected * (1 - expected) / draws)  # of a binomial share
         assert (np.abs(frequencies - expected) <= 4.5 * deviation).all()
-        assert np.abs(frequencies - expected).max() > 0  # it is a sample
+    share = p[heavy].sum()
+    assert heavy[drawn[:, 0]].mean() == pytest.approx(share, abs=4.5 * np.sqrt(share * (1 - share) / draws))

@@ -358,7 +358,7 @@ def test_one_seed_fails_and_the_others_finish(stopped_early, place, monkeypatch,
         return states, losses
 
     monkeypatch.setattr(together, "train_epoch", poisoned)
-    message = r"^1 of 3 seeds failed, seed 1\. Seed 1: 80 of 80 dev rows have scores that are not finite.*kept\.$"
+    message = r"^1 of 3 seeds failed, seed 1\. Seed 1: 80 of 80 dev users have scores that are not finite.*kept\.$"
     with pytest.raises(UserError, match=message):
         train_seeds(small_seeds(place, "failed", epochs=3, patience=3))
     folder, printed = place / "failed", capsys.readouterr().out
