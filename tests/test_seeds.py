@@ -362,7 +362,7 @@ def test_one_seed_fails_and_the_others_finish(stopped_early, place, monkeypatch,
     with pytest.raises(UserError, match=message):
         train_seeds(small_seeds(place, "failed", epochs=3, patience=3))
     folder, printed = place / "failed", capsys.readouterr().out
-    assert "seed  1  failed: 80 of 80 dev rows" in printed and "rcf on data, seeds 0, 12" in printed
+    assert "seed  1  failed: 80 of 80 dev users" in printed and "rcf on data, seeds 0, 12" in printed
     assert [len(records(folder / f"seed{seed}")) for seed in SEEDS] == [3, 1, 3]
     assert [(folder / f"seed{seed}/results.json").exists() for seed in SEEDS] == [True, False, True]
     for seed in (0, 12):
