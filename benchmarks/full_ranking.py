@@ -1,24 +1,27 @@
-"""How long it takes to rank each user's target among all items, with the scorer and the chunks of the evaluation."""
+"""How long it takes to rank each user's target among all items that the user has not seen, as `evaluate` does it."""
 
 from __future__ import annotations
 
-import numpy as np
+import jax
 
 from benchmarks.options import Options, parse_options
 from benchmarks.report import report
 from benchmarks.score import measure_evaluation
 from benchmarks.workload import build_workload, rows_to_score
 from lrd_jax.cli import run_command
+from lrd_jax.devices import data_mesh
+from lrd_jax.evaluation import build_full_evaluation
 
 
 def main() -> None:
-    """Times as many dev users as make the pairs of one repetition."""
+    """Times as many dev users as make the pairs of one repetition; padding for what was seen counts too."""
     workload = build_workload(parse_options(Options, "full_ranking", __doc__))
-    corpus = workload.run.corpus
-    rows = corpus.dev.rows[rows_to_score(corpus.dev, corpus.num_items)]
-    others = np.arange(1, corpus.num_items, dtype=np.int32)
-    negatives = others + (others >= corpus.sequence_items[rows][:, None])  # every item but the target, [N, I - 1]
-    report("full_ranking", workload, [measure_evaluation(workload, rows, negatives.astype(np.int32))])
+    run, num_items = workload.run, workload.run.corpus.num_items
+    rows = run.corpus.dev.rows[rows_to_score(run.corpus.dev, num_items)]
+    history_length = run.config.data.history_length
+    evaluate = build_full_evaluation(run.system, data_mesh(), history_length=history_length, num_items=num_items)
+    split = (jax.device_put(rows, run.arrays.examples.sharding),)
+    report("full_ranking", workload, [measure_evaluation(workload, evaluate, split, num_items)])
 
 
 if __name__ == "__main__":

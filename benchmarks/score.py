@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import jax
-import numpy as np
 
 from benchmarks.options import Options, parse_options
 from benchmarks.peak import timed
@@ -13,6 +14,7 @@ from lrd_jax.arrays import put_split
 from lrd_jax.cli import run_command
 from lrd_jax.data.corpus import Split
 from lrd_jax.devices import data_mesh
+from lrd_jax.evaluation import Counts
 
 
 def main() -> None:
@@ -20,18 +22,21 @@ def main() -> None:
     workload = build_workload(parse_options(Options, "score", __doc__))
     dev = workload.run.corpus.dev
     some = rows_to_score(dev, 1 + dev.negatives.shape[1])
-    report("score", workload, [measure_evaluation(workload, dev.rows[some], dev.negatives[some])])
+    split = put_split(Split(dev.rows[some], dev.negatives[some]), data_mesh())
+    candidates = 1 + dev.negatives.shape[1]
+    report("score", workload, [measure_evaluation(workload, workload.run.evaluation_on_device, split, candidates)])
 
 
-def measure_evaluation(workload: Workload, rows: np.ndarray, negatives: np.ndarray) -> Measurement:
-    """Ranks the targets of rows int32 [N] among themselves and negatives int32 [N, n]."""
-    run = workload.run
-    args = (run.init().params, run.arrays, *put_split(Split(rows, negatives), data_mesh()))
-    compiled, compile_seconds = timed_compilation(run.evaluation_on_device, *args)
+def measure_evaluation(
+    workload: Workload, evaluate: Callable[..., Counts], split: Sequence[jax.Array], candidates: int
+) -> Measurement:
+    """Times evaluate(params, arrays, *split), split beginning with its rows int32 [N], each with so many candidates."""
+    run, users = workload.run, len(split[0])
+    args = (run.init().params, run.arrays, *split)
+    compiled, compile_seconds = timed_compilation(evaluate, *args)
     seconds = timed(lambda: compiled(*args), workload.options.repeat)
-    if not jax.device_get(compiled(*args)[1]).all():
+    if not jax.device_get(compiled(*args).finite).all():
         raise FloatingPointError("some scores are not finite")
-    users, candidates = len(rows), 1 + negatives.shape[1]
     return Measurement(
         seconds,
         compile_seconds=compile_seconds,

@@ -56,7 +56,7 @@ def measure_groups(workload: Workload, split: Split, groups: Sequence[Sequence[i
         results = []
         for n, group in enumerate(groups):
             states[n], losses = together.train_epoch(run, states[n], group, [epoch] * size)
-            results.append((losses, together.rank_targets(run, states[n].params, "dev", size)))
+            results.append((losses, together.evaluate(run, states[n].params, "dev", size)))
         epoch += 1
         return results
 

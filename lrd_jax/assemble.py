@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -18,9 +19,11 @@ from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.devices import available_cores, data_mesh, keep_compiled, set_up_devices
 from lrd_jax.engine import TrainState, build_epoch, build_optimizer, init_state
 from lrd_jax.errors import UserError
-from lrd_jax.evaluation import build_evaluation
+from lrd_jax.evaluation import Counts, build_evaluation
+from lrd_jax.metrics import target_ranks
 from lrd_jax.models import build_system
 from lrd_jax.models.system import Params, System
+from lrd_jax.protocols import TieRule
 from lrd_jax.text.store import load_or_embed
 
 
@@ -34,7 +37,7 @@ class Run(NamedTuple):
       system: the model with its losses.
       splits: the rows and negatives of "dev" and "test" on the devices.
       init: (seed; config.run.seed by default) → the state before the first epoch.
-      rank_targets: (params, "dev" or "test") → float32 [N], the target's rank in every row of the split.
+      rank_targets: (params, "dev" or "test") → float64 [N], the target's rank in every row of the split.
       fingerprint: SHA-256 (hex) of the dataset and the text embeddings.
       epoch_on_device, evaluation_on_device: jitted, of one seed; see `build_epoch` and `build_evaluation`.
       epochs_on_device, evaluations_on_device: the same for stacked states, seeds and epochs, and parameters; see
@@ -78,6 +81,7 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
     mesh, history_length = data_mesh(), config.data.history_length
     arrays = put_corpus(corpus, text, mesh)
     splits = {"dev": put_split(corpus.dev, mesh), "test": put_split(corpus.test, mesh)}
+    users = {split: corpus.sequence_users[getattr(corpus, split).rows] for split in splits}
     system = build_system(config, corpus, has_triples=arrays.sampler.triples is not None)
     optimizer = build_optimizer(config.optim)
     epoch_on_device = build_epoch(
@@ -95,7 +99,7 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
     init = jax.jit(lambda arrays, seed: init_state(system, optimizer, arrays, seed, mesh))
 
     def rank_targets(params: Params, split: str) -> np.ndarray:
-        return checked_ranks(*evaluation_on_device(params, arrays, *splits[split]), split)
+        return checked_ranks(evaluation_on_device(params, arrays, *splits[split]), users[split], split)
 
     return Run(
         config=config,
@@ -115,19 +119,30 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
     )
 
 
-def checked_ranks(ranks: jax.Array, finite: jax.Array, split: str) -> np.ndarray:
-    """The ranks that an evaluation found, float32 [N] on the host.
+def checked_ranks(
+    counts: Counts, users: np.ndarray, split: str, *, ties: TieRule = "average", folder: Path | None = None
+) -> np.ndarray:
+    """The ranks that follow from an evaluation's counts, float64 [N] on the host.
+
+    Args:
+      counts: of rows [N].
+      users: int32 [N], whose rows these are.
+      split: their name in the error.
+      ties: see `TieRule`.
+      folder: the run folder that the error names.
 
     Raises:
       UserError: a score was not finite.
     """
-    finite = np.asarray(finite)
+    finite = np.asarray(counts.finite)
     if not finite.all():
+        number, total = len(np.unique(users[~finite])), len(np.unique(users))
         raise UserError(
-            f"{np.count_nonzero(~finite)} of {len(finite)} {split} rows have scores that are not finite",
+            f"{number} of {total} {split} users have scores that are not finite",
+            file=folder,
             remedy="Lower --optim.learning-rate and choose another --run.workdir; checkpoints so far are kept",
         )
-    return np.asarray(ranks)
+    return target_ranks(counts.greater, counts.equal, ties)
 
 
 def resolve(config: Config) -> Config:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
@@ -23,10 +24,23 @@ def epoch_progress(total: int, done: int = 0) -> tqdm:
     return tqdm(total=total, initial=done, desc="epochs", unit="epoch", dynamic_ncols=True, leave=False, disable=None)
 
 
+def row_progress(total: int, what: str) -> tqdm:
+    """A bar over the rows of an evaluation on stderr, where that is a terminal: `bar.update(number)`."""
+    return tqdm(total=total, desc=what, unit="row", dynamic_ncols=True, leave=False, disable=None)
+
+
 def say(line: str) -> None:
     """Print a line on stdout, above the bar where there is one."""
     tqdm.write(line)
     sys.stdout.flush()
+
+
+def print_wide(table: Table) -> None:
+    """Print a table; where stdout is no terminal, as wide as it comes, since a file or a pipe has no width."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 10_000
+    console.print(table)
 
 
 def losses_text(losses: Mapping[str, float]) -> str:

@@ -1,8 +1,9 @@
-"""Evaluation on the device: the target's rank among its candidates, for every row of a split in one jitted call."""
+"""Evaluation on the device: how many candidates outrank the target, for every row of a split in one jitted call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,63 +11,125 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lrd_jax.arrays import Arrays, gather_history
-from lrd_jax.metrics import target_rank
+from lrd_jax.candidates import draw_negatives, other_items
+from lrd_jax.metrics import target_counts
 from lrd_jax.models.system import Params, System
 from lrd_jax.precision import in_float32
+
+_CANDIDATES_HELD = 1 << 26  # ids of a whole catalogue for the users of a block, 256 MB
+
+
+class Counts(NamedTuple):
+    """How the other candidates of each row compare with its target; `metrics.target_ranks` makes ranks of it.
+
+    Attributes:
+      greater: int32 [N], candidates with a higher score.
+      equal: int32 [N], other candidates with the target's score.
+      finite: bool [N], whether every score was finite; if not, the other two tell nothing.
+    """
+
+    greater: jax.Array
+    equal: jax.Array
+    finite: jax.Array
 
 
 def build_evaluation(
     system: System, mesh: Mesh, *, history_length: int
-) -> Callable[[Params, Arrays, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-    """Compiles to (params, arrays, rows, negatives) → (ranks, finite): the target's rank in every row of a split.
+) -> Callable[[Params, Arrays, jax.Array, jax.Array], Counts]:
+    """Compiles to (params, arrays, rows [N], negatives [N, n]) → counts: the targets against these negatives.
 
     Rows are split over the devices, mapped in blocks of users, and scored in chunks of candidates, so memory grows
-    neither with users nor with candidates. Rows and candidates of the last short blocks are padding.
-
-    The compiled function takes int32 rows [N] and negatives [N, n] and returns float32 ranks [N] (ties: the average
-    rank) and whether every score was finite [N].
+    neither with users nor with candidates. Rows and candidates of the last short blocks are padding; so is a negative
+    of 0.
     """
-    users_per_block = system.users_per_block
 
-    def rank_block(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array):
-        users = arrays.sequence_users[rows]
-        encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
-        # The target leads the first chunk; 0 is padding.
-        candidates = jnp.concatenate([arrays.sequence_items[rows][:, None], negatives], axis=1)
-        candidates_per_block = min(system.candidates_per_block, candidates.shape[1])
-        num_chunks = -(-candidates.shape[1] // candidates_per_block)
-        candidates = jnp.pad(candidates, ((0, 0), (0, num_chunks * candidates_per_block - candidates.shape[1])))
-        chunks = candidates.reshape(len(rows), num_chunks, candidates_per_block).swapaxes(0, 1)
+    def block(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array) -> Counts:
+        return _count(system, params, arrays, rows, negatives, history_length)
 
-        def add_chunk(carry: tuple, chunk: tuple):
-            target_scores, ranks, finite = carry
-            candidates, is_first = chunk
-            scores = system.score(params, encoded, candidates, arrays.tables)  # [B, candidates_per_block]
-            target_scores = jnp.where(is_first, scores[:, 0], target_scores)
-            valid = (candidates > 0) & ~(is_first & (jnp.arange(candidates_per_block) == 0))
-            ranks += jax.vmap(target_rank)(target_scores, scores, valid) - 1.0
-            finite &= jnp.all(jnp.isfinite(scores) | (candidates == 0), axis=1)
-            return (target_scores, ranks, finite), None
+    def evaluate(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array) -> Counts:
+        return _over_rows(block, mesh, system.users_per_block, (params, arrays), (rows, negatives))
 
-        start = (jnp.zeros(len(rows)), jnp.ones(len(rows)), jnp.ones(len(rows), bool))
-        (_, ranks, finite), _ = jax.lax.scan(add_chunk, start, (chunks, jnp.arange(num_chunks) == 0))
-        return ranks, finite
+    return jax.jit(in_float32(evaluate))
 
-    def local(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array):
-        blocks = (rows.reshape(-1, users_per_block), negatives.reshape(-1, users_per_block, negatives.shape[1]))
-        ranks, finite = jax.lax.map(lambda block: rank_block(params, arrays, *block), blocks)
-        return ranks.reshape(-1), finite.reshape(-1)
 
-    sharded = jax.shard_map(
-        local, mesh=mesh, in_specs=(P(), P(), P("data"), P("data")), out_specs=P("data"), check_vma=False
-    )
+def build_sampled_evaluation(
+    system: System, mesh: Mesh, *, history_length: int, num_negatives: int
+) -> Callable[[Params, Arrays, jax.Array, jax.Array, jax.Array], Counts]:
+    """Compiles to (params, arrays, rows [N], log_weights [I], key) → counts: against negatives of `draw_negatives`."""
 
-    @jax.jit
-    @in_float32
-    def evaluate(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array):
-        padding = -len(rows) % (users_per_block * mesh.size)
-        padded = jnp.pad(rows, (0, padding)), jnp.pad(negatives, ((0, padding), (0, 0)))
-        ranks, finite = sharded(params, arrays, *padded)
-        return ranks[: len(rows)], finite[: len(rows)]
+    def block(params: Params, arrays: Arrays, log_weights: jax.Array, key: jax.Array, rows: jax.Array) -> Counts:
+        negatives = draw_negatives(key, arrays, rows, log_weights, num_negatives)
+        return _count(system, params, arrays, rows, negatives, history_length)
 
-    return evaluate
+    def evaluate(params: Params, arrays: Arrays, rows: jax.Array, log_weights: jax.Array, key: jax.Array) -> Counts:
+        users = _users_per_block(system, len(log_weights))
+        return _over_rows(block, mesh, users, (params, arrays, log_weights, key), (rows,))
+
+    return jax.jit(in_float32(evaluate))
+
+
+def build_full_evaluation(
+    system: System, mesh: Mesh, *, history_length: int, num_items: int, keep_seen: bool = False
+) -> Callable[[Params, Arrays, jax.Array], Counts]:
+    """Compiles to (params, arrays, rows [N]) → counts: the targets against all `other_items` of the catalogue."""
+
+    def block(params: Params, arrays: Arrays, rows: jax.Array) -> Counts:
+        negatives = other_items(arrays, rows, num_items, keep_seen=keep_seen)
+        return _count(system, params, arrays, rows, negatives, history_length)
+
+    def evaluate(params: Params, arrays: Arrays, rows: jax.Array) -> Counts:
+        return _over_rows(block, mesh, _users_per_block(system, num_items), (params, arrays), (rows,))
+
+    return jax.jit(in_float32(evaluate))
+
+
+def _users_per_block(system: System, num_items: int) -> int:
+    """As many as the system wants, or as few as keep a list of all items for each of them small."""
+    return max(1, min(system.users_per_block, _CANDIDATES_HELD // num_items))
+
+
+def _over_rows(
+    block: Callable[..., Counts], mesh: Mesh, users_per_block: int, shared: tuple[Any, ...], by_row: tuple[Any, ...]
+) -> Counts:
+    """Calls block(*shared, *parts of by_row) for blocks of rows, split over the devices; the last are padded with 0."""
+
+    def local(shared: tuple[Any, ...], by_row: tuple[Any, ...]) -> Counts:
+        blocks = jax.tree.map(lambda x: x.reshape(-1, users_per_block, *x.shape[1:]), by_row)
+        counts = jax.lax.map(lambda parts: block(*shared, *parts), blocks)
+        return jax.tree.map(jnp.ravel, counts)
+
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data"), check_vma=False)
+    number = len(by_row[0])
+    padding = -number % (users_per_block * mesh.size)
+    padded = jax.tree.map(lambda x: jnp.pad(x, ((0, padding), *((0, 0) for _ in x.shape[1:]))), by_row)
+    return jax.tree.map(lambda x: x[:number], sharded(shared, padded))
+
+
+def _count(
+    system: System, params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array, history_length: int
+) -> Counts:
+    """The targets of one block's rows [B] against negatives [B, n], 0 for padding."""
+    users = arrays.sequence_users[rows]
+    encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
+    # The target leads the first chunk; 0 is padding.
+    candidates = jnp.concatenate([arrays.sequence_items[rows][:, None], negatives], axis=1)
+    candidates_per_block = min(system.candidates_per_block, candidates.shape[1])
+    num_chunks = -(-candidates.shape[1] // candidates_per_block)
+    candidates = jnp.pad(candidates, ((0, 0), (0, num_chunks * candidates_per_block - candidates.shape[1])))
+    chunks = candidates.reshape(len(rows), num_chunks, candidates_per_block).swapaxes(0, 1)
+
+    def add_chunk(carry: tuple[jax.Array, Counts], chunk: tuple[jax.Array, jax.Array]):
+        target_scores, counts = carry
+        candidates, is_first = chunk
+        scores = system.score(params, encoded, candidates, arrays.tables)  # [B, candidates_per_block]
+        target_scores = jnp.where(is_first, scores[:, 0], target_scores)
+        valid = (candidates > 0) & ~(is_first & (jnp.arange(candidates_per_block) == 0))
+        greater, equal = jax.vmap(target_counts)(target_scores, scores, valid)
+        finite = jnp.all(jnp.isfinite(scores) | (candidates == 0), axis=1)
+        counts = Counts(counts.greater + greater, counts.equal + equal, counts.finite & finite)
+        return (target_scores, counts), None
+
+    zeros = jnp.zeros(len(rows), jnp.int32)
+    start = (jnp.zeros(len(rows)), Counts(zeros, zeros, jnp.ones(len(rows), bool)))
+    (_, counts), _ = jax.lax.scan(add_chunk, start, (chunks, jnp.arange(num_chunks) == 0))
+    return counts

@@ -110,12 +110,12 @@ def _train_epoch(run: Run, seeds: Sequence[SeedRun], states: TrainState, bar: tq
     started = time.perf_counter()
     numbers, epochs = [seed.seed for seed in seeds], [seed.epoch + 1 for seed in seeds]
     states, losses = together.train_epoch(run, states, numbers, epochs)
-    ranked = together.rank_targets(run, states.params, "dev", len(seeds))
-    results = together.unstack(jax.device_get((states, losses, ranked)), len(seeds))
+    counts = together.evaluate(run, states.params, "dev", len(seeds))
+    results = together.unstack(jax.device_get((states, losses, counts)), len(seeds))
     seconds = (time.perf_counter() - started) / len(seeds)
-    for seed, (state, losses, ranked) in zip(seeds, results, strict=True):
+    for seed, (state, losses, counts) in zip(seeds, results, strict=True):
         with seed.or_fail():
-            losses, line = seed.record(state, losses, *ranked, seconds)
+            losses, line = seed.record(state, losses, counts, seconds)
             say(line)
             bar.set_postfix_str(seed.label + losses_text(losses))
             bar.update()

@@ -6,9 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lrd_jax.protocols import TieRule
 
-def target_rank(target_score: jax.Array, candidate_scores: jax.Array, valid: jax.Array) -> jax.Array:
-    """Rank of the target among itself and the other candidates, from 1; ties get the average rank.
+
+def target_counts(
+    target_score: jax.Array, candidate_scores: jax.Array, valid: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """How many of the other candidates score higher than the target, and how many the same.
 
     Args:
       target_score: [].
@@ -16,12 +20,27 @@ def target_rank(target_score: jax.Array, candidate_scores: jax.Array, valid: jax
       valid: [C] bool, False for padding.
 
     Returns:
-      float32 [], a multiple of one half.
+      (greater, equal), int32 [] each.
     """
     # Not "greater", so that a NaN on either side counts against the target.
-    greater = jnp.sum(valid & ~(candidate_scores <= target_score))
-    equal = jnp.sum(valid & (candidate_scores == target_score))
-    return 1.0 + greater + 0.5 * equal
+    greater = jnp.sum(valid & ~(candidate_scores <= target_score), dtype=jnp.int32)
+    return greater, jnp.sum(valid & (candidate_scores == target_score), dtype=jnp.int32)
+
+
+def target_ranks(greater: np.ndarray, equal: np.ndarray, ties: TieRule = "average") -> np.ndarray:
+    """Ranks of the targets among themselves and their candidates, from 1.
+
+    average: 1 + greater + equal / 2,  pessimistic: 1 + greater + equal.
+
+    Args:
+      greater, equal: of `target_counts`, int [N].
+      ties: which of the two.
+
+    Returns:
+      float64 [N], multiples of one half.
+    """
+    share = {"average": 0.5, "pessimistic": 1.0}[ties]
+    return 1.0 + np.asarray(greater) + share * np.asarray(equal)
 
 
 def ranking_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> dict[str, float]:
@@ -41,12 +60,36 @@ def ranking_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> di
 
     Source: section 4.1.3 of the paper; ReChorus's evaluate_method.
     """
-    ranks = np.asarray(ranks, np.float64)
-    if ranks.size == 0 or not np.all(ranks >= 1):
-        raise ValueError("ranks must be a non-empty array of numbers of at least 1")
-    metrics = {}
+    ranks, metrics = _checked(ranks), {}
     for cutoff in cutoffs:
         hit = ranks <= cutoff
         metrics[f"HR@{cutoff}"] = float(hit.mean())
         metrics[f"NDCG@{cutoff}"] = float((hit / np.log2(ranks + 1)).mean())
     return metrics
+
+
+def reciprocal_rank_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> dict[str, float]:
+    """MRR@K and MRR with one relevant item per row.
+
+    MRR@K = mean[rank ≤ K] / rank,  MRR = mean 1 / rank.
+
+    Args:
+      ranks: [N], the target's rank in each row, from 1.
+      cutoffs: the values of K.
+
+    Returns:
+      {"MRR@K": ..., "MRR": ...}, in [0, 1].
+
+    Raises:
+      ValueError: no rows, or a rank below 1 or NaN.
+    """
+    ranks = _checked(ranks)
+    metrics = {f"MRR@{cutoff}": float(((ranks <= cutoff) / ranks).mean()) for cutoff in cutoffs}
+    return {**metrics, "MRR": float((1 / ranks).mean())}
+
+
+def _checked(ranks: np.ndarray) -> np.ndarray:
+    ranks = np.asarray(ranks, np.float64)
+    if ranks.size == 0 or not np.all(ranks >= 1):
+        raise ValueError("ranks must be a non-empty array of numbers of at least 1")
+    return ranks

@@ -17,6 +17,7 @@ from lrd_jax.config import Config
 from lrd_jax.display import epoch_line, losses_text, say
 from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
+from lrd_jax.evaluation import Counts
 from lrd_jax.metrics import ranking_metrics
 from lrd_jax.models.system import Params
 from lrd_jax.writer import RunWriter, open_run_folder, read_results
@@ -120,19 +121,14 @@ class SeedRun:
                 say(f"{self.label}failed: {error}")
 
     def record(
-        self,
-        state: TrainState,
-        losses: dict[str, np.ndarray],
-        ranks: np.ndarray,
-        finite: np.ndarray,
-        seconds: float,
+        self, state: TrainState, losses: dict[str, np.ndarray], counts: Counts, seconds: float
     ) -> tuple[dict[str, float], str]:
         """Writes down one more epoch: its numbers and its checkpoints.
 
         Args:
           state: after the epoch, on the host.
           losses: mean of each loss term.
-          ranks, finite: of the evaluation on dev, see `build_evaluation`.
+          counts: of the evaluation on dev.
           seconds: how long the epoch and its evaluation took.
 
         Returns:
@@ -141,9 +137,9 @@ class SeedRun:
         Raises:
           UserError: a loss or a score is not finite, and nothing of the epoch is kept; or the disk is full.
         """
-        epoch, progress = self.epoch + 1, self._progress
+        epoch, progress, corpus = self.epoch + 1, self._progress, self._run.corpus
         losses = _checked_losses(losses, self._run.system.loss_weights, epoch, self._folder)
-        metrics = ranking_metrics(checked_ranks(ranks, finite, "dev"))
+        metrics = ranking_metrics(checked_ranks(counts, corpus.sequence_users[corpus.dev.rows], "dev"))
         progress = progress._replace(train=state, seconds=np.float32(progress.seconds + seconds))
         score = np.float32(metrics[STOPPING_METRIC])
         if score > progress.best_score:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lrd_jax.assemble import Run
 from lrd_jax.engine import TrainState
+from lrd_jax.evaluation import Counts
 from lrd_jax.models.system import Params
 
 MEMORY_SHARE = 0.8
@@ -51,10 +52,10 @@ def train_epoch(
     return run.epochs_on_device(states, run.arrays, np.array(seeds, np.int32), np.array(epochs, np.int32))
 
 
-def rank_targets(run: Run, params: Params, split: str, number: int) -> tuple[jax.Array, jax.Array]:
-    """The targets' ranks in a split, and whether their scores were finite, with the parameters of `number` seeds."""
-    evaluate = run.evaluation_on_device if number == 1 else run.evaluations_on_device
-    return evaluate(params, run.arrays, *run.splits[split])
+def evaluate(run: Run, params: Params, split: str, number: int) -> Counts:
+    """What the targets' ranks in a split follow from, with the parameters of `number` seeds, stacked likewise."""
+    compiled = run.evaluation_on_device if number == 1 else run.evaluations_on_device
+    return compiled(params, run.arrays, *run.splits[split])
 
 
 def bytes_needed(run: Run, number: int) -> int:

@@ -47,8 +47,7 @@ def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
       UserError: there is no run in the folder, or none with a checkpoint; the dataset or its text embeddings are
         missing or have changed since the run was started.
     """
-    folder = Path(folder)
-    _check_run(folder)
+    check_holds_run(folder)
     config = load_config(folder / "config.toml")
     # The run may have been trained on, and its folder have come from, another machine.
     placed = config.run.model_copy(update={"workdir": folder, "cpu_devices": _cpu_devices()})
@@ -84,7 +83,7 @@ def load_params(folder: Path, like: Params) -> Params:
     Raises:
       UserError: there is no run in the folder, none with a checkpoint, or its parameters have other names or shapes.
     """
-    _check_run(folder)
+    check_holds_run(folder)
     reader = CheckpointReader(folder / "checkpoints")
     try:
         return reader.restore("best", like, epoch=_best_epoch(folder, read_results(folder), reader))[1]
@@ -95,7 +94,8 @@ def load_params(folder: Path, like: Params) -> Params:
         reader.close()
 
 
-def _check_run(folder: Path) -> None:
+def check_holds_run(folder: Path) -> None:
+    """Raises a `UserError` where no run was started in the folder."""
     if not holds_run(folder):
         remedy = "Name the run folder of a training: it holds config.toml and checkpoints"
         raise UserError("there is no run", file=folder, remedy=remedy)

@@ -91,7 +91,7 @@ def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Written even when it stands there already: it is the test of whether the folder can be written.
-        _write_atomically(held, config_to_toml(config).encode())
+        write_atomically(held, config_to_toml(config).encode())
     except OSError as error:
         raise UserError(
             f"the run folder cannot be written ({error.strerror})",
@@ -127,7 +127,7 @@ class RunWriter:
         """
         self._folder = folder
         keep = _lines_until(folder / _METRICS, resume_after)
-        _write_atomically(folder / _METRICS, keep)
+        write_atomically(folder / _METRICS, keep)
         self._metrics = open(folder / _METRICS, "a", encoding="utf-8")
         # purge_step tells TensorBoard to forget events from that step on.
         purge = None if resume_after is None else resume_after + 1
@@ -146,7 +146,7 @@ class RunWriter:
         """
         record: dict[str, Any] = {"epoch": epoch, "losses": losses}
         record |= {"dev": dev} if dev is not None else {}
-        self._metrics.write(_json(record | {"seconds": round(float(seconds), 3)}) + "\n")
+        self._metrics.write(to_json(record | {"seconds": round(float(seconds), 3)}) + "\n")
         self._metrics.flush()
         os.fsync(self._metrics.fileno())
         for group, values in (("loss", losses), ("dev", dev or {}), ("time", {"seconds": seconds})):
@@ -196,13 +196,13 @@ class RunWriter:
             "device": device,
             "versions": versions(),
         }
-        _write_atomically(path, (_json(results, indent=2) + "\n").encode())
+        write_atomically(path, (to_json(results, indent=2) + "\n").encode())
         return path
 
     def write_ranks(self, **splits: tuple[np.ndarray, np.ndarray]) -> Path:
         """Write ranks.npz, all of it or nothing: arrays SPLIT_users (int32) and SPLIT_ranks (float32), [N].
 
-        Ranks count from 1; a tie makes halves (`metrics.target_rank`).
+        Ranks count from 1; a tie makes halves (`metrics.target_ranks`).
 
         Args:
           splits: per split ("dev", "test") the user ids and the targets' ranks, in the order of the split's file; a
@@ -252,7 +252,7 @@ def _lines_until(path: Path, last_epoch: int | None) -> bytes:
     return b"".join(kept)
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file such that a reader, or a kill, sees the old one or the new one."""
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:
@@ -262,7 +262,7 @@ def _write_atomically(path: Path, content: bytes) -> None:
     os.replace(partial, path)
 
 
-def _json(value: Any, indent: int | None = None) -> str:
+def to_json(value: Any, indent: int | None = None) -> str:
     """JSON of numbers and texts; NumPy and jax scalars become floats, NaN is refused as JSON has none."""
     return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
 

@@ -28,6 +28,7 @@ from lrd_jax.engine import (
 )
 from lrd_jax.errors import UserError
 from lrd_jax.evaluation import build_evaluation
+from lrd_jax.metrics import target_ranks
 from lrd_jax.models import build_system
 from lrd_jax.models.system import RelationalSystem
 from tests import reference
@@ -445,11 +446,16 @@ def slow_ranks(setup):
     return np.array([reference.rank_of_first(row) for row in scores]), distances.min(axis=1)
 
 
+def ranks_of(s, params, split):
+    counts = jax.device_get(s.evaluate(params, s.arrays, *put_split(split, s.mesh)))
+    return target_ranks(counts.greater, counts.equal), counts.finite
+
+
 @pytest.mark.parametrize("num_devices", [1, 2])
 def test_ranks(setup, slow_ranks, num_devices):
     s = setup(num_devices)
     expected, distances = slow_ranks
-    ranks, finite = jax.device_get(s.evaluate(s.params, s.arrays, *put_split(s.corpus.dev, s.mesh)))
+    ranks, finite = ranks_of(s, s.params, s.corpus.dev)
     assert ranks.shape == finite.shape == s.corpus.dev.rows.shape and finite.all()
     clear = distances > 1e-5
     assert clear.mean() > 0.9
@@ -461,36 +467,36 @@ def test_ranks_of_each_row_alone(setup):
     """Neither the other rows of a block, nor their number, nor the order of candidates change a rank."""
     s = setup(2)
     split, order = s.corpus.test, np.random.default_rng(0)
-    ranks, _ = jax.device_get(s.evaluate(s.params, s.arrays, *put_split(split, s.mesh)))
+    ranks, _ = ranks_of(s, s.params, split)
     some = order.permutation(len(split.rows))[:3]
     fewer = Split(split.rows[some], order.permuted(split.negatives[some], axis=1))
-    alone, finite = jax.device_get(s.evaluate(s.params, s.arrays, *put_split(fewer, s.mesh)))
+    alone, finite = ranks_of(s, s.params, fewer)
     assert finite.all() and alone.tolist() == ranks[some].tolist()
 
 
 def test_equal_scores_rank_in_the_middle(setup):
     s = setup(2)
     nothing = jax.tree.map(np.zeros_like, s.params)
-    ranks, finite = jax.device_get(s.evaluate(nothing, s.arrays, *put_split(s.corpus.dev, s.mesh)))
+    ranks, finite = ranks_of(s, nothing, s.corpus.dev)
     # Of 31 candidates; padding of the second chunk would move it.
     assert finite.all() and set(ranks) == {16.0}
 
 
 def test_scores_that_are_not_finite_are_told(setup):
     s = setup(2)
-    split = put_split(s.corpus.dev, s.mesh)
-    users = s.corpus.sequence_users[s.corpus.dev.rows]
+    split = s.corpus.dev
+    users = s.corpus.sequence_users[split.rows]
     for broken in (np.nan, np.inf):
         params = jax.tree.map(np.copy, s.params)
         params["scorer"]["user_embeddings"][users[5], 0] = broken
-        _, finite = jax.device_get(s.evaluate(params, s.arrays, *split))
+        _, finite = ranks_of(s, params, split)
         assert finite.tolist() == [n != 5 for n in range(len(users))]
-    ranks, finite = jax.device_get(s.evaluate(jax.tree.map(lambda x: np.nan * x, s.params), s.arrays, *split))
+    ranks, finite = ranks_of(s, jax.tree.map(lambda x: np.nan * x, s.params), split)
     assert not finite.any() and np.all(ranks > 10)
     # an item nobody was offered harms nobody: padding reads row 0
     params = jax.tree.map(np.copy, s.params)
     params["scorer"]["item_bias"][0] = np.nan
-    assert jax.device_get(s.evaluate(params, s.arrays, *split)[1]).all()
+    assert ranks_of(s, params, split)[1].all()
 
 
 # What the compiled programs do

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lrd_jax.batch import Batch, History, Tables, Triples
-from lrd_jax.metrics import ranking_metrics, target_rank
+from lrd_jax.metrics import ranking_metrics, target_counts, target_ranks
 from lrd_jax.models.lrd import RelationClassifier, log_posterior
 from lrd_jax.models.relational import RelationalModel
 from lrd_jax.models.system import RelationalSystem
@@ -168,6 +168,6 @@ def test_ranking_metrics():
     with np.load(golden_files.FOLDER / "ranking_metrics.npz") as file:
         golden = {key: file[key] for key in file.files}
     scores = golden["scores"].astype(np.float32)
-    ranks = jax.jit(jax.vmap(target_rank))(scores[:, 0], scores[:, 1:], np.ones_like(scores[:, 1:], bool))
+    counts = jax.jit(jax.vmap(target_counts))(scores[:, 0], scores[:, 1:], np.ones_like(scores[:, 1:], bool))
     expected = {key.removeprefix("out/"): float(value) for key, value in golden.items() if key.startswith("out/")}
-    assert ranking_metrics(np.asarray(ranks), cutoffs=(1, 5, 10, 20)) == pytest.approx(expected, abs=1e-9)
+    assert ranking_metrics(target_ranks(*counts), cutoffs=(1, 5, 10, 20)) == pytest.approx(expected, abs=1e-9)

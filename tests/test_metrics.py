@@ -4,22 +4,22 @@ import jax
 import numpy as np
 import pytest
 
-from lrd_jax.metrics import ranking_metrics, target_rank
+from lrd_jax.metrics import ranking_metrics, reciprocal_rank_metrics, target_counts, target_ranks
 from tests import golden_files, reference
 
 
-def rank(scores, valid=None):
+def rank(scores, valid=None, ties="average"):
     scores = np.asarray(scores, np.float32)
     valid = np.ones(len(scores) - 1, bool) if valid is None else np.asarray(valid)
-    return float(target_rank(scores[0], scores[1:], valid))
+    return float(target_ranks(*target_counts(scores[0], scores[1:], valid), ties))
 
 
 def test_golden():
     with np.load(golden_files.FOLDER / "ranking_metrics.npz") as file:
         golden = {key: file[key] for key in file.files}
     scores = golden["scores"].astype(np.float32)
-    ranks = jax.vmap(target_rank)(scores[:, 0], scores[:, 1:], np.ones_like(scores[:, 1:], bool))
-    metrics = ranking_metrics(np.asarray(ranks), cutoffs=(1, 5, 10, 20))
+    ranks = target_ranks(*jax.vmap(target_counts)(scores[:, 0], scores[:, 1:], np.ones_like(scores[:, 1:], bool)))
+    metrics = ranking_metrics(ranks, cutoffs=(1, 5, 10, 20))
     assert len(metrics) == 8
     for name, value in metrics.items():
         assert value == pytest.approx(float(golden[f"out/{name}"]), abs=1e-9), name
@@ -80,10 +80,34 @@ def test_order_of_candidates_is_irrelevant():
         assert rank(np.concatenate([scores[:1], rng.permutation(scores[1:])])) == reference.rank_of_first(scores)
 
 
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([3, 1, 2], 1),
+        ([1, 1, 1], 3),
+        ([1, 2, 1], 3),
+        ([0] * 100, 100),  # a constant model ranks last
+        ([np.inf, 1, np.inf], 2),
+    ],
+)
+def test_pessimistic_rank(scores, expected):
+    assert rank(scores, ties="pessimistic") == expected
+
+
+def test_reciprocal_ranks():
+    # ranks 1, 3, 7: MRR@5 = (1 + 1/3) / 3; MRR adds 1/7
+    expected = {"MRR@5": (1 + 1 / 3) / 3, "MRR@10": (1 + 1 / 3 + 1 / 7) / 3, "MRR": (1 + 1 / 3 + 1 / 7) / 3}
+    assert reciprocal_rank_metrics(np.array([1, 3, 7])) == pytest.approx(expected)
+    assert reciprocal_rank_metrics(np.array([1.5, 40]), cutoffs=(1, 2)) == pytest.approx(
+        {"MRR@1": 0, "MRR@2": 1 / 3, "MRR": (2 / 3 + 1 / 40) / 2}
+    )
+
+
+@pytest.mark.parametrize("metrics", [ranking_metrics, reciprocal_rank_metrics])
 @pytest.mark.parametrize("ranks", [[], [0.5], [1, np.nan], [-3]])
-def test_impossible_ranks_are_refused(ranks):
+def test_impossible_ranks_are_refused(ranks, metrics):
     with pytest.raises(ValueError):
-        ranking_metrics(np.array(ranks))
+        metrics(np.array(ranks))
 
 
 def test_half_ranks_at_the_cutoff():

@@ -5,8 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+import tyro
 
 from lrd_jax.cli import parse_config
+from lrd_jax.evaluate import EvaluateFlags
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -31,6 +33,11 @@ def test_training_commands_parse(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     config, _ = parse_config(shlex.split(command)[3:])
     assert config.run.workdir or config.run_folder.name.endswith(f"-{config.model.name}-seed0")
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("python -m lrd_jax.evaluate")])
+def test_evaluation_commands_parse(command):
+    assert tyro.cli(EvaluateFlags, args=shlex.split(command)[3:]).runs
 
 
 def test_files_exist():

@@ -140,7 +140,7 @@ def test_together_as_alone(corpus, text, quickly_compiled, caplog):
         state, results = together.stack(run, [run.init(seed)]), []
         for pair in epochs:
             state, losses = together.train_epoch(run, state, [seed], [pair[n]])
-            ranked = together.rank_targets(run, state.params, "dev", 1)
+            ranked = together.evaluate(run, state.params, "dev", 1)
             results.append(jax.device_get((state, losses, ranked)))
         alone.append(results)
 
@@ -151,14 +151,14 @@ def test_together_as_alone(corpus, text, quickly_compiled, caplog):
     with jax.log_compiles(), caplog.at_level(logging.DEBUG, logger="jax"):
         for step, pair in enumerate(epochs):
             states, losses = together.train_epoch(run, states, seeds, pair)
-            ranked = together.rank_targets(run, states.params, "dev", 2)
+            ranked = together.evaluate(run, states.params, "dev", 2)
             for n, result in enumerate(together.unstack(jax.device_get((states, losses, ranked)), 2)):
-                (state, losses_of_seed, (ranks, finite)) = result
-                expected_state, expected_losses, (expected_ranks, _) = alone[n][step]
+                state, losses_of_seed, counts = result
+                expected_state, expected_losses, expected_counts = alone[n][step]
                 for name, value in expected_losses.items():
                     np.testing.assert_allclose(losses_of_seed[name], value, rtol=1e-5, err_msg=name)
-                np.testing.assert_array_equal(ranks, expected_ranks)
-                assert finite.all() and len(set(ranks)) > 10
+                np.testing.assert_array_equal(counts, expected_counts)
+                assert counts.finite.all() and len(set(counts.greater)) > 10
                 for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected_state), strict=True):
                     np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * max(np.abs(b).max(), 1e-3))
     compiled = [record.message for record in caplog.records if "compil" in record.message.lower()]
@@ -358,11 +358,11 @@ def test_one_seed_fails_and_the_others_finish(stopped_early, place, monkeypatch,
         return states, losses
 
     monkeypatch.setattr(together, "train_epoch", poisoned)
-    message = r"^1 of 3 seeds failed, seed 1\. Seed 1: 80 of 80 dev rows have scores that are not finite.*kept\.$"
+    message = r"^1 of 3 seeds failed, seed 1\. Seed 1: 80 of 80 dev users have scores that are not finite.*kept\.$"
     with pytest.raises(UserError, match=message):
         train_seeds(small_seeds(place, "failed", epochs=3, patience=3))
     folder, printed = place / "failed", capsys.readouterr().out
-    assert "seed  1  failed: 80 of 80 dev rows" in printed and "rcf on data, seeds 0, 12" in printed
+    assert "seed  1  failed: 80 of 80 dev users" in printed and "rcf on data, seeds 0, 12" in printed
     assert [len(records(folder / f"seed{seed}")) for seed in SEEDS] == [3, 1, 3]
     assert [(folder / f"seed{seed}/results.json").exists() for seed in SEEDS] == [True, False, True]
     for seed in (0, 12):

@@ -7,12 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from lrd_jax.config import Config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
-from lrd_jax.loop import train_seeds
 from lrd_jax.trained import load_trained
 from lrd_jax.writer import read_results
+from tests import small_runs
 
 
 @pytest.fixture(scope="module")
@@ -20,17 +19,8 @@ def place(tmp_path_factory):
     """`data` and two seeds of a small run, `seed0` and `seed1`."""
     place = tmp_path_factory.mktemp("trained")
     write_synthetic(place / "data", num_users=60, num_items=40)
-    config = Config.model_validate(
-        {
-            "data": {"path": place / "data", "history_length": 5},
-            "model": {"name": "rcf", "embedding_dim": 4, "num_heads": 2, "num_layers": 0},
-            "optim": {"batch_size": 256, "learning_rate": 0.01},
-            "run": {"workdir": place, "epochs": 2, "cpu_devices": 2},
-        }
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false")
-        train_seeds([config.for_seed(seed) for seed in (0, 1)])
+    for seed in (0, 1):
+        small_runs.train(place / f"seed{seed}", place / "data", seed=seed)
     return place
 
 
