@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.options import Options
 from benchmarks.scale import generate_corpus, parse_scale
 from lrd_jax.assemble import Run, assemble_corpus
-from lrd_jax.config import Config, TextConfig
+from lrd_jax.config import Config, EncoderConfig
 from lrd_jax.config_file import load_config
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.rechorus import read_corpus, read_texts
@@ -88,7 +88,7 @@ def _published_config(options: Options, name: str) -> Config:
     return config.model_copy(update={"optim": optim, "model": model})
 
 
-def _text(folder: Path | None, corpus: Corpus, config: TextConfig) -> np.ndarray:
+def _text(folder: Path | None, corpus: Corpus, config: EncoderConfig) -> np.ndarray:
     """The dataset's text embeddings where it has them, else random ones, which cost the same; float32 [I + 1, T]."""
     if folder is not None and text_path(folder, config.encoder).exists():
         return load_embeddings(folder, read_texts(folder, corpus.num_items), config)

@@ -164,4 +164,6 @@ def _read_inputs(config: Config) -> tuple[Corpus, np.ndarray | None]:
     """The corpus and, for an LRD model, its text embeddings [I + 1, T]."""
     folder = config.data.path if config.data.path is not None else ensure_ml_100k()
     corpus = read_corpus(folder)
-    return corpus, load_or_embed(folder, corpus.num_items, config.text) if config.uses_text else None
+    if not config.uses_text:
+        return corpus, None
+    return corpus, load_or_embed(folder, corpus.num_items, config.text) * np.float32(config.text.scale)

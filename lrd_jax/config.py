@@ -35,13 +35,18 @@ class DataConfig(Section):
     """Most recent interactions of a user that the model sees."""
 
 
-class TextConfig(Section):
-    """Which language model reads the items' texts. Used by the LRD models only."""
+class EncoderConfig(Section):
+    """A language model that turns texts into vectors."""
 
     encoder: Literal["wordllama"] = "wordllama"
     """Language model that embeds the texts."""
     dimensions: int = Field(256, ge=1)
     """Width of the text embeddings."""
+
+
+class TextConfig(EncoderConfig):
+    """Which language model reads the items' texts. Used by the LRD models only."""
+
     file: Path | None = None
     """Array of text embeddings made elsewhere (.npy, float32, a row for each item from item 1, of width
     text.dimensions) to use in place of an encoder's."""

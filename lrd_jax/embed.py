@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from lrd_jax.cli import run_command
-from lrd_jax.config import TextConfig
+from lrd_jax.config import EncoderConfig
 
 ML_100K = "ml-100k"
 
@@ -23,18 +23,18 @@ class EmbedFlags:
 
     dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
     """Dataset folder, or ml-100k for MovieLens-100k (prepared first if need be)."""
-    text: tyro.conf.OmitArgPrefixes[TextConfig] = TextConfig()
+    encoder: tyro.conf.OmitArgPrefixes[EncoderConfig] = EncoderConfig()
     """The language model."""
     force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Embed anew even if there are embeddings already."""
 
 
-def embed_dataset(folder: Path, text_config: TextConfig, *, force: bool = False) -> tuple[Path, bool]:
+def embed_dataset(folder: Path, encoder_config: EncoderConfig, *, force: bool = False) -> tuple[Path, bool]:
     """Make the embeddings of a dataset's items, or check those that are there.
 
     Args:
       folder: the dataset folder.
-      text_config: which encoder and how wide.
+      encoder_config: which encoder and how wide.
       force: replace what is there.
 
     Returns:
@@ -48,11 +48,11 @@ def embed_dataset(folder: Path, text_config: TextConfig, *, force: bool = False)
     from lrd_jax.text.store import embed_texts, embeddings_path, load_embeddings, write_embeddings
 
     texts = read_texts(folder, read_corpus(folder).num_items)
-    path = embeddings_path(folder, texts, text_config.encoder)
+    path = embeddings_path(folder, texts, encoder_config.encoder)
     if path.exists() and not force:
-        load_embeddings(folder, texts, text_config)
+        load_embeddings(folder, texts, encoder_config)
         return path, False
-    encoder = build_encoder(text_config)
+    encoder = build_encoder(encoder_config)
     return write_embeddings(folder, texts, embed_texts(texts, encoder), encoder), True
 
 
@@ -64,7 +64,7 @@ def main() -> None:
         from lrd_jax.data.movielens import ensure_ml_100k
 
         folder = Path(ensure_ml_100k())
-    path, written = embed_dataset(folder, flags.text, force=flags.force)
+    path, written = embed_dataset(folder, flags.encoder, force=flags.force)
     if written:
         print(path, path.with_suffix(".json"), sep="\n")
     else:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from lrd_jax.arrays import gather_history, put_corpus
+from lrd_jax.assemble import assemble
 from lrd_jax.config import Config
+from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.engine import draw_batch
 from lrd_jax.models import build_system
 from tests import reference
@@ -100,3 +102,15 @@ def test_ids_stand_for_texts(corpus, text):
     assert params["classifier"]["text_projection_kernel"].shape == (8, 8)
     with_text = build(corpus, text)[2]
     assert with_text["classifier"]["text_projection_kernel"].shape == (text.shape[1], 8)
+
+
+def test_scale_of_the_texts(tmp_path):
+    """text.scale multiplies what the classifier reads, and makes another run of it."""
+    write_synthetic(tmp_path / "data", num_users=6, num_items=20, min_length=4, max_length=5, num_negatives=5)
+    runs = [
+        assemble(Config.model_validate({"data": {"path": tmp_path / "data"}, "text": {"scale": scale}}))
+        for scale in (1.0, 3.0)
+    ]
+    one, three = (np.asarray(run.arrays.tables.text) for run in runs)
+    np.testing.assert_allclose(three, 3 * one, rtol=1e-6)
+    assert np.abs(one).max() > 0 and runs[0].fingerprint != runs[1].fingerprint

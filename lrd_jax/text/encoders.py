@@ -7,16 +7,16 @@ from typing import Protocol
 
 import numpy as np
 
-from lrd_jax.config import TextConfig
+from lrd_jax.config import EncoderConfig
 
 
 class Encoder(Protocol):
     """A frozen language model that turns texts into vectors.
 
-    A new one is a file beside this one, a case in `build_encoder` and a name in `TextConfig.encoder`.
+    A new one is a file beside this one, a case in `build_encoder` and a name in `EncoderConfig.encoder`.
 
     Attributes:
-      name: the name in `TextConfig.encoder`; also part of the file names of what it wrote.
+      name: the name in `EncoderConfig.encoder`; also part of the file names of what it wrote.
       version: which weights and which software, for the record.
       dimensions: T.
     """
@@ -33,14 +33,14 @@ class Encoder(Protocol):
         ...
 
 
-def build_encoder(text_config: TextConfig) -> Encoder:
-    """The encoder that `text_config` names. Imports only what that one needs.
+def build_encoder(encoder_config: EncoderConfig) -> Encoder:
+    """The encoder that `encoder_config` names. Imports only what that one needs.
 
     Raises:
       UserError: the encoder does not have the width asked for.
     """
-    match text_config.encoder:
+    match encoder_config.encoder:
         case "wordllama":
             from lrd_jax.text.wordllama import WordLlamaEncoder
 
-            return WordLlamaEncoder(text_config.dimensions)
+            return WordLlamaEncoder(encoder_config.dimensions)

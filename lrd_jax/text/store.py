@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 import lrd_jax
-from lrd_jax.config import TextConfig
+from lrd_jax.config import EncoderConfig, TextConfig
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.rechorus import read_texts
 from lrd_jax.display import say
@@ -105,20 +105,20 @@ def write_embeddings(folder: str | os.PathLike, texts: Sequence[str], embeddings
     return path
 
 
-def load_embeddings(folder: str | os.PathLike, texts: Sequence[str], text_config: TextConfig) -> np.ndarray:
+def load_embeddings(folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig) -> np.ndarray:
     """The stored embeddings of a dataset's items, float32 [I + 1, T], row 0 zero.
 
     Args:
       folder: the dataset folder.
       texts: I + 1 texts; the first is padding.
-      text_config: which encoder and how wide.
+      encoder_config: which encoder and how wide.
 
     Raises:
       UserError: the array or its JSON is missing or cannot be read, or it is of another encoder, width, number of
         items or other texts, or holds NaN or infinity.
     """
-    path = embeddings_path(folder, texts, text_config.encoder)
-    remedy = f"Run `{embed_command(folder, text_config)}`"
+    path = embeddings_path(folder, texts, encoder_config.encoder)
+    remedy = f"Run `{embed_command(folder, encoder_config)}`"
 
     def refuse(problem: str, file: Path = path, field: str | None = None, cause: Exception | None = None):
         raise UserError(problem, file=file, field=field, remedy=remedy) from cause
@@ -131,8 +131,8 @@ def load_embeddings(folder: str | os.PathLike, texts: Sequence[str], text_config
     except ValueError as error:
         refuse("does not parse as JSON", provenance_path, cause=error)
     expected = {
-        "encoder": (text_config.encoder, "is of another encoder"),
-        "dimensions": (text_config.dimensions, "the embeddings have another width than text.dimensions"),
+        "encoder": (encoder_config.encoder, "is of another encoder"),
+        "dimensions": (encoder_config.dimensions, "the embeddings have another width than text.dimensions"),
         "num_items": (len(texts) - 1, "the embeddings are of another number of items"),
         "text_hash": (text_hash(texts), "the items' texts have changed since they were embedded"),
     }
@@ -141,7 +141,7 @@ def load_embeddings(folder: str | os.PathLike, texts: Sequence[str], text_config
             refuse("the entry is missing", provenance_path, field)
         if provenance[field] != value:
             refuse(f"{problem} ({_short(provenance[field])}, not {_short(value)})", provenance_path, field)
-    return _read(path, len(texts) - 1, text_config.dimensions, remedy)
+    return _read(path, len(texts) - 1, encoder_config.dimensions, remedy)
 
 
 def read_embeddings(path: Path, num_items: int, dimensions: int) -> np.ndarray:
@@ -196,11 +196,11 @@ def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextCo
     return load_embeddings(folder, texts, text_config)
 
 
-def embed_command(folder: str | os.PathLike, text_config: TextConfig) -> str:
+def embed_command(folder: str | os.PathLike, encoder_config: EncoderConfig) -> str:
     """The command line that makes the embeddings of a dataset anew."""
-    command = ["python", "-m", "lrd_jax.embed", str(folder), "--encoder", text_config.encoder]
-    if text_config.dimensions != TextConfig().dimensions:
-        command += ["--dimensions", str(text_config.dimensions)]
+    command = ["python", "-m", "lrd_jax.embed", str(folder), "--encoder", encoder_config.encoder]
+    if encoder_config.dimensions != EncoderConfig().dimensions:
+        command += ["--dimensions", str(encoder_config.dimensions)]
     return shlex.join([*command, "--force"])
 
 
