@@ -97,7 +97,9 @@ class Ours:
 
     def _rank(self, split: str, params) -> Timed:
         started = time.perf_counter()
-        ranks = checked_ranks(*self._evaluate(params, self._run.arrays, *self._splits[split]), split)
+        counts = self._evaluate(params, self._run.arrays, *self._splits[split])
+        corpus = self._run.corpus
+        ranks = checked_ranks(counts, corpus.sequence_users[getattr(corpus, split).rows], split)
         ndcg = ranking_metrics(ranks, (CUTOFF,))[METRIC]
         return Timed(time.perf_counter() - started, ndcg)
 
