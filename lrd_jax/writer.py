@@ -88,7 +88,7 @@ def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Written even when it stands there already: it is the test of whether the folder can be written.
-        _write_atomically(held, config_to_toml(config).encode())
+        write_atomically(held, config_to_toml(config).encode())
     except OSError as error:
         raise UserError(
             f"the run folder cannot be written ({error.strerror})",
@@ -124,7 +124,7 @@ class RunWriter:
         """
         self._folder = folder
         keep = _lines_until(folder / _METRICS, resume_after)
-        _write_atomically(folder / _METRICS, keep)
+        write_atomically(folder / _METRICS, keep)
         self._metrics = open(folder / _METRICS, "a", encoding="utf-8")
         # purge_step tells TensorBoard to forget events from that step on.
         purge = None if resume_after is None else resume_after + 1
@@ -193,7 +193,7 @@ class RunWriter:
             "device": device,
             "versions": versions(),
         }
-        _write_atomically(path, (_json(results, indent=2) + "\n").encode())
+        write_atomically(path, (_json(results, indent=2) + "\n").encode())
         return path
 
     def write_ranks(self, **splits: tuple[np.ndarray, np.ndarray]) -> Path:
@@ -249,7 +249,7 @@ def _lines_until(path: Path, last_epoch: int | None) -> bytes:
     return b"".join(kept)
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file such that a reader, or a kill, sees the old one or the new one."""
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:

@@ -1,0 +1,34 @@
+"""Tables of text, written as Markdown and shown on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import rich.table
+from rich.markup import escape
+
+
+class Grid(NamedTuple):
+    """A table: the first column names the rows, the others hold figures."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def to_markdown(grid: Grid) -> str:
+    """The table under a heading."""
+    lines = [grid.header, ["---", *["---:"] * (len(grid.header) - 1)], *grid.rows]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return f"## {grid.title}\n\n{table}\n"
+
+
+def to_rich(grid: Grid) -> rich.table.Table:
+    """The table for `rich.print`."""
+    table = rich.table.Table(title=escape(grid.title))
+    for number, name in enumerate(grid.header):
+        table.add_column(escape(name), justify="right" if number else "left")
+    for row in grid.rows:
+        table.add_row(*map(escape, row))
+    return table
