@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 _NAME = re.compile(r"\w[\w.+=-]*")
 _BY_STUDY = {
-    "model.name": "the system says it",
+    "model.name": "The system says it",
     "data.path": "--data NAME=FOLDER says it",
     "run.seed": "--seeds says it",
     "run.workdir": "--workdir says it",
@@ -71,6 +71,45 @@ def system_variants(systems: Sequence[str]) -> list[Variant]:
         Variant(system, system, base=base if base != system and base in systems else None)
         for system, base in bases.items()
     ]
+
+
+def ablation_variants(system: str) -> list[Variant]:
+    """The paper's Figure 2: a system with LRD, and it without language model, without KG loss and without LRD.
+
+    Raises:
+      UserError: the system has no latent relations.
+    """
+    without_lrd = _without_lrd(system)
+    return [
+        Variant(system, system),
+        Variant(f"{system}-without-llm", system, {"model.classifier_input": "id"}, base=system),
+        Variant(f"{system}-without-kge", system, {"loss.kg_weight": 0.0}, base=system),
+        Variant(without_lrd, without_lrd, base=system),
+    ]
+
+
+def sensitivity_variants(system: str, latent: Sequence[int], weights: Sequence[float]) -> list[Variant]:
+    """The paper's Figure 6: every number of latent relations with every weight λ, weights changing fastest.
+
+    Raises:
+      UserError: the system has no latent relations.
+    """
+    _without_lrd(system)
+    return [
+        Variant(
+            f"{system}-latent{number}-weight{weight:g}",
+            system,
+            {"model.num_latent_relations": number, "loss.lrd_weight": weight},
+        )
+        for number in latent
+        for weight in weights
+    ]
+
+
+def _without_lrd(system: str) -> str:
+    if not system.endswith("_lrd"):
+        raise UserError(f"{system} has no latent relations", field="--system", remedy=f"Perhaps you mean {system}_lrd")
+    return system.removesuffix("_lrd")
 
 
 def read_variants(path: Path) -> list[Variant]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import rich.table
+from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 
 class Grid(NamedTuple):
@@ -24,11 +25,14 @@ def to_markdown(grid: Grid) -> str:
     return f"## {grid.title}\n\n{table}\n"
 
 
-def to_rich(grid: Grid) -> rich.table.Table:
-    """The table for `rich.print`."""
-    table = rich.table.Table(title=escape(grid.title))
+def show(grid: Grid) -> None:
+    """Print the table; where stdout is no terminal, such as a log, as wide as it is."""
+    table = Table(title=escape(grid.title))
     for number, name in enumerate(grid.header):
-        table.add_column(escape(name), justify="right" if number else "left")
+        table.add_column(escape(name), justify="right" if number else "left", overflow="fold")
     for row in grid.rows:
         table.add_row(*map(escape, row))
-    return table
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
+    console.print(table)

@@ -100,7 +100,8 @@ def _compare(outcome: Outcome, base: Outcome, seeds: Sequence[int]) -> dict[str,
     users, base_users = values.pop("users"), base_values.pop("users")
     if not np.array_equal(users, base_users):
         raise _different_data(outcome.cell, base.cell)
-    differences = np.stack([values[name] - base_values[name] for name in METRICS], axis=1)  # [U, M]
+    # Rounded, so that a sum's last bit does not become a rank in Wilcoxon's test.
+    differences = np.stack([np.round(values[name] - base_values[name], 12) for name in METRICS], axis=1)  # [U, M]
     intervals = bootstrap_intervals(differences, seed=BOOTSTRAP_SEED, resamples=RESAMPLES, level=LEVEL)
     metrics = {}
     for name, difference, interval in zip(METRICS, differences.T, intervals, strict=True):
