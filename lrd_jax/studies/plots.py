@@ -31,9 +31,10 @@ def plot_bars(cells: list[dict[str, Any]], stem: Path) -> None:
     for axes, metric in zip(figure.subplots(1, len(BAR_METRICS)), BAR_METRICS, strict=True):
         values = [cell["test"][metric] for cell in cells]
         names = [cell["variant"].replace("-", "\n", 1) for cell in cells]
-        axes.bar(names, [value["mean"] for value in values], yerr=[value["std"] or 0.0 for value in values], capsize=4)
-        lowest = min((value["mean"] - (value["std"] or 0.0) for value in values), default=0.0)
-        axes.set_ylim(bottom=0.9 * lowest)  # differences of a few percent are to be seen
+        bars = axes.bar(
+            names, [value["mean"] for value in values], yerr=[value["std"] or 0.0 for value in values], capsize=4
+        )
+        axes.bar_label(bars, fmt="%.4f", label_type="center", color="white")
         axes.set_ylabel(f"{metric}, test")
         axes.tick_params(axis="x", labelsize=7)
     _save(figure, stem)

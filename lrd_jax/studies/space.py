@@ -51,8 +51,8 @@ def read_space(path: Path, config: Config) -> Space:
     if values or not isinstance(table, dict) or not table:
         remedy = 'Write [space] and below it, for example, "optim.learning_rate" = [1e-3, 1e-4]'
         raise UserError("expected one table [space] with options", file=path, remedy=remedy)
-    space = {}
-    for key, value in table.items():
+    space: dict[str, list[Any] | Range] = {}
+    for key, value in _by_option(table).items():
         space[key] = value if isinstance(value, list) and value else _range(value, key, path)
         for choice in space[key][:2] if isinstance(space[key], Range) else space[key]:
             with_options(config, {key: choice}, file=path, text=text, table="space.")
@@ -68,3 +68,14 @@ def _range(value: Any, key: str, path: Path) -> Range:
         pass
     remedy = "Write [1, 2, 5], or {low = 1e-4, high = 1e-2, log = true} with low < high, and 0 < low for log"
     raise UserError(f"expected choices or a range, got {value!r}", file=path, field=f"space.{key}", remedy=remedy)
+
+
+def _by_option(table: Mapping[str, Any]) -> dict[str, Any]:
+    """{"section.option": value} of keys written so, and of tables [space.section]."""
+    options = {}
+    for key, value in table.items():
+        if isinstance(value, dict) and "." not in key:
+            options |= {f"{key}.{option}": choices for option, choices in value.items()}
+        else:
+            options[key] = value
+    return options
