@@ -66,11 +66,11 @@ class Cell:
 
 def system_variants(systems: Sequence[str]) -> list[Variant]:
     """Each system as it is configured; one with latent relations is compared with the one without, where present."""
-    bases = {system: system.removesuffix("_lrd") for system in systems}
-    return [
-        Variant(system, system, base=base if base != system and base in systems else None)
-        for system, base in bases.items()
-    ]
+    variants = []
+    for system in systems:
+        base = system.removesuffix("_lrd")
+        variants.append(Variant(system, system, base=base if base != system and base in systems else None))
+    return variants
 
 
 def ablation_variants(system: str) -> list[Variant]:

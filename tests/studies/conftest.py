@@ -37,6 +37,7 @@ class Place:
         (self.configs / "tiny").mkdir(parents=True)
         (self.configs / "tiny/rcf.toml").write_text(RCF)
         (self.configs / "tiny/popularity.toml").write_text(RCF.replace("rcf", "popularity"))
+        (self.configs / "tiny/item_knn.toml").write_text(RCF.replace("rcf", "item_knn"))
         # The slow one first; the other is its base.
         variants = (
             '[variants.ours]\nsystem = "rcf"\nbase = "popularity"\n[variants.popularity]\nsystem = "popularity"\n'

@@ -162,7 +162,7 @@ def test_space_of_a_file(tmp_path):
         ('[space]\n"optim.l2" = {low = 0, high = 1, log = true}', "expected choices or a range"),
         ('[space]\n"optim.l2" = {low = 1, high = 0}', "expected choices or a range"),
         ('[space]\n"optim.l2" = {from = 1, to = 2}', "expected choices or a range"),
-        ('[space]\n"optim.l3" = [1]', "space.toml.*'space.optim.l3'.*Perhaps you mean optim.l2"),
+        ('[space]\n"optim.l3" = [1]', "space.toml.*'space.optim.l3'.*The options of .optim. are learning_rate, l2"),
         ('[space]\n"optim.l2" = [1, -1]', "'space.optim.l2': expected a number >= 0"),
     ],
 )

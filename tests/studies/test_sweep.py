@@ -36,13 +36,13 @@ def best_dev(folder, row):
 
 def test_three_trials_then_four(place):
     """Through the command."""
-    (place.folder / "space.toml").write_text("[space.optim]\nlearning_rate = {low = 1e-3, high = 1e-1, log = true}\n")
-    arguments = ["--dataset", "tiny", "--system", "rcf", "--space", str(place.folder / "space.toml"), "--trials"]
+    (place.folder / "space.toml").write_text("[space.model]\nnum_neighbours = {low = 1, high = 80}\n")
+    arguments = ["--dataset", "tiny", "--system", "item_knn", "--space", str(place.folder / "space.toml"), "--trials"]
     printed = finish(place.start("sweep", *arguments, "3", workdir="search"))
-    folder = place.folder / "search/sweep-tiny-rcf"
+    folder = place.folder / "search/sweep-tiny-item_knn"
     first = json.loads((folder / "trials.json").read_text())["trials"]
     assert sorted(row["trial"] for row in first) == [0, 1, 2]
-    assert "test" not in printed and not list(folder.glob("*/results.json"))
+    assert "│ test" not in printed and not list(folder.glob("*/results.json"))
 
     printed = finish(place.start("sweep", *arguments, "4", workdir="search"))
     assert printed.count("interactions;") == 1  # one run only
@@ -52,10 +52,10 @@ def test_three_trials_then_four(place):
     for row in rows:
         assert row["dev_ndcg_at_5"] == pytest.approx(best_dev(folder, row))
         held = load_config(folder / f"trial{row['trial']}/config.toml")
-        assert held.optim.learning_rate == row["options"]["optim.learning_rate"]
+        assert held.model.num_neighbours == row["options"]["model.num_neighbours"]
     assert rows[0]["dev_ndcg_at_5"] == max(row["dev_ndcg_at_5"] for row in rows)
     best = load_config(folder / "best.toml")
-    assert best.optim.learning_rate == rows[0]["options"]["optim.learning_rate"] and best.run.workdir is None
+    assert best.model.num_neighbours == rows[0]["options"]["model.num_neighbours"] and best.run.workdir is None
 
 
 def test_killed_trial_is_resumed(place, monkeypatch):
@@ -87,10 +87,12 @@ def test_pruned_by_the_median(place, monkeypatch):
     monkeypatch.setattr(sweep, "STARTUP_TRIALS", 1)
     monkeypatch.setattr(sweep, "WARMUP_EPOCHS", 0)
     folder = place.folder / "pruned"
-    rows = sweep.run_sweep(config(place), SPACE, folder, num_trials=5, seed=0)
-    pruned = [row for row in rows if row["state"] == "pruned"]
-    assert pruned and all(row["epochs"] < 4 for row in pruned)
-    assert rows[0]["options"]["optim.learning_rate"] == 0.1
+    space = {"optim.learning_rate": [0.1, 1e-7]}
+    rows = sweep.run_sweep(config(place), space, folder, num_trials=2, seed=2)  # which proposes them in this order
+    assert [(row["options"]["optim.learning_rate"], row["state"], row["epochs"]) for row in rows] == [
+        (0.1, "complete", 4),
+        (1e-7, "pruned", 1),
+    ]
     assert not list(folder.glob("*/results.json"))
 
 
