@@ -205,6 +205,8 @@ def _run_and_report(
     Raises:
       UserError: runs have failed; told when everything else is done.
     """
+    if runs.claim is not None and runs.claim < 1:
+        raise UserError(f"expected an integer >= 1, got {runs.claim}", field="--claim")
     from lrd_jax.studies.claims import locked
     from lrd_jax.studies.grids import show
     from lrd_jax.studies.report import build_report, report_grids, write_report
@@ -222,11 +224,17 @@ def _run_and_report(
     print(f"report in {place.workdir / name}.md and .json")
 
     failures |= unread
-    if missing := sum(len(cell["missing"]) for cell in report["cells"]) - len(failures):
-        print(f"{missing} runs have not finished" + ("" if runs.only_report else ": other processes have them"))
+    missing = [
+        cell.config.for_seed(seed)
+        for cell, row in zip(cells, report["cells"], strict=True)
+        for seed in row["missing"]
+        if cell.config.for_seed(seed).run_folder not in failures
+    ]
+    if missing:
+        print(f"not finished: {len(missing)}" + ("" if runs.only_report else ", which other processes have"))
     if failures:
         told = "\n".join(f"  {error}" for error in dict.fromkeys(map(str, failures.values())))
-        raise UserError(f"{len(failures)} of {len(cells) * len(runs.seeds)} runs failed:\n{told}".rstrip("."))
+        raise UserError(f"the report is not complete, since {len(failures)} failed:\n{told}".rstrip("."))
 
 
 def _command() -> str:

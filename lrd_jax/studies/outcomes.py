@@ -71,34 +71,38 @@ def summarise(outcomes: Sequence[Outcome], seeds: Sequence[int]) -> list[dict[st
     ]
 
 
-def compare(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def compare(outcomes: Sequence[Outcome]) -> tuple[list[dict[str, Any]], dict[Path, UserError]]:
     """Each variant against its base on the test split, over users, with the seeds that both have.
 
     A user's value is the mean over the seeds. p-values are corrected over all comparisons and metrics, those of each
     test by themselves.
 
-    Raises:
-      UserError: the runs of a dataset are of different data.
+    Returns:
+      The comparisons, and what is wrong with variants that cannot be compared, by the folder of their runs.
     """
     by_name = {(outcome.cell.dataset, outcome.cell.variant): outcome for outcome in outcomes}
-    comparisons = []
+    comparisons, failures = [], {}
     for outcome in outcomes:
         if outcome.cell.base is None:
             continue
         base = by_name[outcome.cell.dataset, outcome.cell.base]
         if seeds := [seed for seed in outcome.results if seed in base.results]:
-            comparisons.append(_compare(outcome, base, seeds))
+            try:
+                comparisons.append(_compare(outcome, base, seeds))
+            except UserError as error:
+                failures[outcome.cell.config.run.workdir] = error
     for test in ("t_test", "wilcoxon"):
         tested = [metric for comparison in comparisons for metric in comparison["metrics"].values()]
         for metric, corrected in zip(tested, holm([metric[f"{test}_p"] for metric in tested]), strict=True):
             metric[f"{test}_p_holm"] = float(corrected)
-    return comparisons
+    return comparisons, failures
 
 
 def _compare(outcome: Outcome, base: Outcome, seeds: Sequence[int]) -> dict[str, Any]:
+    data = {run["dataset"]["hash"] for seed in seeds for run in (outcome.results[seed], base.results[seed])}
     values, base_values = _user_metrics(outcome, seeds), _user_metrics(base, seeds)
     users, base_users = values.pop("users"), base_values.pop("users")
-    if not np.array_equal(users, base_users):
+    if len(data) > 1 or not np.array_equal(users, base_users):
         raise _different_data(outcome.cell, base.cell)
     # Rounded, so that a sum's last bit does not become a rank in Wilcoxon's test.
     differences = np.stack([np.round(values[name] - base_values[name], 12) for name in METRICS], axis=1)  # [U, M]
@@ -133,7 +137,7 @@ def _user_metrics(outcome: Outcome, seeds: Sequence[int]) -> dict[str, np.ndarra
 
 def _different_data(cell: Cell, base: Cell) -> UserError:
     return UserError(
-        f"the runs of {cell.variant} and {base.variant} on {cell.dataset} are of different users",
+        f"the runs of {cell.variant} and {base.variant} on {cell.dataset} are of different data",
         file=cell.config.run.workdir,
         remedy="Delete the runs of the data that is not meant, and run the study again",
     )

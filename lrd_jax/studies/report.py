@@ -26,14 +26,12 @@ def build_report(
       command: that makes the report, for its foot.
 
     Returns:
-      What the JSON is to hold, and what is wrong with runs that cannot be counted, by run folder.
-
-    Raises:
-      UserError: runs to be compared are of different data.
+      What the JSON is to hold, and what is wrong with runs that cannot be counted or compared, by their folder.
     """
     outcomes, failures = read_outcomes(cells, seeds)
-    report = {"cells": summarise(outcomes, seeds), "comparisons": compare(outcomes), **_origin(outcomes, command)}
-    return report, failures
+    comparisons, incomparable = compare(outcomes)
+    report = {"cells": summarise(outcomes, seeds), "comparisons": comparisons, **_origin(outcomes, command)}
+    return report, failures | incomparable
 
 
 def write_report(report: dict[str, Any], workdir: Path, name: str) -> None:

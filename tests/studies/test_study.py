@@ -113,7 +113,7 @@ def test_another_configuration_is_refused_and_the_rest_goes_on(whole, place):
     printed, error = process.communicate(timeout=200)
     assert process.returncode == 2
     assert trained(printed) == RUNS[2:]
-    assert "error: 2 of 4 runs failed" in error and "learning_rate was 0.05, now 0.01" in error
+    assert "error: the report is not complete, since 2 failed" in error and "learning_rate was 0.05, now 0.01" in error
     assert [cell["seeds"] for cell in read(folder)["cells"]] == [[], [0, 1]]
     assert "Traceback" not in error
 
@@ -123,7 +123,7 @@ def test_only_report(whole, place):
     for path in RUNS[:3]:
         shutil.copytree(whole[0] / path, folder / path)
     printed = finish(place.table("--only-report", workdir="half"))
-    assert "1 runs have not finished" in printed and not (folder / RUNS[3]).exists()
+    assert "not finished: 1\n" in printed and not (folder / RUNS[3]).exists()
     report = read(folder)
     assert report["cells"][1]["missing"] == [1]
     (comparison,) = report["comparisons"]
@@ -132,11 +132,22 @@ def test_only_report(whole, place):
         assert comparison["metrics"]["HR@5"]["value"] == pytest.approx(ranking_metrics(ranks["test_ranks"])["HR@5"])
 
 
+def test_runs_of_other_data_are_not_compared(whole, place):
+    folder = place.folder / "other"
+    shutil.copytree(whole[0] / "tiny", folder / "tiny")
+    results = folder / RUNS[2] / "results.json"
+    results.write_text(re.sub(r'"hash": "\w{8}', '"hash": "00000000', results.read_text()))
+    error = finish(place.table("--only-report", workdir="other"), returncode=2)
+    assert "ours and popularity on tiny are of different data" in error
+    assert len(read(folder)["cells"]) == 2 and read(folder)["comparisons"] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--system", "kda"], "Unrecognized options|unrecognized"),
         (["--set", "run.epoch=3"], "field 'run.epoch': there is no such option. Perhaps you mean run.epochs"),
+        (["--claim", "0"], "field '--claim': expected an integer >= 1"),
         (["--variants", "/nowhere.toml"], "/nowhere.toml: cannot read"),
     ],
 )
