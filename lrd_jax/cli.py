@@ -48,7 +48,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-_SEEDS = PrimitiveConstructorSpec(
+SEEDS = PrimitiveConstructorSpec(
     nargs=1,
     metavar="N,N,...",
     instance_from_str=lambda words: parse_seeds(words[0]),
@@ -65,7 +65,7 @@ class TrainFlags:
     """TOML file of options that differ from the defaults; options on the command line override it."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Continue the run in the run folder from its last checkpoint."""
-    seeds: Annotated[tuple[int, ...] | None, _SEEDS] = None
+    seeds: Annotated[tuple[int, ...] | None, SEEDS] = None
     """Train with these seeds, at once where memory allows, each in a run folder of its own; with --run.workdir DIR, in
     DIR/seedN. With --resume, a seed that has no run yet starts one."""
 

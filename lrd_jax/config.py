@@ -113,6 +113,11 @@ class ModelConfig(Section):
         return self.name.startswith(("rcf", "kda"))
 
     @property
+    def uses_relations(self) -> bool:
+        """Whether the model looks at relations between items, and so has a knowledge-graph loss."""
+        return self.name.startswith(("rcf", "kda"))
+
+    @property
     def discovers_relations(self) -> bool:
         """Whether the model has latent relations."""
         return self.name.endswith("_lrd")

@@ -28,9 +28,19 @@ def load_config(path: str | os.PathLike) -> Config:
     Raises:
       UserError: the file is missing or no TOML, an option is unknown, of the wrong type or out of range.
     """
+    values, text = read_toml(path)
+    return _validate(values, file=path, text=text)
+
+
+def read_toml(path: str | os.PathLike) -> tuple[dict[str, Any], str]:
+    """What a TOML file holds, and its text.
+
+    Raises:
+      UserError: the file is missing or no TOML.
+    """
     try:
         text = Path(path).read_bytes().decode("utf-8")
-        values = tomllib.loads(text)
+        return tomllib.loads(text), text
     except OSError as error:
         raise UserError(
             f"cannot read the configuration ({error.strerror})", file=path, remedy="Give --config a TOML file"
@@ -45,12 +55,47 @@ def load_config(path: str | os.PathLike) -> Config:
             line=int(place[1]) if place else None,
             remedy="Write options as [section] and below it name = value, with texts in quotes",
         ) from error
+
+
+def with_options(
+    config: Config,
+    options: Mapping[str, Any],
+    *,
+    file: str | os.PathLike | None = None,
+    text: str = "",
+    table: str = "",
+) -> Config:
+    """The configuration with some options changed.
+
+    Args:
+      config: complete.
+      options: {"section.option": value}.
+      file, text: where the options come from, for the message.
+      table: within the file, such as "variants.mine.".
+
+    Raises:
+      UserError: an option is unknown, of the wrong type or out of range.
+    """
+    values = config.model_dump(mode="json")
+    for key, value in options.items():
+        section, dot, option = key.partition(".")
+        if dot:
+            values.setdefault(section, {})[option] = value
+        else:
+            values[section] = value
+    return _validate(values, file=file, text=text, table=table)
+
+
+def _validate(values: Mapping[str, Any], *, file: str | os.PathLike | None, text: str, table: str = "") -> Config:
     try:
         # JSON mode is strict about types ("5" is no integer, true no number) and yet reads a path from a string.
         return Config.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         key, problem, remedy = explain(error)
-        raise UserError(problem, file=path, line=find_line(text, key), field=key, remedy=remedy) from error
+        key_in_file = table + key
+        raise UserError(
+            problem, file=file, line=find_line(text, key_in_file), field=key_in_file, remedy=remedy
+        ) from error
 
 
 def config_of(options: Mapping[str, Any], base: Config | None = None) -> Config:

@@ -18,7 +18,7 @@ from lrd_jax.display import epoch_progress, losses_text, results_table, say, sum
 from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
-from lrd_jax.seed_run import SeedRun
+from lrd_jax.seed_run import AfterEpoch, SeedRun
 from lrd_jax.trained import load_params
 from lrd_jax.writer import check_run_folder, holds_run
 
@@ -39,6 +39,34 @@ def train_and_evaluate(config: Config, *, resume: bool = False) -> Metrics:
       UserError: bad input, an unwritable or foreign run folder, or a loss that is not finite.
     """
     return train_seeds([config], resume=resume)[0]
+
+
+def train_without_test(config: Config, *, resume: bool, after_epoch: AfterEpoch) -> tuple[int, float]:
+    """Trains with early stopping on dev and leaves the test split alone, to choose among configurations.
+
+    Args:
+      config: all options.
+      resume: continue the run that the run folder holds.
+      after_epoch: see `SeedRun`; what it raises ends the run, which can be resumed.
+
+    Returns:
+      The best epoch and its dev NDCG@5.
+
+    Raises:
+      UserError: as `train_and_evaluate`.
+    """
+    config = resolve(config)
+    (resumed,) = _check_run_folders([config], resume)
+    run = assemble(config)
+    seed = SeedRun(config, run, resume=resumed, after_epoch=after_epoch)
+    try:
+        say(_describe(run))
+        _train(run, [seed])
+    finally:
+        seed.close()
+    if seed.failure is not None:
+        raise seed.failure
+    return seed.best
 
 
 def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metrics]:
@@ -68,8 +96,10 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
     if going := [seed for seed in seeds if seed.results is None]:
         say(_describe(run))
         at_once = _seeds_at_once(run, sum(seed.goes_on for seed in going))
-        for start in range(0, len(going), at_once):
-            _train(run, going[start : start + at_once])
+        for first in range(0, len(going), at_once):
+            group = going[first : first + at_once]
+            _train(run, group)
+            _test(group)
 
     _show(seeds)
     if failed := [seed for seed in seeds if seed.failure is not None]:
@@ -90,7 +120,7 @@ def _start(run: Run) -> Params | None:
 
 
 def _train(run: Run, seeds: Sequence[SeedRun]) -> None:
-    """Trains seeds at once, each until it stops by itself, and tests the best epoch of each."""
+    """Trains seeds at once, each until it stops by itself."""
     epochs, done = sum(seed.config.run.epochs for seed in seeds), sum(seed.epoch for seed in seeds)
     with epoch_progress(epochs, done) as bar:
         if going := [seed for seed in seeds if seed.goes_on]:
@@ -98,6 +128,10 @@ def _train(run: Run, seeds: Sequence[SeedRun]) -> None:
         while going:
             states = _train_epoch(run, going, states, bar)
             going = [seed for seed in going if seed.goes_on]
+
+
+def _test(seeds: Sequence[SeedRun]) -> None:
+    """Tests the best epoch of each seed that has not failed."""
     for seed in seeds:
         if seed.failure is None:
             with seed.or_fail():

@@ -60,11 +60,20 @@ def ranking_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> di
 
     Source: section 4.1.3 of the paper; ReChorus's evaluate_method.
     """
+    return {name: float(values.mean()) for name, values in row_metrics(ranks, cutoffs).items()}
+
+
+def row_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> dict[str, np.ndarray]:
+    """HR@K and NDCG@K of each row, whose means are `ranking_metrics`; arguments and errors are its.
+
+    Returns:
+      {"HR@K": float64 [N], "NDCG@K": float64 [N]} for each K.
+    """
     ranks, metrics = _checked(ranks), {}
     for cutoff in cutoffs:
-        hit = ranks <= cutoff
-        metrics[f"HR@{cutoff}"] = float(hit.mean())
-        metrics[f"NDCG@{cutoff}"] = float((hit / np.log2(ranks + 1)).mean())
+        hit = (ranks <= cutoff).astype(np.float64)
+        metrics[f"HR@{cutoff}"] = hit
+        metrics[f"NDCG@{cutoff}"] = hit / np.log2(ranks + 1)
     return metrics
 
 

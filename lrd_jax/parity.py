@@ -13,7 +13,7 @@ import numpy as np
 
 from lrd_jax.batch import Tables
 from lrd_jax.golden import Case, Golden, build_case, read_golden, read_inputs
-from lrd_jax.metrics import ranking_metrics, target_rank
+from lrd_jax.metrics import ranking_metrics, target_counts, target_ranks
 from lrd_jax.models.lrd import RelationClassifier, log_posterior
 from lrd_jax.models.system import RelationalSystem
 from lrd_jax.objectives import entropy, lrd_paper_loss
@@ -210,6 +210,6 @@ def _ranking(golden: Golden) -> Arrays:
     cutoffs = {int(match[1]) for name in golden.out if (match := re.fullmatch(r"(?:HR|NDCG)@([1-9]\d*)", name))}
     # We rank float32. These are float64, so each goes as its place among all of them: the same order, the same ties.
     places = np.unique(scores, return_inverse=True)[1].reshape(scores.shape).astype(np.float32)
-    ranks = jax.jit(jax.vmap(target_rank))(places[:, 0], places[:, 1:], np.ones_like(places[:, 1:], bool))
-    ours = ranking_metrics(np.asarray(ranks), tuple(sorted(cutoffs)))
+    counts = jax.jit(jax.vmap(target_counts))(places[:, 0], places[:, 1:], np.ones_like(places[:, 1:], bool))
+    ours = ranking_metrics(target_ranks(*counts), tuple(sorted(cutoffs)))
     return {name: ours[name] for name in golden.out if name in ours}

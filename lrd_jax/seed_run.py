@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,9 @@ from lrd_jax.models.system import Params
 from lrd_jax.writer import RunWriter, open_run_folder, read_results
 
 STOPPING_METRIC = "NDCG@5"
+
+AfterEpoch = Callable[[int, Mapping[str, float]], None]
+"""Takes an epoch's number and its metrics on dev."""
 
 
 class Progress(NamedTuple):
@@ -55,7 +58,14 @@ class SeedRun:
     """
 
     def __init__(
-        self, config: Config, run: Run, *, resume: bool, label: str = "", params: Params | None = None
+        self,
+        config: Config,
+        run: Run,
+        *,
+        resume: bool,
+        label: str = "",
+        params: Params | None = None,
+        after_epoch: AfterEpoch | None = None,
     ) -> None:
         """Starts a run in its run folder, or goes back to the last checkpoint of the one that is there.
 
@@ -65,6 +75,7 @@ class SeedRun:
           resume: continue the run that the folder holds.
           label: see above.
           params: what a new run starts from; None to draw them.
+          after_epoch: called when an epoch has been written down, its checkpoints too.
 
         Raises:
           UserError: an unwritable or foreign run folder, a checkpoint that cannot be read, other data than before.
@@ -72,7 +83,7 @@ class SeedRun:
         self.config, self.seed, self.label, self.epoch = config, config.run.seed, label, 0
         self.results: dict[str, Any] | None = None
         self.failure: UserError | None = None
-        self._run, self._folder = run, config.run_folder
+        self._run, self._folder, self._after_epoch = run, config.run_folder, after_epoch
         open_run_folder(self._folder, config, resume=resume)
         self._checkpoints = Checkpoints(self._folder / "checkpoints")
         fingerprint = np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
@@ -94,6 +105,11 @@ class SeedRun:
             self.results = read_results(self._folder)
         if self.results is None:
             self._writer = RunWriter(self._folder, resume_after=self.epoch if resume else None)
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """The best epoch so far and its dev NDCG@5."""
+        return int(self._progress.best_epoch), float(self._progress.best_score)
 
     @property
     def goes_on(self) -> bool:
@@ -149,6 +165,8 @@ class SeedRun:
         # Last, so that a checkpoint vouches for everything before it.
         self._checkpoints.save("latest", epoch, progress)
         self.epoch, self._progress = epoch, progress._replace(train=None)
+        if self._after_epoch is not None:
+            self._after_epoch(epoch, metrics)
         best = {"best_epoch": int(progress.best_epoch), "best_score": float(progress.best_score)}
         return losses, self.label + epoch_line(epoch, losses, metrics, **best, seconds=seconds)
 

@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,12 @@ def read_results(folder: Path) -> dict[str, Any] | None:
     """What `RunWriter.write_results` wrote into a run folder; None where the run has not finished."""
     path = folder / _RESULTS
     return json.loads(path.read_bytes()) if path.exists() else None
+
+
+def read_dev_metrics(folder: Path) -> dict[int, dict[str, float]]:
+    """The dev metrics of each epoch that `RunWriter.write_epoch` wrote into a run folder."""
+    lines = _lines_until(folder / _METRICS, sys.maxsize).splitlines()
+    return {record["epoch"]: record["dev"] for record in map(json.loads, lines) if "dev" in record}
 
 
 def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:

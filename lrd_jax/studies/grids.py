@@ -1,0 +1,38 @@
+"""Tables of text, written as Markdown and shown on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+class Grid(NamedTuple):
+    """A table: the first column names the rows, the others hold figures."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def to_markdown(grid: Grid) -> str:
+    """The table under a heading."""
+    lines = [grid.header, ["---", *["---:"] * (len(grid.header) - 1)], *grid.rows]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return f"## {grid.title}\n\n{table}\n"
+
+
+def show(grid: Grid) -> None:
+    """Print the table; where stdout is no terminal, such as a log, as wide as it is."""
+    table = Table(title=escape(grid.title))
+    for number, name in enumerate(grid.header):
+        table.add_column(escape(name), justify="right" if number else "left", overflow="fold")
+    for row in grid.rows:
+        table.add_row(*map(escape, row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
+    console.print(table)

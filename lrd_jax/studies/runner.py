@@ -1,0 +1,91 @@
+"""Runs what a study lacks; what is finished is taken as it is, what is half done is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from lrd_jax.assemble import resolve
+from lrd_jax.config import Config
+from lrd_jax.config_file import load_config
+from lrd_jax.display import say
+from lrd_jax.errors import UserError
+from lrd_jax.loop import train_seeds
+from lrd_jax.studies.cells import Cell
+from lrd_jax.studies.claims import claimed
+from lrd_jax.writer import check_run_folder, holds_run, read_results
+
+
+def run_missing(cells: Sequence[Cell], seeds: Sequence[int], *, seeds_at_once: int | None) -> dict[Path, UserError]:
+    """Train every run that has not finished and that no other process holds.
+
+    Runs that another process gave up meanwhile are taken too: the cells are gone through until nothing is left to do.
+
+    Args:
+      cells: in the order in which they are trained.
+      seeds: of each cell.
+      seeds_at_once: how many of a cell's seeds to claim at a time; None: all.
+
+    Returns:
+      What ended each run that failed, by its run folder; the others go on.
+    """
+    failures: dict[Path, UserError] = {}
+    trained = True
+    while trained:
+        trained = False
+        for cell in cells:
+            runs = [run for run in _open_runs(cell.runs(seeds), failures) if run.run_folder not in failures]
+            step = seeds_at_once or max(len(runs), 1)
+            for start in range(0, len(runs), step):
+                with claimed(runs[start : start + step]) as held:
+                    held = [run for run in held if read_results(run.run_folder) is None]
+                    if held:
+                        trained = True
+                        say(f"\n{cell.dataset}, {cell.variant}")
+                        failures |= _train(held)
+            jax.clear_caches()  # no other cell uses this one's programs
+    return failures
+
+
+def is_finished(run: Config) -> bool:
+    """Whether the run folder holds the finished run of this configuration.
+
+    The number of CPU devices may differ where the configuration leaves it to the machine.
+
+    Raises:
+      UserError: it holds a run of another configuration, finished or not; the path cannot be used.
+    """
+    folder = run.run_folder
+    if not holds_run(folder):
+        return False
+    finished = read_results(folder) is not None
+    if finished and run.run.cpu_devices is None:
+        devices = load_config(folder / "config.toml").run.cpu_devices
+        run = run.model_copy(update={"run": run.run.model_copy(update={"cpu_devices": devices})})
+    check_run_folder(folder, resolve(run), resume=True)
+    return finished
+
+
+def _open_runs(runs: Sequence[Config], failures: dict[Path, UserError]) -> list[Config]:
+    """The runs that are still to be trained; those that cannot be are added to the failures and told."""
+    unfinished = []
+    for run in runs:
+        try:
+            if run.run_folder not in failures and not is_finished(run):
+                unfinished.append(run)
+        except UserError as error:
+            say(f"failed: {error}")
+            failures[run.run_folder] = error
+    return unfinished
+
+
+def _train(runs: Sequence[Config]) -> dict[Path, UserError]:
+    """Trains seeds of one cell; returns what ended those that failed."""
+    try:
+        train_seeds(runs, resume=any(holds_run(run.run_folder) for run in runs))
+        return {}
+    except UserError as error:
+        say(f"failed: {error}")
+        return {run.run_folder: error for run in runs if read_results(run.run_folder) is None}
