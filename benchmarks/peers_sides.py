@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
 import jax
-import numpy as np
 
 from benchmarks.peers_environment import ENVIRONMENT
 from benchmarks.peers_export import CUTOFF, METRIC
 from benchmarks.report import compile_epochs, timed_compilation
 from benchmarks.workload import Workload
-from lrd_jax.arrays import put_split
 from lrd_jax.assemble import checked_ranks
-from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.devices import data_mesh
 from lrd_jax.errors import UserError
+from lrd_jax.evaluation import build_full_evaluation
 from lrd_jax.metrics import ranking_metrics
 
 SCRIPT = Path(__file__).with_name("peers_recbole.py")
@@ -59,11 +57,14 @@ class Ours:
         self._run, self._best = run, (-1.0, None)
         self._next_epoch, _, epoch_seconds = compile_epochs(workload)
         self._params = run.init().params
-        self._splits = {
-            name: put_split(unseen(run.corpus, getattr(run.corpus, name)), data_mesh()) for name in ("dev", "test")
-        }
-        args = (self._params, run.arrays, *self._splits["dev"])
-        self._evaluate, ranking_seconds = timed_compilation(run.evaluation_on_device, *args)
+        evaluate = build_full_evaluation(
+            run.system,
+            data_mesh(),
+            history_length=run.config.data.history_length,
+            num_items=run.corpus.num_items,
+        )
+        args = (self._params, run.arrays, run.splits["dev"][0])
+        self._evaluate, ranking_seconds = timed_compilation(evaluate, *args)
         self._description = {
             "device": jax.devices()[0].device_kind,
             "torch": None,
@@ -97,7 +98,7 @@ class Ours:
 
     def _rank(self, split: str, params) -> Timed:
         started = time.perf_counter()
-        counts = self._evaluate(params, self._run.arrays, *self._splits[split])
+        counts = self._evaluate(params, self._run.arrays, self._run.splits[split][0])
         corpus = self._run.corpus
         ranks = checked_ranks(counts, corpus.sequence_users[getattr(corpus, split).rows], split)
         ndcg = ranking_metrics(ranks, (CUTOFF,))[METRIC]
@@ -168,14 +169,3 @@ class RecBole:
             self.__exit__()
             raise UserError(f"RecBole's process ended; its last words: {said[-1].rstrip('.')}")
         return json.loads(answer)
-
-
-def unseen(corpus: Corpus, split: Split) -> Split:
-    """The targets of a split with all other items as negatives, 0 in the place of those that the user has seen."""
-    users = corpus.sequence_users
-    lengths = split.rows - corpus.sequence_offsets[users[split.rows]] + 1  # seen items and target
-    ends = np.cumsum(lengths)
-    taken = np.arange(ends[-1]) - np.repeat(ends - 1 - split.rows, lengths)  # their rows, one target after the other
-    negatives = np.tile(np.arange(1, corpus.num_items + 1, dtype=np.int32), (len(split.rows), 1))
-    negatives[np.repeat(np.arange(len(lengths)), lengths), corpus.sequence_items[taken] - 1] = 0
-    return Split(split.rows, negatives)

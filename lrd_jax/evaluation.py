@@ -74,8 +74,8 @@ def build_full_evaluation(
     """Compiles to (params, arrays, rows [N]) → counts: the targets against all `other_items` of the catalogue."""
 
     def block(params: Params, arrays: Arrays, rows: jax.Array) -> Counts:
-        negatives = other_items(arrays, rows, num_items, keep_seen=keep_seen)
-        return _count(system, params, arrays, rows, negatives, history_length)
+        others = other_items(arrays, rows, num_items, keep_seen=keep_seen)
+        return _count_items(system, params, arrays, rows, others, history_length)
 
     def evaluate(params: Params, arrays: Arrays, rows: jax.Array) -> Counts:
         return _over_rows(block, mesh, _users_per_block(system, num_items), (params, arrays), (rows,))
@@ -133,3 +133,29 @@ def _count(
     start = (jnp.zeros(len(rows)), Counts(zeros, zeros, jnp.ones(len(rows), bool)))
     (_, counts), _ = jax.lax.scan(add_chunk, start, (chunks, jnp.arange(num_chunks) == 0))
     return counts
+
+
+def _count_items(
+    system: System, params: Params, arrays: Arrays, rows: jax.Array, others: jax.Array, history_length: int
+) -> Counts:
+    """The targets of one block's rows [B] against the items of `other_items` [B, I], scored for all rows at once."""
+    users, targets = arrays.sequence_users[rows], arrays.sequence_items[rows]
+    encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
+    target_scores = system.score(params, encoded, targets[:, None], arrays.tables)[:, 0]
+    num_items = others.shape[1]
+    items_per_block = min(system.candidates_per_block, num_items)
+    num_blocks = -(-num_items // items_per_block)
+    others = jnp.pad(others, ((0, 0), (0, num_blocks * items_per_block - num_items)))
+
+    def add_block(block: jax.Array, counts: Counts) -> Counts:
+        start = block * items_per_block
+        valid = jax.lax.dynamic_slice_in_dim(others, start, items_per_block, axis=1) > 0
+        items = jnp.minimum(1 + start + jnp.arange(items_per_block), num_items)  # nothing is valid beyond the last
+        scores = system.score_items(params, encoded, items, arrays.tables)
+        scores = jnp.broadcast_to(scores, valid.shape)
+        greater, equal = jax.vmap(target_counts)(target_scores, scores, valid)
+        finite = jnp.all(jnp.isfinite(scores) | ~valid, axis=1)
+        return Counts(counts.greater + greater, counts.equal + equal, counts.finite & finite)
+
+    zeros = jnp.zeros(len(rows), jnp.int32)
+    return jax.lax.fori_loop(0, num_blocks, add_block, Counts(zeros, zeros, jnp.isfinite(target_scores)))

@@ -91,6 +91,11 @@ class SequenceSystem:
         """Scores candidates [B, C] of the users of `encode`; float32 [B, C]."""
         return matmul(params["item_embeddings"][candidates], encoded[..., None], self.precision)[..., 0]
 
+    @jax.named_scope("score")
+    def score_items(self, params: Params, encoded: jax.Array, items: jax.Array, tables: Tables) -> jax.Array:
+        """Scores items [C] for all users of `encode`, float32 [B, C]: one product."""
+        return matmul(encoded, params["item_embeddings"][items].T, self.precision)
+
     def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
         """The recommendation term of each example.
 

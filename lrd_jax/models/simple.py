@@ -96,6 +96,10 @@ class PopularitySystem(CountedSystem):
         """Scores candidates [B, C]; float32 [B, C]."""
         return params["counts"][candidates]
 
+    def score_items(self, params: Params, encoded: None, items: jax.Array, tables: Tables) -> jax.Array:
+        """Scores items [C], float32 [1, C]: the same for all users."""
+        return params["counts"][items][None]
+
 
 class ItemKNNSystem(CountedSystem):
     """An item's score is the sum of the cosines between it and those history items that have it as a neighbour."""
@@ -110,6 +114,10 @@ class ItemKNNSystem(CountedSystem):
     def score(self, params: Params, encoded: jax.Array, candidates: jax.Array, tables: Tables) -> jax.Array:
         """Scores candidates [B, C]; float32 [B, C]."""
         return jnp.take_along_axis(encoded, candidates, axis=1)
+
+    def score_items(self, params: Params, encoded: jax.Array, items: jax.Array, tables: Tables) -> jax.Array:
+        """Scores items [C] for all users of `encode`; float32 [B, C]."""
+        return encoded[:, items]
 
 
 def popularity(corpus: Corpus) -> PopularitySystem:

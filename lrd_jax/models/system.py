@@ -41,6 +41,9 @@ class System(Protocol):
     def score(self, params: Params, encoded: Any, candidates: jax.Array, tables: Tables) -> jax.Array:
         """Scores candidates int32 [B, C] of the users that were encoded, without dropout; float32 [B, C]."""
 
+    def score_items(self, params: Params, encoded: Any, items: jax.Array, tables: Tables) -> jax.Array:
+        """Scores the same items int32 [C] for every user that was encoded, without dropout; float32 [B, C]."""
+
     def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
         """The terms of the joint objective, per example."""
 
@@ -108,6 +111,13 @@ class RelationalSystem:
         users, history = encoded
         logits = self._logits(params, history, candidates, tables) if self.relation_prior != "none" else None
         return self.scorer.apply({"params": params["scorer"]}, users, candidates, history, tables.item_values, logits)
+
+    def score_items(
+        self, params: Params, encoded: tuple[jax.Array, History], items: jax.Array, tables: Tables
+    ) -> jax.Array:
+        """Scores items [C] for all users of `encode`; float32 [B, C]. Nothing is shared between users."""
+        candidates = jnp.broadcast_to(items, (len(encoded[0]), len(items)))
+        return self.score(params, encoded, candidates, tables)
 
     def _texts(self, params: Params, tables: Tables) -> jax.Array:
         """What the classifier reads of every item, [I + 1, T]."""
