@@ -17,11 +17,11 @@ from lrd_jax.writer import write_atomically
 _COMPARISON = ("metric", "base", "variant", "change", f"{LEVEL:.0%} interval", "t-test p", "Holm", "Wilcoxon p", "Holm")
 """Of a row of `_comparison`, after its title."""
 
-_SLICES_NOTE = """\
-Rows of the test split by how often their target was interacted with in training; 0 are the cold items. Slices without
-rows are left out. The comparisons are those of the whole split, each over the users with a target in the slice, and
-Holm's correction is over all rows of their table here. An interval over few users tells little.
-"""
+_SLICES_NOTE = (
+    "Rows of the test split by how often their target was interacted with in training; 0 are the cold items. Slices "
+    "without rows are left out. Each comparison is over the users with a target in the slice, and Holm's correction is "
+    "over all rows of the table of slices. An interval over few users tells little.\n"
+)
 
 
 def build_report(
@@ -143,8 +143,8 @@ def _foot(report: dict[str, Any]) -> str:
             "Comparisons: each user's metric averaged over the seeds that both have, users paired; change in percent "
             f"of the base; {LEVEL:.0%} percentile bootstrap interval of the difference over users ({RESAMPLES:,} "
             f"resamples, seed {BOOTSTRAP_SEED}); paired t-test and Wilcoxon signed-rank test, two-sided, and each with "
-            "Holm's correction over all rows. They tell about other users, not about other seeds: for those see the "
-            "standard deviations."
+            "Holm's correction over all rows of its table. They tell about other users, not about other seeds: for "
+            "those see the standard deviations."
         )
     lines.append(f"Devices: {'; '.join(report['devices']) or 'none yet'}")
     for versions in report["versions"]:
