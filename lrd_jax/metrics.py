@@ -78,19 +78,12 @@ def row_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> dict[s
 
 
 def reciprocal_rank_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> dict[str, float]:
-    """MRR@K and MRR with one relevant item per row.
+    """MRR@K and MRR with one relevant item per row; arguments and errors are those of `ranking_metrics`.
 
     MRR@K = mean[rank ≤ K] / rank,  MRR = mean 1 / rank.
 
-    Args:
-      ranks: [N], the target's rank in each row, from 1.
-      cutoffs: the values of K.
-
     Returns:
       {"MRR@K": ..., "MRR": ...}, in [0, 1].
-
-    Raises:
-      ValueError: no rows, or a rank below 1 or NaN.
     """
     ranks = _checked(ranks)
     metrics = {f"MRR@{cutoff}": float(((ranks <= cutoff) / ranks).mean()) for cutoff in cutoffs}

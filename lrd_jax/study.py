@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -26,6 +26,9 @@ from lrd_jax.studies.cells import (
     sensitivity_variants,
     system_variants,
 )
+
+if TYPE_CHECKING:
+    from lrd_jax.studies.outcomes import Outcome
 
 
 def _comma_list(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
@@ -102,7 +105,16 @@ def table(
     chosen = system_variants(systems) + (read_variants(variants) if variants is not None else [])
     if not chosen:
         raise UserError("the table has no rows", remedy="Give --systems or --variants")
-    _run_and_report(place.cells(datasets, chosen), place, runs, "table")
+
+    def derive(outcomes: Sequence[Outcome], _: dict[str, Any]) -> dict[str, Any]:
+        from lrd_jax.studies.popularity import by_popularity
+
+        found = by_popularity(outcomes)
+        for dataset, reason in found["skipped"].items():
+            print(f"no slices by popularity of {dataset}: {reason}")
+        return {"by_popularity": found}
+
+    _run_and_report(place.cells(datasets, chosen), place, runs, "table", derive=derive)
 
 
 def ablation(dataset: str, place: InPlace, system: str = "kda_lrd", runs: WithRuns = Runs()) -> None:
@@ -149,7 +161,7 @@ def sensitivity(
         place,
         runs,
         f"sensitivity-{dataset}-{system}",
-        derive=lambda report: {"averages": averages(report["cells"], latent, weights)},
+        derive=lambda _, report: {"averages": averages(report["cells"], latent, weights)},
         plot=lambda report, stem: plot_averages(report["averages"], stem),
     )
 
@@ -190,7 +202,7 @@ def _run_and_report(
     runs: Runs,
     name: str,
     *,
-    derive: Callable[[dict[str, Any]], dict[str, Any]] = lambda report: {},
+    derive: Callable[[Sequence[Outcome], dict[str, Any]], dict[str, Any]] = lambda outcomes, report: {},
     plot: Callable[[dict[str, Any], Path], None] = lambda report, stem: None,
 ) -> None:
     """Trains what is missing, then writes and shows what has finished.
@@ -199,7 +211,7 @@ def _run_and_report(
       cells: of the study.
       place, runs: as told.
       name: of the files of the report.
-      derive: what else follows from the report.
+      derive: what else follows from the outcomes and the report.
       plot: draws it, given the path of the files without their ending.
 
     Raises:
@@ -209,21 +221,23 @@ def _run_and_report(
         raise UserError(f"expected an integer >= 1, got {runs.claim}", field="--claim")
     from lrd_jax.studies.claims import locked
     from lrd_jax.studies.grids import show
+    from lrd_jax.studies.outcomes import read_outcomes
     from lrd_jax.studies.report import build_report, report_grids, write_report
     from lrd_jax.studies.runner import run_missing
 
     failures = {} if runs.only_report else run_missing(cells, runs.seeds, seeds_at_once=runs.claim)
     # Of several processes the last to come here sees the runs of all.
     with locked(place.workdir / f".{name}.lock"):
-        report, unread = build_report(cells, runs.seeds, command=_command())
-        report |= derive(report)
+        outcomes, unread = read_outcomes(cells, runs.seeds)
+        report, incomparable = build_report(outcomes, runs.seeds, command=_command())
+        report |= derive(outcomes, report)
         write_report(report, place.workdir, name)
         plot(report, place.workdir / name)
     for grid in report_grids(report):
         show(grid)
     print(f"report in {place.workdir / name}.md and .json")
 
-    failures |= unread
+    failures |= unread | incomparable
     missing = [
         cell.config.for_seed(seed)
         for cell, row in zip(cells, report["cells"], strict=True)

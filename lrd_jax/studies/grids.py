@@ -18,11 +18,11 @@ class Grid(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def to_markdown(grid: Grid) -> str:
-    """The table under a heading."""
+def to_markdown(grid: Grid, *, level: int = 2) -> str:
+    """The table under a heading of a level."""
     lines = [grid.header, ["---", *["---:"] * (len(grid.header) - 1)], *grid.rows]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f"## {grid.title}\n\n{table}\n"
+    return f"{'#' * level} {grid.title}\n\n{table}\n"
 
 
 def show(grid: Grid) -> None:

@@ -64,18 +64,35 @@ def summarise(outcomes: Sequence[Outcome], seeds: Sequence[int]) -> list[dict[st
             "system": outcome.cell.config.model.name,
             "seeds": list(outcome.results),
             "missing": [seed for seed in seeds if seed not in outcome.results],
-            **{split: _spread([run[split] for run in outcome.results.values()]) for split in ("dev", "test")},
+            **{split: spread([run[split] for run in outcome.results.values()]) for split in ("dev", "test")},
             "paper": paper_metrics(outcome.cell.dataset, outcome.cell.variant),
         }
         for outcome in outcomes
     ]
 
 
-def compare(outcomes: Sequence[Outcome]) -> tuple[list[dict[str, Any]], dict[Path, UserError]]:
+def spread(runs: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]] | None:
+    """Mean and standard deviation of each metric over runs; None without runs, and of one run no deviation."""
+    if not runs:
+        return None
+    spread = {}
+    for name in METRICS:
+        values = [run[name] for run in runs]
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        spread[name] = {"mean": float(np.mean(values)), "std": deviation, "values": values}
+    return spread
+
+
+def compare(
+    outcomes: Sequence[Outcome], names: Sequence[str] = METRICS
+) -> tuple[list[dict[str, Any]], dict[Path, UserError]]:
     """Each variant against its base on the test split, over users, with the seeds that both have.
 
-    A user's value is the mean over the seeds. p-values are corrected over all comparisons and metrics, those of each
-    test by themselves.
+    A user's value is the mean over the seeds. The p-values are of each test alone: see `correct`.
+
+    Args:
+      outcomes: of variants and their bases.
+      names: of the metrics.
 
     Returns:
       The comparisons, and what is wrong with variants that cannot be compared, by the folder of their runs.
@@ -88,27 +105,31 @@ def compare(outcomes: Sequence[Outcome]) -> tuple[list[dict[str, Any]], dict[Pat
         base = by_name[outcome.cell.dataset, outcome.cell.base]
         if seeds := [seed for seed in outcome.results if seed in base.results]:
             try:
-                comparisons.append(_compare(outcome, base, seeds))
+                comparisons.append(_compare(outcome, base, seeds, names))
             except UserError as error:
                 failures[outcome.cell.config.run.workdir] = error
+    return comparisons, failures
+
+
+def correct(comparisons: Sequence[dict[str, Any]]) -> None:
+    """Adds Holm's corrections over all comparisons and metrics, those of each test by themselves."""
     for test in ("t_test", "wilcoxon"):
         tested = [metric for comparison in comparisons for metric in comparison["metrics"].values()]
         for metric, corrected in zip(tested, holm([metric[f"{test}_p"] for metric in tested]), strict=True):
             metric[f"{test}_p_holm"] = float(corrected)
-    return comparisons, failures
 
 
-def _compare(outcome: Outcome, base: Outcome, seeds: Sequence[int]) -> dict[str, Any]:
+def _compare(outcome: Outcome, base: Outcome, seeds: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
     data = {run["dataset"]["hash"] for seed in seeds for run in (outcome.results[seed], base.results[seed])}
-    values, base_values = _user_metrics(outcome, seeds), _user_metrics(base, seeds)
+    values, base_values = _user_metrics(outcome, seeds, names), _user_metrics(base, seeds, names)
     users, base_users = values.pop("users"), base_values.pop("users")
     if len(data) > 1 or not np.array_equal(users, base_users):
         raise _different_data(outcome.cell, base.cell)
     # Rounded, so that a sum's last bit does not become a rank in Wilcoxon's test.
-    differences = np.stack([np.round(values[name] - base_values[name], 12) for name in METRICS], axis=1)  # [U, M]
+    differences = np.stack([np.round(values[name] - base_values[name], 12) for name in names], axis=1)  # [U, M]
     intervals = bootstrap_intervals(differences, seed=BOOTSTRAP_SEED, resamples=RESAMPLES, level=LEVEL)
     metrics = {}
-    for name, difference, interval in zip(METRICS, differences.T, intervals, strict=True):
+    for name, difference, interval in zip(names, differences.T, intervals, strict=True):
         mean, base_mean = float(values[name].mean()), float(base_values[name].mean())
         metrics[name] = {
             "value": mean,
@@ -119,15 +140,15 @@ def _compare(outcome: Outcome, base: Outcome, seeds: Sequence[int]) -> dict[str,
             "t_test_p": t_test(difference),
             "wilcoxon_p": wilcoxon_test(difference),
         }
-    names = {"dataset": outcome.cell.dataset, "variant": outcome.cell.variant, "base": base.cell.variant}
-    return {**names, "seeds": list(seeds), "users": len(users), "metrics": metrics}
+    of_cells = {"dataset": outcome.cell.dataset, "variant": outcome.cell.variant, "base": base.cell.variant}
+    return {**of_cells, "seeds": list(seeds), "users": len(users), "metrics": metrics}
 
 
-def _user_metrics(outcome: Outcome, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+def _user_metrics(outcome: Outcome, seeds: Sequence[int], names: Sequence[str]) -> dict[str, np.ndarray]:
     """Each user's metrics, means over the seeds, float64 [U] each; "users" are the ids."""
     by_seed = [(outcome.ranks[seed][0], row_metrics(outcome.ranks[seed][1])) for seed in seeds]
     averaged: dict[str, np.ndarray] = {}
-    for name in METRICS:
+    for name in names:
         try:
             averaged["users"], averaged[name] = mean_over_runs([(users, rows[name]) for users, rows in by_seed])
         except ValueError as error:
@@ -141,18 +162,6 @@ def _different_data(cell: Cell, base: Cell) -> UserError:
         file=cell.config.run.workdir,
         remedy="Delete the runs of the data that is not meant, and run the study again",
     )
-
-
-def _spread(runs: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]] | None:
-    """Mean and standard deviation of each metric over runs; None without runs, and of one run no deviation."""
-    if not runs:
-        return None
-    spread = {}
-    for name in METRICS:
-        values = [run[name] for run in runs]
-        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        spread[name] = {"mean": float(np.mean(values)), "std": deviation, "values": values}
-    return spread
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:

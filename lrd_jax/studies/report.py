@@ -10,34 +10,42 @@ from typing import Any
 
 from lrd_jax.errors import UserError
 from lrd_jax.paper_results import METRICS
-from lrd_jax.studies.cells import Cell
 from lrd_jax.studies.grids import Grid, to_markdown
-from lrd_jax.studies.outcomes import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Outcome, compare, read_outcomes, summarise
+from lrd_jax.studies.outcomes import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Outcome, compare, correct, summarise
 from lrd_jax.writer import write_atomically
+
+_COMPARISON = ("metric", "base", "variant", "change", f"{LEVEL:.0%} interval", "t-test p", "Holm", "Wilcoxon p", "Holm")
+"""Of a row of `_comparison`, after its title."""
+
+_SLICES_NOTE = (
+    "Rows of the test split by how often their target was interacted with in training; 0 are the cold items. Slices "
+    "without rows are left out. Each comparison is over the users with a target in the slice, and Holm's correction is "
+    "over all rows of the table of slices. An interval over few users tells little.\n"
+)
 
 
 def build_report(
-    cells: Sequence[Cell], seeds: Sequence[int], *, command: str
+    outcomes: Sequence[Outcome], seeds: Sequence[int], *, command: str
 ) -> tuple[dict[str, Any], dict[Path, UserError]]:
     """What the finished runs came to; nothing is trained or written.
 
     Args:
-      cells, seeds: of the study.
+      outcomes, seeds: of the study.
       command: that makes the report, for its foot.
 
     Returns:
-      What the JSON is to hold, and what is wrong with runs that cannot be counted or compared, by their folder.
+      What the JSON is to hold, and what is wrong with variants that cannot be compared, by the folder of their runs.
     """
-    outcomes, failures = read_outcomes(cells, seeds)
-    comparisons, incomparable = compare(outcomes)
-    report = {"cells": summarise(outcomes, seeds), "comparisons": comparisons, **_origin(outcomes, command)}
-    return report, failures | incomparable
+    comparisons, failures = compare(outcomes)
+    correct(comparisons)
+    return {"cells": summarise(outcomes, seeds), "comparisons": comparisons, **_origin(outcomes, command)}, failures
 
 
 def write_report(report: dict[str, Any], workdir: Path, name: str) -> None:
-    """Write NAME.json and NAME.md."""
+    """Write NAME.json and NAME.md; slices are shown in the latter only."""
     write_atomically(workdir / f"{name}.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
-    markdown = "\n".join([*map(to_markdown, report_grids(report)), _foot(report)])
+    slices = _slices(report["by_popularity"]) if "by_popularity" in report else []
+    markdown = "\n".join([*map(to_markdown, report_grids(report)), *slices, _foot(report)])
     write_atomically(workdir / f"{name}.md", markdown.encode())
 
 
@@ -49,10 +57,8 @@ def report_grids(report: dict[str, Any]) -> list[Grid]:
         rows = [row for cell in cells for row in _figures(cell)]
         grids.append(Grid(f"{dataset}, test: mean ± standard deviation over seeds", ["", "seeds", *METRICS], rows))
     if report["comparisons"]:
-        header = ["test, over users", "metric", "base", "variant", "change", f"{LEVEL:.0%} interval"]
-        header += ["t-test p", "Holm", "Wilcoxon p", "Holm"]
         rows = [row for comparison in report["comparisons"] for row in _comparison(comparison)]
-        grids.append(Grid("Comparisons", header, rows))
+        grids.append(Grid("Comparisons", ["test, over users", *_COMPARISON], rows))
     for option, averages in report.get("averages", {}).items():
         rows = [[f"{row['value']:g}", *(_figure(row[split]) for split in ("dev", "test"))] for row in averages]
         grids.append(Grid(f"NDCG@5 by {option}, mean over the other option", [option, "dev", "test"], rows))
@@ -66,6 +72,29 @@ def _figures(cell: dict[str, Any]) -> list[list[str]]:
     if cell["paper"]:
         rows.append([f"{cell['variant']}, paper", "", *(f"{cell['paper'][name]:.4f}" for name in METRICS)])
     return rows
+
+
+def _slices(found: dict[str, Any]) -> list[str]:
+    """The section of what `by_popularity` found, as parts of Markdown."""
+    parts = ["## By the target's popularity\n", _SLICES_NOTE]
+    parts += [f"{dataset} is left out: {reason}\n" for dataset, reason in found["skipped"].items()]
+    for dataset in dict.fromkeys(row["dataset"] for row in found["slices"]):
+        rows = [
+            [row["bin"], row["variant"], f"{row['rows']:,}", *(_mean_std(row["test"][name]) for name in METRICS)]
+            for row in found["slices"]
+            if row["dataset"] == dataset and row["test"]
+        ]
+        grid = Grid(f"{dataset}, test: mean ± standard deviation over seeds", ["slice", "", "rows", *METRICS], rows)
+        parts.append(to_markdown(grid, level=3))
+    if found["comparisons"]:
+        rows = [
+            [comparison["bin"], f"{comparison['users']:,}", *row]
+            for comparison in found["comparisons"]
+            for row in _comparison(comparison)
+        ]
+        grid = Grid("Comparisons by slice", ["slice", "users", "test, over users", *_COMPARISON], rows)
+        parts.append(to_markdown(grid, level=3))
+    return parts
 
 
 def _mean_std(values: dict[str, Any]) -> str:
@@ -114,8 +143,8 @@ def _foot(report: dict[str, Any]) -> str:
             "Comparisons: each user's metric averaged over the seeds that both have, users paired; change in percent "
             f"of the base; {LEVEL:.0%} percentile bootstrap interval of the difference over users ({RESAMPLES:,} "
             f"resamples, seed {BOOTSTRAP_SEED}); paired t-test and Wilcoxon signed-rank test, two-sided, and each with "
-            "Holm's correction over all rows. They tell about other users, not about other seeds: for those see the "
-            "standard deviations."
+            "Holm's correction over all rows of its table. They tell about other users, not about other seeds: for "
+            "those see the standard deviations."
         )
     lines.append(f"Devices: {'; '.join(report['devices']) or 'none yet'}")
     for versions in report["versions"]:

@@ -31,9 +31,9 @@ cpu_devices = 1
 class Place:
     """A folder with configurations and a dataset, and the program started in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, num_users: int = 60) -> None:
         self.folder, self.configs = folder, folder / "configs"
-        write_synthetic(folder / "data", num_users=60)
+        write_synthetic(folder / "data", num_users=num_users)
         (self.configs / "tiny").mkdir(parents=True)
         (self.configs / "tiny/rcf.toml").write_text(RCF)
         (self.configs / "tiny/popularity.toml").write_text(RCF.replace("rcf", "popularity"))

@@ -128,6 +128,7 @@ def test_only_report(whole, place):
     assert report["cells"][1]["missing"] == [1]
     (comparison,) = report["comparisons"]
     assert comparison["seeds"] == [0]
+    assert [row["seeds"] for row in report["by_popularity"]["slices"][:2]] == [[0, 1], [0]]
     with np.load(folder / RUNS[0] / "ranks.npz", allow_pickle=False) as ranks:
         assert comparison["metrics"]["HR@5"]["value"] == pytest.approx(ranking_metrics(ranks["test_ranks"])["HR@5"])
 
@@ -139,7 +140,10 @@ def test_runs_of_other_data_are_not_compared(whole, place):
     results.write_text(re.sub(r'"hash": "\w{8}', '"hash": "00000000', results.read_text()))
     error = finish(place.table("--only-report", workdir="other"), returncode=2)
     assert "ours and popularity on tiny are of different data" in error
-    assert len(read(folder)["cells"]) == 2 and read(folder)["comparisons"] == []
+    report = read(folder)
+    assert len(report["cells"]) == 2 and report["comparisons"] == [] and report["by_popularity"]["slices"] == []
+    told = r"tiny is left out: .*/data: it is not the dataset of popularity's run with seed 0\. .* with --data\."
+    assert re.search(told, (folder / "table.md").read_text())
 
 
 @pytest.mark.parametrize(
