@@ -7,10 +7,46 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lrd_jax.batch import History
 from lrd_jax.config import Config, Precision
 from lrd_jax.models.layers import NORMAL_INIT, largest, linear, uniform_init
+
+_STARTS_PER_PRODUCT = 5
+
+
+def convolve(x: jax.Array, kernels: list[jax.Array], precision: Precision) -> list[jax.Array]:
+    """Filters of heights 1, 2, ... over successive rows.
+
+    Each product is of a stretch of rows, as they lie in memory, with one matrix that holds every filter at each of a
+    few places, and zeros. It multiplies more than a convolution does, and yet an epoch of filters of 20 heights takes a
+    fifth of the time that it takes with copies of all windows on a CPU.
+
+    Args:
+      x: [B, H, D].
+      kernels: of height n, [n · D, filters]; at most H of them.
+      precision: of the products.
+
+    Returns:
+      For each height n, [B, H − n + 1, filters].
+    """
+    b, h, d = x.shape
+    answers: list[list[jax.Array]] = [[] for _ in kernels]
+    for first in range(0, h, _STARTS_PER_PRODUCT):
+        rows = min(_STARTS_PER_PRODUCT + len(kernels) - 1, h - first)
+        columns, widths = [], []
+        for height, kernel in enumerate(kernels, start=1):
+            starts = range(min(_STARTS_PER_PRODUCT, rows - height + 1))
+            columns += [jnp.pad(kernel, ((start * d, (rows - start - height) * d), (0, 0))) for start in starts]
+            widths.append(len(starts) * kernel.shape[1])
+        stretch = x[:, first : first + rows].reshape(b, rows * d)
+        found = linear(stretch, jnp.concatenate(columns, axis=1), precision)
+        ends = np.cumsum([0, *widths])
+        for index, kernel in enumerate(kernels):
+            if widths[index]:
+                answers[index].append(found[:, ends[index] : ends[index + 1]].reshape(b, -1, kernel.shape[1]))
+    return [jnp.concatenate(of_height, axis=1) for of_height in answers]
 
 
 class Caser(nn.Module):
@@ -54,20 +90,21 @@ class Caser(nn.Module):
         """[B, D]; see `SequenceSystem`."""
         b, h, d = item_emb.shape
         x = jnp.where((history.items > 0)[..., None], item_emb, jax.lax.stop_gradient(item_emb))
-        length = self.history_length
 
-        def convolved(name: str, x: jax.Array, num_filters: int) -> jax.Array:
-            init = uniform_init(x.shape[-1])
-            kernel = self.param(f"{name}_kernel", init, (x.shape[-1], num_filters))
-            return linear(x, kernel, self.precision) + self.param(f"{name}_bias", init, (num_filters,))
+        def filters(name: str, width: int, number: int) -> tuple[jax.Array, jax.Array]:
+            init = uniform_init(width)
+            return self.param(f"{name}_kernel", init, (width, number)), self.param(f"{name}_bias", init, (number,))
 
-        vertical = convolved("vertical", x.swapaxes(1, 2), self.num_vertical_filters)  # [B, D, filters]
+        kernel, bias = filters("vertical", self.history_length, self.num_vertical_filters)
+        vertical = linear(x.swapaxes(1, 2), kernel, self.precision) + bias  # [B, D, filters]
         parts = [vertical.swapaxes(1, 2).reshape(b, -1)]
-        for index in range(self.max_filter_height):
-            num_windows = length - index
-            windows = jnp.concatenate([x[:, row : row + num_windows] for row in range(index + 1)], axis=-1)
-            answers = convolved(f"horizontal_{index}", windows, self.num_horizontal_filters)  # [B, windows, filters]
-            parts.append(jax.nn.relu(largest(answers, axis=1)))
+        heights = range(1, self.max_filter_height + 1)
+        horizontal = [
+            filters(f"horizontal_{height - 1}", height * d, self.num_horizontal_filters) for height in heights
+        ]
+        answers = convolve(x, [kernel for kernel, _ in horizontal], self.precision)
+        for of_height, (_, bias) in zip(answers, horizontal, strict=True):
+            parts.append(jax.nn.relu(largest(of_height, axis=1) + bias))
 
         def dense(name: str, x: jax.Array) -> jax.Array:
             kernel = self.param(f"{name}_kernel", NORMAL_INIT, (x.shape[-1], d))

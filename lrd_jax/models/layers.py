@@ -70,9 +70,17 @@ def largest(x: jax.Array, axis: int) -> jax.Array:
     return jnp.sum(jnp.where(is_largest, x, 0.0), axis=axis)
 
 
+def kept(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
+    """What dropout keeps: True with probability 1 − rate, to within 2⁻¹⁷, independently.
+
+    16 random bits a number decide, half of what `jax.random.bernoulli` draws; on a CPU the draws are a fifth of a step.
+    """
+    return jax.random.bits(key, shape, jnp.uint16) >= min(round(rate * 2**16), 2**16 - 1)
+
+
 def dropped(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
     """Dropout: each number is 0 with probability `rate`, the others grow so that the mean stays."""
-    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0.0)
+    return jnp.where(kept(key, rate, x.shape), x / (1 - rate), 0.0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -175,11 +183,7 @@ class RelationBlock(nn.Module):
 
         drops = self.dropout > 0 and not deterministic
         # One mask for all passes' inputs would tie them together: each pass has its own.
-        keep = (
-            jax.random.bernoulli(self.make_rng("dropout"), 1 - self.dropout, (n, self.num_layers, r, d))
-            if drops
-            else None
-        )
+        keep = kept(self.make_rng("dropout"), self.dropout, (n, self.num_layers, r, d)) if drops else None
 
         def passes(x: jax.Array, keep: jax.Array | None) -> jax.Array:
             for layer in range(self.num_layers):
