@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import statistics
 import sys
 import time
 
@@ -25,6 +26,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.utils import get_model, get_trainer, init_seed
 
 DATASET = "interactions"
+RANKINGS = 5  # of which the median counts: the first pays for caches that the training has left cold
 
 
 class UnseenRanking(FullSortEvalDataLoader):
@@ -92,9 +94,12 @@ class Training:
         return self._rank(self._test)
 
     def _rank(self, targets: UnseenRanking) -> dict:
-        started = time.perf_counter()
-        result = self._trainer.evaluate(targets, load_best_model=False)
-        return {"seconds": time.perf_counter() - started, "value": float(result[self._metric])}
+        seconds = []
+        for _ in range(RANKINGS):
+            started = time.perf_counter()
+            result = self._trainer.evaluate(targets, load_best_model=False)
+            seconds.append(time.perf_counter() - started)
+        return {"seconds": statistics.median(seconds), "value": float(result[self._metric])}
 
 
 def main() -> None:
