@@ -1,6 +1,7 @@
 """The sequence models against what the published code computed, against loops, and at their edges."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from lrd_jax.batch import Batch, History
 from lrd_jax.config import Config, DataConfig, ModelConfig
 from lrd_jax.models import SEQUENCE_ENCODERS
+from lrd_jax.models.layers import kept
 from lrd_jax.models.sequence_system import SequenceSystem
 from lrd_jax.models.tisasrec import relative_intervals
 from lrd_jax.published import from_published, paths, to_published
@@ -290,3 +292,13 @@ def test_initial_values():
         assert 0.95 < np.abs(kernel).max() * fan_in**0.5 <= 1 and np.std(kernel) == pytest.approx(
             (3 * fan_in) ** -0.5, rel=0.1
         )
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.1, 0.5, 0.999999])
+def test_dropout_keeps_its_share(rate):
+    """Within five standard deviations of 2^20 draws; a rate that 16 bits round to 1 still keeps something."""
+    number = 2**20
+    share = float(jnp.mean(kept(jax.random.key(0), rate, (number,))))
+    probability = min(round(rate * 2**16), 2**16 - 1) / 2**16
+    assert abs(probability - rate) < 2**-16
+    assert share > 0 and abs(share - (1 - probability)) < 5 * math.sqrt(probability * (1 - probability) / number)
