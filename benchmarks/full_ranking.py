@@ -17,7 +17,7 @@ def main() -> None:
     """Times as many dev users as make the pairs of one repetition; padding for what was seen counts too."""
     workload = build_workload(parse_options(Options, "full_ranking", __doc__))
     run, num_items = workload.run, workload.run.corpus.num_items
-    rows = run.corpus.dev.rows[rows_to_score(run.corpus.dev, num_items)]
+    rows = run.corpus.dev.rows[rows_to_score(run.corpus.dev, num_items, run.system.users_per_block)]
     history_length = run.config.data.history_length
     evaluate = build_full_evaluation(run.system, data_mesh(), history_length=history_length, num_items=num_items)
     split = (jax.device_put(rows, run.arrays.examples.sharding),)

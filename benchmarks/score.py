@@ -21,7 +21,7 @@ def main() -> None:
     """Times the evaluation that training runs."""
     workload = build_workload(parse_options(Options, "score", __doc__))
     dev = workload.run.corpus.dev
-    some = rows_to_score(dev, 1 + dev.negatives.shape[1])
+    some = rows_to_score(dev, 1 + dev.negatives.shape[1], workload.run.system.users_per_block)
     split = put_split(Split(dev.rows[some], dev.negatives[some]), data_mesh())
     candidates = 1 + dev.negatives.shape[1]
     report("score", workload, [measure_evaluation(workload, workload.run.evaluation_on_device, split, candidates)])

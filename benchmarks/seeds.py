@@ -31,7 +31,7 @@ def main() -> None:
     options = parse_options(SeedsOptions, "seeds", __doc__)
     workload = build_workload(options)
     dev = workload.run.corpus.dev
-    some = rows_to_score(dev, 1 + dev.negatives.shape[1])
+    some = rows_to_score(dev, 1 + dev.negatives.shape[1], workload.run.system.users_per_block)
     split = Split(dev.rows[some], dev.negatives[some])
     seeds = list(range(options.seeds))
     separate = measure_groups(workload, split, [[seed] for seed in seeds], "one after the other")

@@ -97,10 +97,10 @@ def _text(folder: Path | None, corpus: Corpus, config: EncoderConfig) -> np.ndar
     return text
 
 
-def rows_to_score(split: Split, candidates_per_row: int) -> np.ndarray:
+def rows_to_score(split: Split, candidates_per_row: int, users_per_block: int) -> np.ndarray:
     """Evenly spaced rows of a split, as many as make the pairs of one repetition; all where there are fewer."""
     on_cpu = jax.default_backend() == "cpu"
-    block = (16 if on_cpu else 256) * jax.device_count()  # rows of full blocks: padding would be timed, not counted
+    block = users_per_block * jax.device_count()  # rows of full blocks: padding would be timed, not counted
     wanted = (CPU_PAIRS if on_cpu else ACCELERATOR_PAIRS) // candidates_per_row
     number = min(len(split.rows), max(block, wanted // block * block))
     return np.linspace(0, len(split.rows) - 1, number).astype(np.int64)

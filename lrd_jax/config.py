@@ -51,7 +51,8 @@ class TextConfig(EncoderConfig):
     """Array of text embeddings made elsewhere (.npy, float32, a row for each item from item 1, of width
     text.dimensions) to use in place of an encoder's."""
     scale: float = Field(1.0, gt=0.0)
-    """Factor on the text embeddings, whose length is 1 as stored (as that of OpenAI's is)."""
+    """Factor on the text embeddings. The encoder's have length 1 (as OpenAI's have), those of a file are taken as they
+    are."""
 
 
 class ModelConfig(Section):
@@ -124,7 +125,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
-        if self.embedding_dim % self.num_heads:
+        has_heads = self.is_relational or self.name in ("sasrec", "tisasrec")
+        if has_heads and self.embedding_dim % self.num_heads:
             raise ValueError(f"embedding_dim ({self.embedding_dim}) must be a multiple of num_heads ({self.num_heads})")
         return self
 
@@ -202,11 +204,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
-        name, objective = self.model.name, self.loss.rec_objective
-        if self.model.is_relational and objective != "bpr":
+        name, objective, prior = self.model.name, self.loss.rec_objective, self.model.relation_prior
+        if objective != "bpr" and name not in ("caser", "gru4rec", "sasrec", "tisasrec"):
             raise _disagreement(
                 "loss.rec_objective",
-                f"{name} is trained with bpr, not with {objective}",
+                f"{name} is not trained with {objective}",
                 "Leave it at bpr, or choose caser, gru4rec, sasrec or tisasrec as model.name",
             )
         if objective == "cross_entropy" and self.optim.update == "touched":
@@ -214,6 +216,18 @@ class Config(Section):
                 "optim.update",
                 "cross_entropy looks up every item, so no row is left untouched",
                 "Use dense updates, or another loss.rec_objective",
+            )
+        if prior != "none" and not self.model.discovers_relations:
+            raise _disagreement(
+                "model.relation_prior",
+                f"{name} has no relation classifier",
+                "Leave it at none, or choose rcf_lrd or kda_lrd as model.name",
+            )
+        if prior == "fixed" and self.loss.lrd_weight == 0:
+            raise _disagreement(
+                "model.relation_prior",
+                "with loss.lrd_weight 0 nothing trains the classifier whose posterior would be the prior",
+                "Choose learned, or raise loss.lrd_weight",
             )
         if name == "caser" and self.model.max_filter_height > self.data.history_length:
             raise _disagreement(

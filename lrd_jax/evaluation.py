@@ -62,7 +62,7 @@ def build_sampled_evaluation(
         return _count(system, params, arrays, rows, negatives, history_length)
 
     def evaluate(params: Params, arrays: Arrays, rows: jax.Array, log_weights: jax.Array, key: jax.Array) -> Counts:
-        users = _users_per_block(system, len(log_weights))
+        users = users_per_block(system, len(log_weights))
         return _over_rows(block, mesh, users, (params, arrays, log_weights, key), (rows,))
 
     return jax.jit(in_float32(evaluate))
@@ -78,13 +78,13 @@ def build_full_evaluation(
         return _count_items(system, params, arrays, rows, others, history_length)
 
     def evaluate(params: Params, arrays: Arrays, rows: jax.Array) -> Counts:
-        return _over_rows(block, mesh, _users_per_block(system, num_items), (params, arrays), (rows,))
+        return _over_rows(block, mesh, users_per_block(system, num_items), (params, arrays), (rows,))
 
     return jax.jit(in_float32(evaluate))
 
 
-def _users_per_block(system: System, num_items: int) -> int:
-    """As many as the system wants, or as few as keep a list of all items for each of them small."""
+def users_per_block(system: System, num_items: int) -> int:
+    """Rows of a block against a whole catalogue: as many as the system wants, or as few as keep [B, I] small."""
     return max(1, min(system.users_per_block, _CANDIDATES_HELD // num_items))
 
 
@@ -138,24 +138,25 @@ def _count(
 def _count_items(
     system: System, params: Params, arrays: Arrays, rows: jax.Array, others: jax.Array, history_length: int
 ) -> Counts:
-    """The targets of one block's rows [B] against the items of `other_items` [B, I], scored for all rows at once."""
+    """The targets of one block's rows [B] against the items of `other_items` [B, I], scored for all rows at once.
+
+    The target's score is taken from among all scores, not computed by itself: another product would round otherwise,
+    and items that are exactly alike would no longer tie.
+    """
     users, targets = arrays.sequence_users[rows], arrays.sequence_items[rows]
     encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
-    target_scores = system.score(params, encoded, targets[:, None], arrays.tables)[:, 0]
     num_items = others.shape[1]
     items_per_block = min(system.candidates_per_block, num_items)
     num_blocks = -(-num_items // items_per_block)
-    others = jnp.pad(others, ((0, 0), (0, num_blocks * items_per_block - num_items)))
+    items = jnp.minimum(1 + jnp.arange(num_blocks * items_per_block), num_items)  # the last repeats itself as padding
 
-    def add_block(block: jax.Array, counts: Counts) -> Counts:
-        start = block * items_per_block
-        valid = jax.lax.dynamic_slice_in_dim(others, start, items_per_block, axis=1) > 0
-        items = jnp.minimum(1 + start + jnp.arange(items_per_block), num_items)  # nothing is valid beyond the last
+    def score_block(items: jax.Array) -> jax.Array:
         scores = system.score_items(params, encoded, items, arrays.tables)
-        scores = jnp.broadcast_to(scores, valid.shape)
-        greater, equal = jax.vmap(target_counts)(target_scores, scores, valid)
-        finite = jnp.all(jnp.isfinite(scores) | ~valid, axis=1)
-        return Counts(counts.greater + greater, counts.equal + equal, counts.finite & finite)
+        return jnp.broadcast_to(scores, (len(rows), items_per_block))
 
-    zeros = jnp.zeros(len(rows), jnp.int32)
-    return jax.lax.fori_loop(0, num_blocks, add_block, Counts(zeros, zeros, jnp.isfinite(target_scores)))
+    scores = jax.lax.map(score_block, items.reshape(num_blocks, items_per_block))  # [blocks, B, items_per_block]
+    scores = scores.swapaxes(0, 1).reshape(len(rows), -1)[:, :num_items]
+    target_scores = jnp.take_along_axis(scores, targets[:, None] - 1, axis=1)[:, 0]
+    valid = others > 0
+    greater, equal = jax.vmap(target_counts)(target_scores, scores, valid)
+    return Counts(greater, equal, jnp.isfinite(target_scores) & jnp.all(jnp.isfinite(scores) | ~valid, axis=1))

@@ -58,7 +58,7 @@ def train_without_test(config: Config, *, resume: bool, after_epoch: AfterEpoch)
     config = resolve(config)
     (resumed,) = _check_run_folders([config], resume)
     run = assemble(config)
-    seed = SeedRun(config, run, resume=resumed, after_epoch=after_epoch)
+    seed = SeedRun(config, run, resume=resumed, params=_start(run), after_epoch=after_epoch)
     try:
         say(_describe(run))
         _train(run, [seed])
@@ -88,7 +88,7 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
     resumed = _check_run_folders(configs, resume)
     run = assemble(configs[0])
     width = max(len(str(config.run.seed)) for config in configs)
-    start, seeds = _start(run) if not all(resumed) else None, []
+    start, seeds = _start(run), []  # also of resumed runs, which may have been killed before their first checkpoint
     for config, held in zip(configs, resumed, strict=True):
         label = f"seed {config.run.seed:>{width}}  " if len(configs) > 1 else ""
         seeds.append(SeedRun(config, run, resume=held, label=label, params=start))

@@ -48,7 +48,8 @@ def softmax_loss(scores: jax.Array, target: jax.Array | int = 0) -> jax.Array:
     """Cross entropy of one target among all that is scored, log Σ_i exp(s_i) − s_target.
 
     Over the whole catalogue it is the full cross entropy; over the target and uniformly drawn negatives, the sampled
-    softmax, where the correction for how often an item is drawn is the same for all and so drops out.
+    softmax without a correction, which would be the same for all negatives: there are fewer of them than items, so the
+    loss is smaller than the full one.
 
     Args:
       scores: [I].

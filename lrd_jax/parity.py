@@ -70,9 +70,13 @@ def compare_file(path: Path) -> list[Compared]:
     else:
         known = ", ".join([*PUBLISHED, "lrd_paper", "ranking_metrics"])
         raise golden.refuse(f"{golden.model!r} is none of {known}", "hyper/model")
-    if golden.other and golden.model != "ranking_metrics":
-        raise golden.refuse("nothing consumes this array", next(iter(golden.other)))
-    return _beside(golden, "out", values) + _beside(golden, "grad", gradients)
+    consumed = {"scores"} if golden.model == "ranking_metrics" else set()
+    if unknown := set(golden.other) - consumed:
+        raise golden.refuse("nothing consumes this array", min(unknown))
+    compared = _beside(golden, "out", values) + _beside(golden, "grad", gradients)
+    if not compared:
+        raise golden.refuse("it holds no outputs to compare with", "out")
+    return compared
 
 
 def report(path: Path, compared: Sequence[Compared]) -> str:
@@ -205,6 +209,8 @@ def _ranking(golden: Golden) -> Arrays:
     if "scores" not in golden.other:
         raise golden.refuse("the array is missing", "scores")
     scores = golden.other["scores"]
+    if golden.param:
+        raise golden.refuse("nothing consumes this parameter", f"param/{min(golden.param)}")
     if scores.ndim != 2 or not scores.size or np.isnan(scores).any():
         raise golden.refuse("expected numbers of shape (rows, candidates)", "scores")
     cutoffs = {int(match[1]) for name in golden.out if (match := re.fullmatch(r"(?:HR|NDCG)@([1-9]\d*)", name))}

@@ -180,4 +180,4 @@ def to_published(model: str, ours: Any, shapes: Mapping[str, tuple[int, ...]]) -
 
 def _flat(value: np.ndarray) -> np.ndarray:
     """A kernel [out, ...] as [out, in]."""
-    return value.reshape(len(value), -1)
+    return value.reshape(len(value) if value.ndim else 1, -1)

@@ -13,7 +13,7 @@ from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.devices import data_mesh
 from lrd_jax.display import row_progress
 from lrd_jax.errors import UserError
-from lrd_jax.evaluation import Counts, build_full_evaluation, build_sampled_evaluation
+from lrd_jax.evaluation import Counts, build_full_evaluation, build_sampled_evaluation, users_per_block
 from lrd_jax.models.simple import item_counts
 from lrd_jax.models.system import Params
 from lrd_jax.protocols import Full, Given, Protocol, Sampled, SplitName
@@ -49,10 +49,11 @@ def build_ranking(run: Run, split_name: SplitName, protocol: Protocol) -> Callab
             further = put((np.log(weights).astype(np.float32), jax.random.key(protocol.seed)))
         evaluate = build_sampled_evaluation(**build_options, num_negatives=candidates)
 
-    # Parts of equal size, so that one program does for all.
+    # Parts of equal size, so that one program does for all, and of whole blocks, since others are filled up.
     num_rows = len(split.rows)
     num_parts = -(-num_rows * candidates // _PAIRS_PER_PART[jax.default_backend() == "cpu"])
-    size = -(-num_rows // num_parts)
+    block = users_per_block(run.system, corpus.num_items) * data_mesh().size
+    size = min(num_rows, -(-num_rows // (num_parts * block)) * block)
 
     def count(params: Params) -> Counts:
         parts = []

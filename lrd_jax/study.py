@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from lrd_jax.cli import SEEDS, run_command
+from lrd_jax.cli import MAX_SEED, SEEDS, run_command
 from lrd_jax.errors import UserError
 from lrd_jax.studies.cells import (
     Cell,
@@ -179,6 +179,8 @@ def sweep(
       space: paper, the paper's grid, or a TOML file with a table [space].
       seed: Of every trial and of the search.
     """
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"must be from 0 to {MAX_SEED}, not {seed}", field="--seed")
     (cell,) = place.cells([dataset], system_variants([system]))
     config = cell.config.for_seed(seed)
     from lrd_jax.studies.grids import show, to_markdown

@@ -52,7 +52,7 @@ def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
     # The run may have been trained on, and its folder have come from, another machine.
     placed = config.run.model_copy(update={"workdir": folder, "cpu_devices": _cpu_devices()})
     config = config.model_copy(update={"run": placed})
-    if (folder / TEXT_FILE).exists():
+    if config.text.file is not None and config.text.file.name == TEXT_FILE and (folder / TEXT_FILE).exists():
         config = config.model_copy(update={"text": config.text.model_copy(update={"file": folder / TEXT_FILE})})
     config = resolve(config)
     results = read_results(folder)

@@ -78,7 +78,11 @@ def check_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
 def read_results(folder: Path) -> dict[str, Any] | None:
     """What `RunWriter.write_results` wrote into a run folder; None where the run has not finished."""
     path = folder / _RESULTS
-    return json.loads(path.read_bytes()) if path.exists() else None
+    try:
+        return json.loads(path.read_bytes()) if path.exists() else None
+    except ValueError as error:
+        remedy = "Delete the file and go on with --resume, which tests the best epoch again"
+        raise UserError("does not parse as JSON", file=path, remedy=remedy) from error
 
 
 def read_dev_metrics(folder: Path) -> dict[int, dict[str, float]]:

@@ -8,9 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lrd_jax.arrays import gather_history
+from lrd_jax.assemble import assemble_corpus
 from lrd_jax.batch import Batch, History
 from lrd_jax.config import Config, DataConfig, ModelConfig
+from lrd_jax.devices import data_mesh
+from lrd_jax.evaluation import build_full_evaluation
 from lrd_jax.models import SEQUENCE_ENCODERS
+from lrd_jax.models.caser import convolve
 from lrd_jax.models.layers import kept
 from lrd_jax.models.sequence_system import SequenceSystem
 from lrd_jax.models.tisasrec import relative_intervals
@@ -302,3 +307,62 @@ def test_dropout_keeps_its_share(rate):
     probability = min(round(rate * 2**16), 2**16 - 1) / 2**16
     assert abs(probability - rate) < 2**-16
     assert share > 0 and abs(share - (1 - probability)) < 5 * math.sqrt(probability * (1 - probability) / number)
+
+
+def test_convolution_against_loops():
+    rng = np.random.default_rng(0)
+    for length, highest in ((4, 4), (7, 3), (11, 10), (5, 1)):
+        x = rng.normal(size=(2, length, 3)).astype(np.float32)
+        kernels = [rng.normal(size=(height * 3, 2)).astype(np.float32) for height in range(1, highest + 1)]
+        for height, (kernel, answers) in enumerate(zip(kernels, convolve(x, kernels, "float32"), strict=True), start=1):
+            windows = [x[:, start : start + height].reshape(2, -1) for start in range(length - height + 1)]
+            expected = np.stack([window @ kernel for window in windows], axis=1)
+            np.testing.assert_allclose(answers, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sasrec", "caser", "item_knn"])
+def test_full_ranking_against_every_score(name, corpus):
+    """The ranking by products with all items at once, against the scores of each user's items one by one."""
+    config = Config.model_validate(
+        {"model": {"name": name, "embedding_dim": 8, "num_heads": 2}, "data": {"history_length": 5}}
+    )
+    run = assemble_corpus(config, corpus, None)
+    params = jax.device_get(run.init().params)
+    if name != "item_knn":
+        params = jax.tree.map(lambda x: 30 * x, params)
+    rows = corpus.test.rows
+    history = gather_history(run.arrays, rows, 5)
+    encoded = jax.jit(run.system.encode)(params, corpus.sequence_users[rows], history, run.arrays.tables)
+    everything = np.tile(np.arange(1, corpus.num_items + 1, dtype=np.int32), (len(rows), 1))
+    scores = np.asarray(jax.jit(run.system.score)(params, encoded, everything, run.arrays.tables), np.float64)
+    full = build_full_evaluation(run.system, data_mesh(), history_length=5, num_items=corpus.num_items)
+    found = full(params, run.arrays, rows)
+    clear = 0
+    for place, row in enumerate(rows):
+        target = corpus.sequence_items[row]
+        seen = corpus.sequence_items[corpus.sequence_offsets[corpus.sequence_users[row]] : row]
+        others = np.delete(scores[place], np.unique([target, *seen]) - 1)
+        distance = np.abs(others - scores[place, target - 1])
+        if name == "item_knn" or distance.min() > 1e-5:
+            clear += 1
+            equal = int((distance < 1e-6).sum())
+            assert found.equal[place] == equal
+            assert found.greater[place] == (others > scores[place, target - 1] + 1e-6).sum()
+    assert clear > len(rows) / 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_full_ranking_of_items_that_are_alike_ties(precision, corpus):
+    """A model that has collapsed gains nothing by rounding: its targets tie with all others."""
+    model = {"name": "gru4rec", "precision": precision}
+    config = Config.model_validate({"model": model, "data": {"history_length": 5}})
+    run = assemble_corpus(config, corpus, None)
+    params = jax.device_get(run.init().params)
+    row = np.random.default_rng(0).normal(size=64).astype(np.float32)
+    params["item_embeddings"] = np.tile(row, (corpus.num_items + 1, 1))
+    params["encoder"]["out_kernel"] = params["encoder"]["out_kernel"] * 100
+    full = build_full_evaluation(run.system, data_mesh(), history_length=5, num_items=corpus.num_items)
+    found = full(params, run.arrays, corpus.test.rows)
+    assert not np.asarray(found.greater).any()
+    seen = corpus.test.rows - corpus.sequence_offsets[corpus.sequence_users[corpus.test.rows]]
+    assert (np.asarray(found.equal) >= corpus.num_items - 1 - seen).all()

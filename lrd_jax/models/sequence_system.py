@@ -125,7 +125,7 @@ class SequenceSystem:
     def _sampled_loss(self, batch: Batch):
         """The loss of one example's scores [1 + n]."""
         if self.rec_objective == "gbce":
-            sampling_rate = (batch.candidates.shape[1] - 1) / (self.num_items - 1)
+            sampling_rate = min(1.0, (batch.candidates.shape[1] - 1) / (self.num_items - 1))
             return functools.partial(gbce_loss, sampling_rate=sampling_rate, calibration=self.calibration)
         return {"bpr": sequence_bpr_loss, "sampled_softmax": softmax_loss}[self.rec_objective]
 

@@ -15,7 +15,8 @@ from lrd_jax.models.transformer import Offsets, TransformerBlock, causal, look_u
 def relative_intervals(from_seconds: jax.Array, to_seconds: jax.Array, shortest: jax.Array, time_max: int) -> jax.Array:
     """⌊|t_i − t_j| / shortest⌋, at most time_max: the time between two items in units of the user's shortest.
 
-    Divided in float32 and then truncated, as PyTorch does, so that every interval is the published one.
+    PyTorch divides in float32 and truncates, which comes to the same below 2²⁴ seconds; whole numbers do not depend on
+    how a device rounds a quotient.
 
     Args:
       from_seconds: int32 [B, Q].
@@ -26,9 +27,8 @@ def relative_intervals(from_seconds: jax.Array, to_seconds: jax.Array, shortest:
     Returns:
       int32 [B, Q, H].
     """
-    seconds = jnp.abs(from_seconds[:, :, None] - to_seconds[:, None]).astype(jnp.float32)
-    units = seconds / jnp.maximum(shortest, 1).astype(jnp.float32)[:, None, None]
-    return jnp.minimum(units, time_max).astype(jnp.int32)
+    seconds = jnp.abs(from_seconds[:, :, None] - to_seconds[:, None])
+    return jnp.minimum(seconds // jnp.maximum(shortest, 1)[:, None, None], time_max)
 
 
 class TiSASRec(nn.Module):

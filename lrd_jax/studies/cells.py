@@ -129,7 +129,7 @@ def read_variants(path: Path) -> list[Variant]:
         if not isinstance(system, str):
             remedy = 'Add, for example, system = "kda_lrd"'
             raise UserError("the system is missing", file=path, field=f"variants.{name}.system", remedy=remedy)
-        if base is not None and base not in tables and not isinstance(base, str):
+        if base is not None and not isinstance(base, str):
             raise UserError("expected a variant's name", file=path, field=f"variants.{name}.base")
         variants.append(Variant(name, system, _flat(table), base, path, text))
     return variants

@@ -86,6 +86,8 @@ def _train(runs: Sequence[Config]) -> dict[Path, UserError]:
     try:
         train_seeds(runs, resume=any(holds_run(run.run_folder) for run in runs))
         return {}
-    except UserError as error:
+    except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:  # the latter two: too little memory
+        if not isinstance(error, UserError):
+            error = UserError(str(error).splitlines()[0] if str(error) else repr(error), file=runs[0].run_folder)
         say(f"failed: {error}")
         return {run.run_folder: error for run in runs if read_results(run.run_folder) is None}

@@ -57,7 +57,12 @@ def run_sweep(config: Config, space: Space, folder: Path, *, num_trials: int, se
                     break
                 study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
                 trial = study.ask()
-                run = _configure(trial, config, space, folder)
+                try:
+                    run = _configure(trial, config, space, folder)
+                except UserError as error:  # values that are possible each for itself, but not together
+                    trial.set_user_attr("problem", str(error))
+                    study.tell(trial, state=TrialState.FAIL)
+                    continue
                 claim.enter_context(claimed([run]))
             _run_trial(study, trial, run)
     rows = trial_rows(study.get_trials())
