@@ -35,7 +35,7 @@ class ImportFlags:
 
 
 def import_state(argv: list[str]) -> None:
-    """Make a run folder of a state dict of the published code, for evaluate, recommend and fine-tuning.
+    """Make a run folder of a state dict of the published code, for evaluate and fine-tuning.
 
     Widths, numbers of relations, filters and the like are read off the weights; state heads, passes and pooling, which
     no shape tells, as options or in a --config.

@@ -607,7 +607,7 @@ def test_such_an_array_would_be_seen():
 def test_nothing_is_wider_than_32_bits(programs):
     for name, jaxpr in programs.items():
         kinds = {str(aval.dtype) for aval in arrays_of(jaxpr) if hasattr(aval, "dtype")}
-        assert kinds <= {"float32", "int32", "uint32", "bool", "key<fry>"}, name
+        assert kinds <= {"float32", "int32", "uint32", "uint16", "bool", "key<fry>"}, name
         assert "float32" in kinds
 
 
