@@ -91,9 +91,13 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
 
     for folder in flags.runs:  # told before the long work
         check_holds_run(folder)
-    frames, run = [], None
+    frames, run, hashes = [], None, {}
     for folder in flags.runs:
         trained = load_trained(folder, assembled=run)
+        corpus = trained.run.corpus
+        if hashes.setdefault(corpus.name, corpus.content_hash) != corpus.content_hash:
+            remedy = "Evaluate each in a call of its own"
+            raise UserError(f"two datasets of different content are named {corpus.name}", file=folder, remedy=remedy)
         if trained.run is not run:
             run, rank = trained.run, build_ranking(trained.run, flags.split, protocol)
         counts = rank(trained.params)

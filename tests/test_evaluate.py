@@ -202,6 +202,14 @@ PROTOCOLS = {
 }
 
 
+def test_datasets_of_one_name_are_refused(place, tmp_path, monkeypatch, capsys):
+    """Their rows would stand in one table as if they were of one dataset."""
+    other = shutil.copytree(place / "later", tmp_path / "data")  # named as `rcf`'s, of other content
+    run = small_runs.train(tmp_path / "run", other, model="popularity")
+    message = refused(monkeypatch, capsys, place / "rcf", run)
+    assert "two datasets of different content are named data" in message and str(run) in message
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_two_runs_in_one_table(name, place, tmp_path, monkeypatch, capsys):
     """Of two datasets; every number of the tables is in the Parquet file, and the protocol's name everywhere."""

@@ -60,11 +60,18 @@ def is_finished(run: Config) -> bool:
     folder = run.run_folder
     if not holds_run(folder):
         return False
-    finished = read_results(folder) is not None
+    finished, held = read_results(folder) is not None, load_config(folder / "config.toml")
     if finished and run.run.cpu_devices is None:
-        devices = load_config(folder / "config.toml").run.cpu_devices
-        run = run.model_copy(update={"run": run.run.model_copy(update={"cpu_devices": devices})})
-    check_run_folder(folder, resolve(run), resume=True)
+        run = run.model_copy(update={"run": run.run.model_copy(update={"cpu_devices": held.run.cpu_devices})})
+    run = resolve(run)
+    check_run_folder(folder, run, resume=True)
+    for option, before, now in (
+        ("run.init_from", held.run.init_from, run.run.init_from),
+        ("text.file", held.text.file, run.text.file),
+    ):  # of which a resumed run asks only whether they hold the same; of a finished one, nobody else asks
+        if before != now:
+            problem = f"the run was made with {option} {before}, not with {now}"
+            raise UserError(problem, file=folder, remedy="Name it as it was, or choose another --workdir")
     return finished
 
 
@@ -82,7 +89,11 @@ def _open_runs(runs: Sequence[Config], failures: dict[Path, UserError]) -> list[
 
 
 def _train(runs: Sequence[Config]) -> dict[Path, UserError]:
-    """Trains seeds of one cell; returns what ended those that failed."""
+    """Trains seeds of one cell; returns what ended those that failed.
+
+    What cannot even be started, such as a damaged checkpoint of one seed, ends all that are trained at once: each is
+    then tried by itself.
+    """
     try:
         train_seeds(runs, resume=any(holds_run(run.run_folder) for run in runs))
         return {}
@@ -90,4 +101,7 @@ def _train(runs: Sequence[Config]) -> dict[Path, UserError]:
         if not isinstance(error, UserError):
             error = UserError(str(error).splitlines()[0] if str(error) else repr(error), file=runs[0].run_folder)
         say(f"failed: {error}")
-        return {run.run_folder: error for run in runs if read_results(run.run_folder) is None}
+        unfinished = [run for run in runs if read_results(run.run_folder) is None]
+        if len(runs) == 1:
+            return {run.run_folder: error for run in unfinished}
+        return {folder: error for run in unfinished for folder, error in _train([run]).items()}

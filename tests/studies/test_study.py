@@ -118,6 +118,17 @@ def test_another_configuration_is_refused_and_the_rest_goes_on(whole, place):
     assert "Traceback" not in error
 
 
+def test_a_run_that_started_elsewhere_is_refused(whole, place):
+    """--set run.init_from of a finished run is another run, although its folder would resume from its checkpoint."""
+    folder = place.folder / "elsewhere"
+    shutil.copytree(whole[0] / "tiny", folder / "tiny")
+    process = place.table("--set", f"run.init_from={folder / RUNS[0]}", workdir="elsewhere")
+    printed, error = process.communicate(timeout=200)
+    assert process.returncode == 2
+    assert trained(printed) == []
+    assert "run.init_from None, not with" in printed + error and "Traceback" not in error
+
+
 def test_only_report(whole, place):
     folder = place.folder / "half"
     for path in RUNS[:3]:
