@@ -206,7 +206,7 @@ def test_datasets_of_one_name_are_refused(place, tmp_path, monkeypatch, capsys):
     """Their rows would stand in one table as if they were of one dataset."""
     other = shutil.copytree(place / "later", tmp_path / "data")  # named as `rcf`'s, of other content
     run = small_runs.train(tmp_path / "run", other, model="popularity")
-    message = refused(monkeypatch, capsys, place / "rcf", run)
+    message = refused(monkeypatch, capsys, shutil.copytree(place / "rcf", tmp_path / "rcf"), run)
     assert "two datasets of different content are named data" in message and str(run) in message
 
 
