@@ -18,7 +18,8 @@ ML_100K = "ml-100k"
 class EmbedFlags:
     """Embed the texts of a dataset's items with a language model, for the LRD models.
 
-    Writes text_ENCODER.npy and text_ENCODER.json into the dataset folder, or into the cache if that is read-only.
+    Writes text_ENCODER-MODEL.npy and .json into the dataset folder, or into the cache if that is read-only. Of the
+    encoder file it writes nothing: it checks the file, which training reads as it is.
     """
 
     dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
@@ -38,22 +39,28 @@ def embed_dataset(folder: Path, encoder_config: EncoderConfig, *, force: bool = 
       force: replace what is there.
 
     Returns:
-      The array's path, and whether it was written now.
+      The array's path, and whether it was written now; of the encoder file, the file.
 
     Raises:
       UserError: the dataset cannot be read, the encoder cannot be had, or, without `force`, what is there does not fit.
     """
     from lrd_jax.data.rechorus import read_corpus, read_texts
     from lrd_jax.text.encoders import build_encoder
-    from lrd_jax.text.store import embed_texts, embeddings_path, load_embeddings, write_embeddings
+    from lrd_jax.text.file import read_file
+    from lrd_jax.text.naming import embeddings_path
+    from lrd_jax.text.store import embed_texts, load_embeddings, write_embeddings
 
-    texts = read_texts(folder, read_corpus(folder).num_items)
-    path = embeddings_path(folder, texts, encoder_config.encoder)
+    num_items = read_corpus(folder).num_items
+    if encoder_config.encoder == "file":
+        read_file(encoder_config, num_items)
+        return encoder_config.file, False
+    texts = read_texts(folder, num_items)
+    path = embeddings_path(folder, texts, encoder_config)
     if path.exists() and not force:
         load_embeddings(folder, texts, encoder_config)
         return path, False
     encoder = build_encoder(encoder_config)
-    return write_embeddings(folder, texts, embed_texts(texts, encoder), encoder), True
+    return write_embeddings(folder, texts, embed_texts(texts, encoder), encoder, encoder_config), True
 
 
 def main() -> None:
@@ -67,6 +74,8 @@ def main() -> None:
     path, written = embed_dataset(folder, flags.encoder, force=flags.force)
     if written:
         print(path, path.with_suffix(".json"), sep="\n")
+    elif flags.encoder.encoder == "file":
+        print(f"{path} fits the items: train with --text.encoder file --text.file {path}")
     else:
         print(f"{path} fits the texts already (--force embeds anew)")
 

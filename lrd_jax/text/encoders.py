@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+from tqdm import tqdm
 
 from lrd_jax.config import EncoderConfig
+from lrd_jax.errors import UserError
+
+TEXTS_PER_CALL = 256
 
 
 class Encoder(Protocol):
     """A frozen language model that turns texts into vectors.
 
-    A new one is a file beside this one, a case in `build_encoder` and a name in `EncoderConfig.encoder`.
+    A new one is a file beside this one, a case in `build_encoder` and a name in `EncoderConfig.encoder`. Everything but
+    `encode` is for the record (the JSON beside the array).
 
     Attributes:
-      name: the name in `EncoderConfig.encoder`; also part of the file names of what it wrote.
-      version: which weights and which software, for the record.
+      name: the name in `EncoderConfig.encoder`.
+      model: which of its models: the folder, the name on the hub, or what the API calls it.
+      version: which software; the API's answer where it tells.
       dimensions: T.
+      pooling: how the vectors of the tokens become one: "mean", "cls", ...; "unknown" where it cannot be told.
+      normalised: whether every row has Euclidean length 1 (or 0: nothing known of it).
+      origin: what else says where the vectors come from, such as the hash of the weights or a server's address; no
+        secret, for it is written to disk.
     """
 
     name: str
+    model: str
     version: str
     dimensions: int
+    pooling: str
+    normalised: bool
+    origin: Mapping[str, str]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts that are not blank: float32 [N, T], each row of Euclidean length 1 (or 0: nothing known of it).
+        """Embed texts that are not blank: float32 [N, T].
 
-        A row depends on its own text alone, not on the others of the call.
+        Called once with all texts. A row depends on its own text alone, up to the rounding of the batch that it falls
+        into. The encoder shows its own progress, on a terminal only (`in_parts` does so).
+
+        Raises:
+          UserError: the texts cannot be embedded.
         """
         ...
 
@@ -37,10 +55,41 @@ def build_encoder(encoder_config: EncoderConfig) -> Encoder:
     """The encoder that `encoder_config` names. Imports only what that one needs.
 
     Raises:
-      UserError: the encoder does not have the width asked for.
+      UserError: the encoder cannot be had: its package is not installed, its model is not named, cannot be read or
+        does not have the width asked for.
     """
     match encoder_config.encoder:
         case "wordllama":
             from lrd_jax.text.wordllama import WordLlamaEncoder
 
-            return WordLlamaEncoder(encoder_config.dimensions)
+            return WordLlamaEncoder(encoder_config.known_dimensions)
+        case "file":
+            raise UserError(
+                "a file of embeddings embeds no texts",
+                field="text.encoder",
+                remedy="Choose another encoder, or train with --text.encoder file --text.file FILE",
+            )
+        case name:
+            raise UserError(f"the encoder {name} is not there yet", field="text.encoder", remedy="Choose another")
+
+
+def in_parts(encode: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str], name: str) -> np.ndarray:
+    """Embed texts in parts, with a progress bar on a terminal: float32 [N, T].
+
+    Args:
+      encode: texts → [n, T].
+      texts: N of them, one at least.
+      name: of the encoder, for the bar.
+    """
+    parts = []
+    with tqdm(total=len(texts), desc=f"{name} reads texts", unit="text", disable=None) as bar:
+        for start in range(0, len(texts), TEXTS_PER_CALL):
+            parts.append(np.asarray(encode(texts[start : start + TEXTS_PER_CALL]), np.float32))
+            bar.update(len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def of_length_one(embeddings: np.ndarray) -> np.ndarray:
+    """Rows scaled to Euclidean length 1, float32; a row of zeros stays."""
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return (embeddings / np.where(lengths == 0, 1, lengths)).astype(np.float32)

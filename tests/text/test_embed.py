@@ -35,7 +35,8 @@ def test_writes_checks_and_replaces(dataset):
     assert (before != after).any(axis=1).tolist() == [False, False, False, True]
 
     assert embed(dataset, "--dimensions", "64", "--force").returncode == 0
-    assert np.load(array).shape == (4, 64)
+    assert np.load(dataset / "text_wordllama-64d.npy").shape == (4, 64)
+    assert np.load(array).shape == (4, 256)
 
 
 def test_bad_arguments(dataset):
