@@ -9,11 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
+from lrd_jax.text.options import MAX_INPUT_TOKENS
 from lrd_jax.text.packing import Tokenizer
 from lrd_jax.text.vector_cache import Database, vector_key
-
-MAX_INPUT_TOKENS = 8191
-"""Of one text, for all embedding models of OpenAI's."""
 
 
 @dataclasses.dataclass(frozen=True)

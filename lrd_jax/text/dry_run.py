@@ -48,7 +48,7 @@ def dry_run(texts: Sequence[str], encoder: OpenAIEncoder) -> Table:
     if blank:
         table.add_row("blank, never asked", f"{blank:,}", "", "", "")
     if asked.num_cut:
-        table.add_row(f"cut at {encoder.options.max_tokens:,}", f"{asked.num_cut:,}", "", "", "")
+        table.add_row(f"cut at {encoder.server.max_tokens:,}", f"{asked.num_cut:,}", "", "", "")
     for name, part in parts.items():
         if name == "under way" and not part:
             continue

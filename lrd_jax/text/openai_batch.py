@@ -7,7 +7,6 @@ Format: https://platform.openai.com/docs/api-reference/batch.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import tempfile
 import time
@@ -18,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from lrd_jax.display import say
-from lrd_jax.errors import UserError
+from lrd_jax.errors import UnderWay, UserError
 from lrd_jax.text.asked import Asked, already_there
 from lrd_jax.text.batch_records import BatchRecords, OpenBatch
 from lrd_jax.text.batch_results import Results, read_results
-from lrd_jax.text.openai_embeddings import OpenAIEncoder, OpenAIOptions
+from lrd_jax.text.openai_embeddings import OpenAIEncoder
 from lrd_jax.text.openai_service import Service, find_service
+from lrd_jax.text.options import BatchOptions, ServerOptions
 from lrd_jax.text.packing import pack
 from lrd_jax.text.vector_cache import Database
 
@@ -41,33 +41,6 @@ UPLOAD_SECONDS = 900.0
 _FINISHED = ("completed", "expired", "cancelled", "failed")
 
 
-class BatchesUnderWay(Exception):
-    """Not an error: the batches were handed in and the caller does not want to wait."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchOptions:
-    """How batches are waited for."""
-
-    wait: bool = True
-    """Wait until all batches have finished. Without, hand in, take what is there, and exit with code 75 while some are
-    under way; the same command, at any later time, goes on from there."""
-    poll_seconds: float = 60.0
-    """Longest time between two looks at the batches; the first looks come sooner."""
-    abandon_batches: bool = False
-    """Forget batches that are under way; what they hold is asked, and paid for, again."""
-
-    def check(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-          UserError: of the first one.
-        """
-        if not 0.01 <= self.poll_seconds <= 86_400:
-            problem = f"{self.poll_seconds} is out of range"
-            raise UserError(problem, field="--poll-seconds", remedy="Give 0.01 to 86,400")
-
-
 class OpenAIBatchEncoder(OpenAIEncoder):
     """`openai` by the Batch API, with the same cache: what either has asked, the other finds."""
 
@@ -78,13 +51,12 @@ class OpenAIBatchEncoder(OpenAIEncoder):
         self,
         model: str | None = None,
         dimensions: int | None = None,
-        options: OpenAIOptions | None = None,
-        batch_options: BatchOptions | None = None,
+        server: ServerOptions | None = None,
+        batches: BatchOptions | None = None,
     ) -> None:
         """As `OpenAIEncoder`, and how batches are waited for."""
-        super().__init__(model, dimensions, options)
-        self.batch_options = batch_options or BatchOptions()
-        self.batch_options.check()
+        super().__init__(model, dimensions, server)
+        self.batch_options = batches or BatchOptions()
 
     def requests(self, asked: Asked, places: Sequence[int]) -> list[list[int]]:
         """Places of texts to ask for, packed into files."""
@@ -105,8 +77,7 @@ class OpenAIBatchEncoder(OpenAIEncoder):
         import openai
 
         service = find_service(self.url)
-        options = service.client_options(max_retries=self.options.max_retries, timeout=self.options.timeout)
-        with service.told(), openai.OpenAI(**options) as client:
+        with service.told(), openai.OpenAI(**service.client_options(self.server)) as client:
             _Batches(self, service, client, database, asked).obtain()
 
 
@@ -229,7 +200,7 @@ class _Batches:
                     return Results(failures, for_good)
                 if not options.wait:
                     under_way = ", ".join(str(batch.batch_id) for batch in waiting)
-                    raise BatchesUnderWay(f"batches under way: {under_way}; the same command later goes on from here")
+                    raise UnderWay(f"batches under way: {under_way}; the same command later goes on from here")
                 time.sleep(pause)
                 pause = min(2 * pause, options.poll_seconds)
 

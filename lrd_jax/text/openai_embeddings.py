@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import importlib.metadata
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
-from lrd_jax.text.asked import (
-    MAX_INPUT_TOKENS,
-    Asked,
-    already_there,
-    unit_length,
-    warn_of_estimate,
-    what_to_ask,
-)
+from lrd_jax.text.asked import Asked, already_there, unit_length, warn_of_estimate, what_to_ask
 from lrd_jax.text.openai_answers import UnusableAnswer, read_answer
 from lrd_jax.text.openai_service import (
     DEFAULT_MODEL,
@@ -33,118 +24,81 @@ from lrd_jax.text.openai_service import (
     resolve_url,
     scope_of,
 )
+from lrd_jax.text.options import RequestOptions, ServerOptions
 from lrd_jax.text.packing import load_tokenizer, pack
 from lrd_jax.text.prices import Price, find_price
 from lrd_jax.text.vector_cache import Database, cache_path
 
-MAX_REQUEST_INPUTS = 2048
-MAX_REQUEST_TOKENS = 300_000
 UNUSABLE_ANSWERS = 3
 """How often the same request may be answered unusably: each such answer may have to be paid for."""
-
-
-@dataclasses.dataclass(frozen=True)
-class OpenAIOptions:
-    """How encoders that are asked over the network are asked; none changes a vector but base_url and max_tokens."""
-
-    base_url: str | None = None
-    """Base URL of an OpenAI-compatible server, without a key in it. None: OPENAI_BASE_URL, else OpenAI's."""
-    concurrency: int = 4
-    """Requests under way at once."""
-    max_tokens: int = MAX_INPUT_TOKENS
-    """Where a text is cut; lower it for models of other servers with a shorter context."""
-    request_inputs: int = MAX_REQUEST_INPUTS
-    """Most texts in one request; some servers allow fewer."""
-    request_tokens: int = MAX_REQUEST_TOKENS
-    """Most tokens in one request."""
-    max_retries: int = 8
-    """How often a request is repeated after 408, 409, 429, 5xx or a broken connection, as retry-after says."""
-    timeout: float = 120.0
-    """Seconds that one request may take."""
-    prices: Path | None = None
-    """TOML file of prices that go before those in lrd_jax/text/prices.toml."""
-
-    def check(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-          UserError: of the first one.
-        """
-        limits = {
-            "concurrency": (1, 256),
-            "max_tokens": (1, MAX_INPUT_TOKENS),
-            "request_inputs": (1, MAX_REQUEST_INPUTS),
-            "request_tokens": (1, MAX_REQUEST_TOKENS),
-            "max_retries": (0, 100),
-            "timeout": (0.1, 3600),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                option = "--" + name.replace("_", "-")
-                raise UserError(f"{value} is out of range", field=option, remedy=f"Give {low} to {high:,}")
 
 
 class OpenAIEncoder:
     """`lrd_jax.text.encoders.Encoder` over /v1/embeddings, with every answer in the SQLite cache.
 
     Attributes:
-      model: its name.
-      dimensions: T; None until the first answer of a model that is not OpenAI's own.
       url: base URL of the server.
+      server: how it is asked.
       price: of a million tokens.
+      dimensions: T; None until the first answer of a model that is not OpenAI's own.
     """
 
     name = "openai"
     by_batch = False
+    pooling = "unknown"
+    normalised = True
 
     def __init__(
-        self, model: str | None = None, dimensions: int | None = None, options: OpenAIOptions | None = None
+        self,
+        model: str | None = None,
+        dimensions: int | None = None,
+        server: ServerOptions | None = None,
+        requests: RequestOptions | None = None,
     ) -> None:
         """Check everything that can be checked without a key and without the network.
 
         Args:
           model: None: text-embedding-ada-002.
           dimensions: None: the model's own.
-          options: how it is asked.
+          server: which one, and how it is asked.
+          requests: how texts are put into requests.
 
         Raises:
-          UserError: an option is out of range, or the model does not come in this width.
+          UserError: the address or the prices cannot be used, or the model does not come in this width.
         """
-        self.options = options or OpenAIOptions()
-        self.options.check()
+        self.server = server or ServerOptions()
+        self.request_options = requests or RequestOptions()
         self.model = model or DEFAULT_MODEL
+        self.version = f"openai {importlib.metadata.version('openai')}"
         self.dimensions = own_width(self.model, dimensions)
         self._dimensions = asked_dimensions(self.model, dimensions)
-        self.url = resolve_url(self.options.base_url)
-        own_address = self.url == OPENAI_URL
-        self.price = find_price(self.model, batch=self.by_batch, own_address=own_address, file=self.options.prices)
+        self.url = resolve_url(self.server.base_url)
+        at_home = self.url == OPENAI_URL
+        self.price = find_price(self.model, batch=self.by_batch, own_address=at_home, file=self.server.prices)
 
     @property
-    def version(self) -> str:
-        """Model, server, how long a text may be, and client."""
-        tokenizer = load_tokenizer(self.model)
-        unit = f"tokens of {tokenizer.unit}" if tokenizer.exact else tokenizer.unit
-        client = importlib.metadata.version("openai")
-        return f"{self.model} of {self.url}, texts up to {self.options.max_tokens:,} {unit}, openai {client}"
+    def origin(self) -> dict[str, str]:
+        """The server, and how long a text may be."""
+        unit = load_tokenizer(self.model).unit
+        return {"server": self.url, "text_limit": f"{self.server.max_tokens} tokens, counted as {unit}"}
 
     def plan(self, texts: Sequence[str]) -> Asked:
         """What these texts come to; no request is made. Warns on stderr where tokens can only be estimated."""
         tokenizer = load_tokenizer(self.model)
-        warn_of_estimate(tokenizer, self.options.max_tokens)
+        warn_of_estimate(tokenizer, self.server.max_tokens)
         return what_to_ask(
             texts,
             tokenizer,
             model=self.model,
             dimensions=self._dimensions,
             service=scope_of(self.url),
-            max_tokens=self.options.max_tokens,
+            max_tokens=self.server.max_tokens,
         )
 
     def requests(self, asked: Asked, places: Sequence[int]) -> list[list[int]]:
         """Places of texts to ask for, packed into requests."""
         tokens = [asked.tokens[place] for place in places]
-        runs = pack(tokens, self.options.request_inputs, self.options.request_tokens)
+        runs = pack(tokens, self.request_options.request_inputs, self.request_options.request_tokens)
         return [[places[index] for index in run] for run in runs]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -210,12 +164,13 @@ class _Asking:
         """Make all requests; after a failure no new ones, but those under way are waited for, being paid for."""
         import openai
 
-        options = self._encoder.options
-        client_options = self._service.client_options(max_retries=options.max_retries, timeout=options.timeout)
+        client_options = self._service.client_options(self._encoder.server)
         with self._service.told():
             async with openai.AsyncOpenAI(**client_options) as client:
                 waiting = iter(requests)
-                await asyncio.gather(*(self._work(client, waiting) for _ in range(options.concurrency)))
+                await asyncio.gather(
+                    *(self._work(client, waiting) for _ in range(self._encoder.request_options.concurrency))
+                )
         if self._failure is not None:
             raise self._failure
 

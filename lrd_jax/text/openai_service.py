@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from lrd_jax.errors import UserError
+from lrd_jax.text.options import ServerOptions
 
 if TYPE_CHECKING:
     import openai
@@ -92,9 +93,10 @@ class Service:
         """Where answers belong in the cache: None for OpenAI's own, else the base URL."""
         return scope_of(self.url)
 
-    def client_options(self, *, max_retries: int, timeout: float) -> dict[str, Any]:
+    def client_options(self, server: ServerOptions) -> dict[str, Any]:
         """Keyword arguments for `openai.OpenAI` and `openai.AsyncOpenAI`."""
-        return {"api_key": self.key, "base_url": self.url, "max_retries": max_retries, "timeout": timeout}
+        retries, timeout = server.max_retries, server.timeout
+        return {"api_key": self.key, "base_url": self.url, "max_retries": retries, "timeout": timeout}
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
