@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import deque
 
@@ -17,8 +18,8 @@ class Batches:
       outcomes: of the next batches, in turn: "ok", "expired" (half the rows), "failed", "cancelled" (half the rows),
         "rows fail" (every third, with status 500), "rows refused" (every third, with status 400), "wrong rows" (a
         duplicate, a foreign one, one that is no JSON, one of another width, one of none).
-      creating: what the next requests to create a batch meet: "ok", "lost" (made, but the connection breaks), "500"
-        (not made).
+      creating: what the next requests to create a batch meet: "ok", "lost" (made, but the connection breaks), "hang"
+        (made, but no answer comes), "stall" (not made, and no answer comes), "500" and "429" (not made).
       looks: how often a batch is looked at before it has finished.
     """
 
@@ -30,6 +31,7 @@ class Batches:
         self.outcomes: deque[str] = deque()
         self.creating: deque[str] = deque()
         self.looks = 1
+        self.stalled = False
         self._outcome: dict[str, str] = {}
         self._looked: dict[str, int] = {}
 
@@ -76,8 +78,13 @@ class Batches:
         body = await request.json()
         assert body["endpoint"] == "/v1/embeddings" and body["completion_window"] == "24h"
         fault = self.creating.popleft() if self.creating else "ok"
+        if fault == "stall":
+            self.stalled = True
+            await asyncio.sleep(3600)
         if fault == "500":
             return failure(500, "The server had an error")
+        if fault == "429":
+            return failure(429, "Rate limit reached", {"retry-after": "0.1"})
         rows = [json.loads(line) for line in self.files[body["input_file_id"]].splitlines()]
         assert len({row["custom_id"] for row in rows}) == len(rows) <= 50_000
         self._server.asked.update(row["body"]["input"] for row in rows)
@@ -95,6 +102,8 @@ class Batches:
             "metadata": body.get("metadata"),
             "request_counts": {"total": len(rows), "completed": 0, "failed": 0},
         }
+        if fault == "hang":
+            await asyncio.sleep(3600)
         if fault == "lost":
             request.receive.__self__.transport.abort()
             return Response()

@@ -1,7 +1,7 @@
 """An OpenAI-compatible server on loopback: /v1/embeddings, /v1/files, /v1/batches, and faults on demand.
 
-`python -m tests.text.server --port 8123` runs it by itself; `running_server()` runs it in a thread of a test. What it was
-asked is counted: GET /stats.
+`python -m tests.text.server --port 8123` runs it by itself; `running_server()` runs it in a thread of a test. What it
+is asked is counted: GET /stats.
 """
 
 from __future__ import annotations
