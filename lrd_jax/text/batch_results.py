@@ -38,7 +38,7 @@ class HasDimensions(Protocol):
 
 
 def read_results(
-    lines: Iterable[str],
+    lines: Iterable[bytes],
     keys: frozenset[bytes],
     encoder: HasDimensions,
     database: Database,
@@ -88,7 +88,7 @@ class _Failed(Exception):
         self.for_good = for_good
 
 
-def _read_row(line: str, width: int | None) -> tuple[bytes, np.ndarray]:
+def _read_row(line: bytes, width: int | None) -> tuple[bytes, np.ndarray]:
     try:
         row = json.loads(line)
         key = bytes.fromhex(row["custom_id"])

@@ -6,7 +6,6 @@ Format: https://platform.openai.com/docs/api-reference/batch.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
 import time
@@ -68,7 +67,7 @@ class OpenAIBatchEncoder(OpenAIEncoder):
         if self._dimensions is not None:
             body["dimensions"] = self._dimensions
         row = {"custom_id": asked.keys[place].hex(), "method": "POST", "url": "/v1/embeddings", "body": body}
-        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        return json.dumps(row).encode() + b"\n"
 
     def _obtain(self, database: Database, asked: Asked, places: list[int]) -> None:
         if not places:
@@ -226,19 +225,22 @@ class _Batches:
             failures[f"batch {state.id} {state.status}" + (f": {told}" if told else "")] += 1
         for file_id in (state.output_file_id, state.error_file_id):
             if file_id is not None:
-                with self._lines(file_id) as lines:
-                    results = read_results(lines, batch.keys, self._encoder, self._database, self._service.redact)
+                lines = self._lines(file_id)
+                results = read_results(lines, batch.keys, self._encoder, self._database, self._service.redact)
                 failures += results.failures
                 for_good = for_good or results.for_good
         self._records.close(batch.marker)
         return Results(failures, for_good)
 
-    @contextlib.contextmanager
-    def _lines(self, file_id: str) -> Iterator[Iterator[str]]:
+    def _lines(self, file_id: str) -> Iterator[bytes]:
         """The lines of a result file as they arrive: one of 50,000 rows is larger than a gigabyte."""
         patient = self._client.with_options(timeout=UPLOAD_SECONDS)
         with patient.files.with_streaming_response.content(file_id) as response:
-            yield response.iter_lines()
+            rest = b""
+            for block in response.iter_bytes():  # the client's own lines would also end at U+2028 and the like
+                *lines, rest = (rest + block).split(b"\n")
+                yield from lines
+            yield rest
 
 
 def _pause(error: openai.APIError, attempt: int) -> float:
