@@ -76,7 +76,7 @@ class OpenAIBatchEncoder(OpenAIEncoder):
         import openai
 
         service = find_service(self.url)
-        with service.told(), openai.OpenAI(**service.client_options(self.server)) as client:
+        with openai.OpenAI(**service.client_options(self.server)) as client, service.told():
             _Batches(self, service, client, database, asked).obtain()
 
 

@@ -114,6 +114,8 @@ class OpenAIEncoder:
             self._agree_on_width(there)
             places = asked.missing(there)
             self._obtain(database, asked, places)
+            if self.dimensions is None:  # another process may have obtained all of it
+                self._agree_on_width(already_there(database, asked, None))
             if self.dimensions is None:
                 problem = "no text is left to embed, so the width of this model's vectors is not known"
                 raise UserError(problem, field="--dimensions", remedy="State it")
@@ -165,12 +167,10 @@ class _Asking:
         import openai
 
         client_options = self._service.client_options(self._encoder.server)
-        with self._service.told():
-            async with openai.AsyncOpenAI(**client_options) as client:
-                waiting = iter(requests)
-                await asyncio.gather(
-                    *(self._work(client, waiting) for _ in range(self._encoder.request_options.concurrency))
-                )
+        workers = self._encoder.request_options.concurrency
+        async with openai.AsyncOpenAI(**client_options) as client:
+            waiting = iter(requests)
+            await asyncio.gather(*(self._work(client, waiting) for _ in range(workers)))
         if self._failure is not None:
             raise self._failure
 

@@ -103,10 +103,13 @@ class Service:
         """An error of the client's within becomes a `UserError`, without its cause, in which the key could be."""
         import openai
 
+        explained = None
         try:
             yield
         except openai.OpenAIError as error:
-            raise self.explain(error) from None
+            explained = self.explain(error)
+        if explained is not None:  # raised out here, it has no context either
+            raise explained
 
     def explain(self, error: openai.OpenAIError) -> UserError:
         """The error in words."""

@@ -179,7 +179,8 @@ def test_exit_code_while_under_way(server, tmp_path):
 def test_two_processes_hand_in_once(server, tmp_path):
     folders = [write_dataset(tmp_path / name, [f"film {n}" for n in range(10)]) for name in ("one", "two")]
     processes = [command(server, folder) for folder in folders]
-    assert [process.communicate() and process.returncode for process in processes] == [0, 0]
+    told = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
     handed_in_once(server, [f"film {n}" for n in range(10)])
 
 
