@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from pydantic import ValidationError
 
-from lrd_jax.cli import run_command
-from lrd_jax.config import EncoderConfig
+from lrd_jax.cli import plain_sections, run_command
+from lrd_jax.config import Config, EncoderConfig
+from lrd_jax.config_errors import explain
+from lrd_jax.errors import UserError
 
 ML_100K = "ml-100k"
 
@@ -28,6 +32,22 @@ class EmbedFlags:
     """The language model."""
     force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Embed anew even if there are embeddings already."""
+
+
+def parse_flags(argv: Sequence[str] | None = None) -> EmbedFlags:
+    """Read the command line of `embed`; that of the process by default.
+
+    Raises:
+      UserError: an option is out of range, or is not one of the encoder's.
+      SystemExit: after --help (0), or after tyro has explained a misspelt or malformed argument on stderr (2).
+    """
+    flags = tyro.cli(EmbedFlags, prog="python -m lrd_jax.embed", args=argv, registry=plain_sections())
+    try:
+        text = Config.model_validate({"text": flags.encoder}).text
+    except ValidationError as error:
+        key, problem, remedy = explain(error)
+        raise UserError(problem, field=f"--{key.partition('.')[2]}", remedy=remedy) from error
+    return dataclasses.replace(flags, encoder=text)
 
 
 def embed_dataset(folder: Path, encoder_config: EncoderConfig, *, force: bool = False) -> tuple[Path, bool]:
@@ -65,7 +85,7 @@ def embed_dataset(folder: Path, encoder_config: EncoderConfig, *, force: bool = 
 
 def main() -> None:
     """Parse the command line, embed, say what was written."""
-    flags = tyro.cli(EmbedFlags, prog="python -m lrd_jax.embed")
+    flags = parse_flags()
     folder = Path(flags.dataset)
     if flags.dataset == ML_100K and not folder.is_dir():
         from lrd_jax.data.movielens import ensure_ml_100k
