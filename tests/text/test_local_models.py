@@ -40,6 +40,8 @@ def make_sentence_transformer(folder):
     st = pytest.importorskip("sentence_transformers", reason="the extra st (sentence-transformers, torch) is missing")
     import torch
     import transformers
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
 
     torch.manual_seed(0)
     bert = folder.parent / "bert"
@@ -49,8 +51,8 @@ def make_sentence_transformer(folder):
     settings = transformers.BertConfig(vocab_size=len(WORDS), max_position_embeddings=32, **sizes)
     transformers.BertModel(settings).save_pretrained(bert)
     transformers.BertTokenizerFast(str(bert / "vocab.txt")).save_pretrained(bert)
-    words = st.models.Transformer(str(bert), max_seq_length=16)
-    st.SentenceTransformer(modules=[words, st.models.Pooling(8, pooling_mode="mean")], device="cpu").save(str(folder))
+    words = Transformer(str(bert), max_seq_length=16)
+    st.SentenceTransformer(modules=[words, Pooling(8, pooling_mode="mean")], device="cpu").save(str(folder))
     return folder
 
 
