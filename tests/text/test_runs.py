@@ -10,6 +10,7 @@ from lrd_jax.errors import UserError
 from lrd_jax.loop import train_seeds
 from lrd_jax.studies.runner import is_finished
 from lrd_jax.trained import load_trained
+from tests.small_runs import quickly_compiled
 
 
 def small(place, **text):
@@ -20,12 +21,15 @@ def small(place, **text):
 
 
 @pytest.fixture
-def place(tmp_path):
-    write_synthetic(tmp_path / "data", num_users=20, num_items=12, max_length=6)
+def place(tmp_path, monkeypatch):
+    # Whether or not jax has devices already: with this flag set train leaves their number as it is.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false")
+    write_synthetic(tmp_path / "data", num_users=20, num_items=12, max_length=6, num_negatives=4)
     vectors = np.random.default_rng(0).normal(size=(12, 6))
     np.save(tmp_path / "a.npy", vectors)
     vectors.tofile(tmp_path / "dump")
-    return tmp_path
+    with quickly_compiled():
+        yield tmp_path
 
 
 def test_the_width_is_recorded_and_need_not_be_told_again(place):
