@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from lrd_jax.config import EncoderConfig
 from lrd_jax.errors import UserError
+from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions
 
 TEXTS_PER_CALL = 256
 
@@ -25,7 +26,7 @@ class Encoder(Protocol):
       name: the name in `EncoderConfig.encoder`.
       model: which of its models: the folder, the name on the hub, or what the API calls it.
       version: which software; the API's answer where it tells.
-      dimensions: T.
+      dimensions: T; None where `encode` is what finds it out.
       pooling: how the vectors of the tokens become one: "mean", "cls", ...; "unknown" where it cannot be told.
       normalised: whether every row has Euclidean length 1 (or 0: nothing known of it).
       origin: what else says where the vectors come from, such as the hash of the weights or a server's address; no
@@ -35,7 +36,7 @@ class Encoder(Protocol):
     name: str
     model: str
     version: str
-    dimensions: int
+    dimensions: int | None
     pooling: str
     normalised: bool
     origin: Mapping[str, str]
@@ -52,8 +53,21 @@ class Encoder(Protocol):
         ...
 
 
-def build_encoder(encoder_config: EncoderConfig) -> Encoder:
+PAID = ("openai", "openai-batch")
+"""Encoders that are asked over the network and may cost money: only `lrd_jax.embed` asks them."""
+
+
+def build_encoder(
+    encoder_config: EncoderConfig,
+    server: ServerOptions | None = None,
+    requests: RequestOptions | None = None,
+    batches: BatchOptions | None = None,
+) -> Encoder:
     """The encoder that `encoder_config` names. Imports only what that one needs.
+
+    Args:
+      encoder_config: which one.
+      server, requests, batches: how those in `PAID` are asked.
 
     Raises:
       UserError: the encoder cannot be had: its package is not installed, its model is not named, cannot be read or
@@ -72,14 +86,20 @@ def build_encoder(encoder_config: EncoderConfig) -> Encoder:
             from lrd_jax.text.model2vec import Model2VecEncoder
 
             return Model2VecEncoder(encoder_config)
-        case "file":
+        case "openai":
+            from lrd_jax.text.openai_embeddings import OpenAIEncoder
+
+            return OpenAIEncoder(encoder_config.model, encoder_config.dimensions, server, requests)
+        case "openai-batch":
+            from lrd_jax.text.openai_batch import OpenAIBatchEncoder
+
+            return OpenAIBatchEncoder(encoder_config.model, encoder_config.dimensions, server, batches)
+        case _:  # file
             raise UserError(
                 "a file of embeddings embeds no texts",
                 field="text.encoder",
                 remedy="Choose another encoder, or train with --text.encoder file --text.file FILE",
             )
-        case name:
-            raise UserError(f"the encoder {name} is not there yet", field="text.encoder", remedy="Choose another")
 
 
 def in_parts(encode: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str], name: str) -> np.ndarray:

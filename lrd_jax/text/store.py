@@ -22,7 +22,7 @@ from lrd_jax.config import EncoderConfig, TextConfig
 from lrd_jax.data.rechorus import read_texts
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
-from lrd_jax.text.encoders import Encoder, build_encoder
+from lrd_jax.text.encoders import PAID, Encoder, build_encoder
 from lrd_jax.text.file import read_file, read_rows
 from lrd_jax.text.naming import embeddings_path, model_name, text_hash
 from lrd_jax.text.weights import weights_hash
@@ -38,11 +38,14 @@ def embed_texts(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
     Raises:
       UserError: the texts cannot be embedded, or the encoder gave something else than one vector for each.
     """
-    embeddings = np.zeros((len(texts) - 1, encoder.dimensions), np.float32)  # [I, T]
     rows = [row for row, text in enumerate(texts[1:]) if text.strip()]
-    if not rows:
+    if not rows and encoder.dimensions is None:
+        remedy = "State --dimensions"
+        raise UserError(f"all texts are blank, so the width of {encoder.model} cannot be found out", remedy=remedy)
+    vectors = encoder.encode([texts[row + 1] for row in rows]) if rows else None
+    embeddings = np.zeros((len(texts) - 1, encoder.dimensions), np.float32)  # [I, T]
+    if vectors is None:
         return embeddings
-    vectors = encoder.encode([texts[row + 1] for row in rows])
     wanted = (len(rows), encoder.dimensions)
     if vectors.shape != wanted or not np.isfinite(vectors).all():
         held = f"shape {vectors.shape}, not {wanted}" if vectors.shape != wanted else "NaN or infinity among them"
@@ -152,21 +155,29 @@ def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextCo
     if text_config.encoder == "file":
         return read_file(text_config, num_items)
     texts = read_texts(folder, num_items)
-    if not embeddings_path(folder, texts, text_config).exists():
+    path = embeddings_path(folder, texts, text_config)
+    if not path.exists():
+        if text_config.encoder in PAID:
+            command = embed_command(folder, text_config, force=False)
+            raise UserError(
+                f"there are no embeddings of {text_config.encoder} yet, and training asks for none that cost money",
+                file=path,
+                remedy=f"Run `{command}`; with --dry-run it says what that costs",
+            )
         encoder = build_encoder(text_config)
         path = write_embeddings(folder, texts, embed_texts(texts, encoder), encoder, text_config)
         say(f"{num_items:,} item texts embedded with {encoder.name} {encoder.version} in {path}")
     return load_embeddings(folder, texts, text_config)
 
 
-def embed_command(folder: str | os.PathLike, encoder_config: EncoderConfig) -> str:
-    """The command line that makes the embeddings of a dataset anew."""
+def embed_command(folder: str | os.PathLike, encoder_config: EncoderConfig, *, force: bool = True) -> str:
+    """The command line that makes the embeddings of a dataset; with `force`, anew."""
     command = ["python", "-m", "lrd_jax.embed", str(folder), "--encoder", encoder_config.encoder]
     if encoder_config.model is not None:
         command += ["--model", encoder_config.model]
     if encoder_config.dimensions not in (None, EncoderConfig().known_dimensions):
         command += ["--dimensions", str(encoder_config.dimensions)]
-    return shlex.join([*command, "--force"])
+    return shlex.join([*command, "--force"] if force else command)
 
 
 def _write(path: Path, fill: Callable[[IO[bytes]], Any]) -> None:
