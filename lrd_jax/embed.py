@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from pydantic import ValidationError
 
-from lrd_jax.cli import run_command
-from lrd_jax.config import EncoderConfig
+from lrd_jax.cli import plain_sections, run_command
+from lrd_jax.config import EncoderConfig, Section
+from lrd_jax.config_errors import explain
 from lrd_jax.errors import UnderWay, UserError
 from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions
 
@@ -66,6 +68,38 @@ class EmbedFlags:
                 field="--dry-run",
                 remedy="Leave it out",
             )
+
+
+class _Options(Section):
+    """The groups of options that are validated, by the names in messages."""
+
+    text: EncoderConfig
+    server: ServerOptions
+    requests: RequestOptions
+    batches: BatchOptions
+
+
+def parse_flags(argv: Sequence[str] | None = None) -> EmbedFlags:
+    """Read the command line of `embed`; that of the process by default.
+
+    Raises:
+      UserError: an option is out of range, or of no use to the encoder.
+      SystemExit: after --help (0), or after tyro has explained a misspelt or malformed argument on stderr (2).
+    """
+    flags = tyro.cli(EmbedFlags, prog="python -m lrd_jax.embed", args=argv, registry=plain_sections())
+    try:
+        options = _Options.model_validate(
+            {"text": flags.encoder, "server": flags.server, "requests": flags.requests, "batches": flags.batches}
+        )
+    except ValidationError as error:
+        key, problem, remedy = explain(error, _Options)
+        option = "--" + key.partition(".")[2].replace("_", "-")
+        raise UserError(problem, field=option, remedy=remedy) from error
+    flags = dataclasses.replace(
+        flags, encoder=options.text, server=options.server, requests=options.requests, batches=options.batches
+    )
+    flags.check()
+    return flags
 
 
 def embed_dataset(
@@ -123,8 +157,7 @@ def print_price(folder: Path, encoder: Encoder) -> None:
 
 def main() -> None:
     """Parse the command line, embed, say what was written."""
-    flags = tyro.cli(EmbedFlags, prog="python -m lrd_jax.embed")
-    flags.check()
+    flags = parse_flags()
     folder = Path(flags.dataset)
     if flags.dataset == ML_100K and not folder.is_dir():
         from lrd_jax.data.movielens import ensure_ml_100k

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NoReturn, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -77,6 +78,14 @@ def build_encoder(
             from lrd_jax.text.wordllama import WordLlamaEncoder
 
             return WordLlamaEncoder(encoder_config.known_dimensions)
+        case "sentence-transformers":
+            from lrd_jax.text.sentence_transformers import SentenceTransformersEncoder
+
+            return SentenceTransformersEncoder(encoder_config)
+        case "model2vec":
+            from lrd_jax.text.model2vec import Model2VecEncoder
+
+            return Model2VecEncoder(encoder_config)
         case "openai":
             from lrd_jax.text.openai_embeddings import OpenAIEncoder
 
@@ -85,14 +94,12 @@ def build_encoder(
             from lrd_jax.text.openai_batch import OpenAIBatchEncoder
 
             return OpenAIBatchEncoder(encoder_config.model, encoder_config.dimensions, server, batches)
-        case "file":
+        case _:  # file
             raise UserError(
                 "a file of embeddings embeds no texts",
                 field="text.encoder",
                 remedy="Choose another encoder, or train with --text.encoder file --text.file FILE",
             )
-        case name:
-            raise UserError(f"the encoder {name} is not there yet", field="text.encoder", remedy="Choose another")
 
 
 def in_parts(encode: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str], name: str) -> np.ndarray:
@@ -109,6 +116,31 @@ def in_parts(encode: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]
             parts.append(np.asarray(encode(texts[start : start + TEXTS_PER_CALL]), np.float32))
             bar.update(len(parts[-1]))
     return np.concatenate(parts)
+
+
+def not_installed(package: str, extra: str, error: ImportError) -> UserError:
+    """What to raise where an encoder's package cannot be imported."""
+    return UserError(
+        f"the encoder {package} cannot be imported ({error})",
+        field="text.encoder",
+        remedy=f"Install it with pip install -e '.[{extra}]', or choose another encoder",
+    )
+
+
+def model_not_named(encoder: str) -> NoReturn:
+    """Raises that the encoder has no model of its own."""
+    raise UserError(f"{encoder} has no model of its own", field="text.model", remedy="Name a model's folder")
+
+
+@contextlib.contextmanager
+def told_of_loading(model: str) -> Iterator[None]:
+    """Whatever a library raises on a model that it cannot load becomes a `UserError`."""
+    try:
+        yield
+    except Exception as error:  # damaged or missing files end in any kind of error, by library and version
+        reason = next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__
+        remedy = "Mend text.model: a folder that holds a whole model, or a name that the hub knows and can be reached"
+        raise UserError(f"the model cannot be loaded ({reason})", file=model, remedy=remedy) from error
 
 
 def of_length_one(embeddings: np.ndarray) -> np.ndarray:

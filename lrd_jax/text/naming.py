@@ -21,7 +21,7 @@ def model_name(encoder_config: EncoderConfig) -> str | None:
     if model is None or encoder_config.encoder not in ("sentence-transformers", "model2vec"):
         return model
     is_folder = model.startswith(("/", ".", "~")) or os.path.isdir(model)
-    return os.path.realpath(os.path.expanduser(model)) if is_folder else model
+    return os.path.abspath(os.path.expanduser(model)) if is_folder else model
 
 
 def text_path(folder: str | os.PathLike, encoder_config: EncoderConfig) -> Path:

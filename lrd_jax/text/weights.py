@@ -8,8 +8,10 @@ from pathlib import Path
 from lrd_jax.errors import UserError
 
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-_DECISIVE = (".safetensors", ".json", ".txt", ".model")
-_OTHER_FORMATS = ("onnx", "openvino")
+DECISIVE = (".safetensors", ".json", ".txt", ".model")
+"""Endings of a model's weights, settings and tokenizer."""
+OTHER_FORMATS = ("onnx", "openvino")
+"""Folders of the same weights for other software."""
 
 
 def refuse_pickled_weights(folder: Path) -> None:
@@ -23,7 +25,7 @@ def refuse_pickled_weights(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError("there is no such model folder", file=folder, remedy="Name a folder that holds a model")
     for path in _files(folder):
-        if path.suffix in _PICKLED and path.suffix != path.name and not list(path.parent.glob("*.safetensors")):
+        if path.suffix in _PICKLED and not list(path.parent.glob("*.safetensors")):
             raise UserError(
                 "the weights are a pickle, which can run any code when it is read",
                 file=path,
@@ -40,7 +42,7 @@ def weights_hash(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for path in _files(folder):
-        if path.suffix in _DECISIVE:
+        if path.suffix in DECISIVE:
             try:
                 with open(path, "rb") as file:
                     content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -55,6 +57,6 @@ def _files(folder: Path) -> list[Path]:
     found = []
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if path.is_file() and parts[0] not in _OTHER_FORMATS and not any(part.startswith(".") for part in parts):
+        if path.is_file() and parts[0] not in OTHER_FORMATS and not any(part.startswith(".") for part in parts):
             found.append(path)
     return found
