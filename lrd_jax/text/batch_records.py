@@ -61,6 +61,16 @@ class BatchRecords:
             for marker, batch_id in self._database.rows(query, (self._service,))
         ]
 
+    def under_way(self) -> frozenset[bytes]:
+        """The keys of all texts in batches that are not closed."""
+        return frozenset().union(*(batch.keys for batch in self.open()))
+
+    def abandon(self, keys: frozenset[bytes]) -> None:
+        """Close every batch that holds one of these texts."""
+        for batch in self.open():
+            if batch.keys & keys:
+                self.close(batch.marker)
+
     def _keys(self, marker: str) -> Iterator[bytes]:
         for (key,) in self._database.rows("SELECT key FROM batch_rows WHERE marker = ?", (marker,)):
             yield key

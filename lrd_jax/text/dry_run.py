@@ -22,13 +22,11 @@ def dry_run(texts: Sequence[str], encoder: OpenAIEncoder) -> Table:
     """
     asked = encoder.plan(texts)
     there: set[bytes] = set()
-    under_way: set[bytes] = set()
+    under_way: frozenset[bytes] = frozenset()
     if cache_path().exists():
         with Database(cache_path()) as database:
             there = set(already_there(database, asked, encoder.dimensions))
-            if encoder.by_batch:
-                batches = BatchRecords(database, encoder.url).open()
-                under_way = set().union(*(batch.keys for batch in batches)) - there
+            under_way = BatchRecords(database, encoder.url).under_way() - there
     tokenizer = load_tokenizer(encoder.model)
     unit = f"tokens ({tokenizer.unit})" if tokenizer.exact else "tokens, at most (UTF-8 bytes)"
     packed = "files" if encoder.by_batch else "requests"

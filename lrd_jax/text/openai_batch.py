@@ -93,10 +93,6 @@ class _Batches:
 
     def obtain(self) -> None:
         """Hand in what is missing and not under way, wait, collect; again for what failed in passing."""
-        if self._encoder.batch_options.abandon_batches:
-            for batch in self._records.open():
-                if batch.keys & self._wanted:
-                    self._records.close(batch.marker)
         failures: Counter[str] = Counter()
         for _ in range(ROUNDS):
             with self._records.submission_lock():
@@ -134,7 +130,7 @@ class _Batches:
         return None
 
     def _submit(self) -> None:
-        under_way = frozenset().union(*(batch.keys for batch in self._records.open()))
+        under_way = self._records.under_way()
         places = [place for place in self._missing() if self._asked.keys[place] not in under_way]
         for part in self._encoder.requests(self._asked, places):
             marker = self._records.plan([self._asked.keys[place] for place in part])

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
 from lrd_jax.text.asked import Asked, already_there, unit_length, warn_of_estimate, what_to_ask
+from lrd_jax.text.batch_records import BatchRecords
 from lrd_jax.text.openai_answers import UnusableAnswer, read_answer
 from lrd_jax.text.openai_service import (
     DEFAULT_MODEL,
@@ -113,6 +114,8 @@ class OpenAIEncoder:
             there = already_there(database, asked, self.dimensions)
             self._agree_on_width(there)
             places = asked.missing(there)
+            if self.server.abandon_batches:
+                BatchRecords(database, self.url).abandon(frozenset(asked.keys))
             self._obtain(database, asked, places)
             if self.dimensions is None:  # another process may have obtained all of it
                 self._agree_on_width(already_there(database, asked, None))
@@ -138,6 +141,12 @@ class OpenAIEncoder:
         if not places:
             say(f"all {len(asked.texts):,} distinct texts are in the cache: nothing is asked")
             return
+        under_way = BatchRecords(database, self.url).under_way() & {asked.keys[place] for place in places}
+        if under_way:
+            raise UserError(
+                f"{len(under_way):,} of these texts are in batches under way, and would be paid for twice",
+                remedy="Collect them with --encoder openai-batch, or ask for them again with --abandon-batches",
+            )
         requests = self.requests(asked, places)
         service = find_service(self.url)
         total = sum(asked.tokens[place] for place in places)

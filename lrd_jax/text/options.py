@@ -27,6 +27,8 @@ class ServerOptions(Section):
     """Seconds that one request may take."""
     prices: Path | None = None
     """TOML file of prices that go before those in lrd_jax/text/prices.toml, which are OpenAI's at its own address."""
+    abandon_batches: bool = False
+    """Forget batches of openai-batch under way that hold these texts, which are asked, and paid for, again."""
 
 
 class RequestOptions(Section):
@@ -48,5 +50,3 @@ class BatchOptions(Section):
     under way; the same command goes on from there at any later time."""
     poll_seconds: float = Field(60.0, ge=0.01, le=86_400.0)
     """Longest time between two looks at the batches; the first looks come sooner."""
-    abandon_batches: bool = False
-    """Forget batches under way that hold these texts, which are asked, and paid for, again."""

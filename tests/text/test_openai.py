@@ -216,6 +216,8 @@ def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
     assert str(array) in out and "3 of 3 texts answered in 1 of 1 requests: 3 tokens, cost $0.0030" in out
     assert err.count("warning") == 1
     np.testing.assert_array_equal(np.load(array), expected(["alpha", "beta", "alpha", "gamma"]))
+    loaded = store.load_or_embed(folder, 4, TextConfig(encoder="openai", model=MODEL))  # what training reads
+    np.testing.assert_array_equal(loaded[1:], np.load(array))
     provenance = json.loads(array.with_suffix(".json").read_text())
     assert provenance["server"] == server.url and provenance["text_limit"] == "8191 tokens, counted as UTF-8 bytes"
     assert provenance["model"] == MODEL and provenance["dimensions"] == 8

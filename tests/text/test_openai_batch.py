@@ -25,8 +25,8 @@ TEXTS = [f'film {n} 日本 \u2028 "quoted"' for n in range(10)]
 
 
 def encoder(server, *, wait=True, abandon=False, **options):
-    batches = BatchOptions(wait=wait, poll_seconds=0.02, abandon_batches=abandon)
-    return OpenAIBatchEncoder(MODEL, None, ServerOptions(base_url=server.url, timeout=20.0, **options), batches)
+    server_options = ServerOptions(base_url=server.url, timeout=20.0, abandon_batches=abandon, **options)
+    return OpenAIBatchEncoder(MODEL, None, server_options, BatchOptions(wait=wait, poll_seconds=0.02))
 
 
 def expected(texts=TEXTS):
@@ -76,11 +76,20 @@ def test_handed_in_now_collected_later(server):
     table = dry_run(TEXTS, encoder(server))
     rows = {cells[0]: cells[1] for cells in zip(*(column.cells for column in table.columns), strict=True)}
     assert rows["under way"] == "10" and rows["to ask"] == "0"
+    with pytest.raises(UserError, match="3 of these texts are in batches under way.*--abandon-batches"):
+        openai_encoder(server).encode([*TEXTS[:3], "new"])
     with pytest.raises(UnderWay):  # another dataset with some of the same texts asks for its own alone
         encoder(server, wait=False).encode([*TEXTS[:3], "new"])
     np.testing.assert_array_equal(encoder(server).encode(TEXTS), expected())
     np.testing.assert_array_equal(encoder(server).encode([*TEXTS[:3], "new"]), expected([*TEXTS[:3], "new"]))
     handed_in_once(server, [*TEXTS, "new"])
+
+
+def test_abandoned_for_requests(server):
+    with pytest.raises(UnderWay):
+        encoder(server, wait=False).encode(TEXTS)
+    np.testing.assert_array_equal(openai_encoder(server, abandon_batches=True).encode(TEXTS), expected())
+    assert open_batches(server) == []
 
 
 def test_only_what_the_cache_lacks_is_handed_in(server):
