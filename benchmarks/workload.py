@@ -11,13 +11,14 @@ import numpy as np
 from benchmarks.options import Options
 from benchmarks.scale import generate_corpus, parse_scale
 from lrd_jax.assemble import Run, assemble_corpus
-from lrd_jax.config import Config, EncoderConfig
+from lrd_jax.config import WORDLLAMA_DIMENSIONS, Config, EncoderConfig
 from lrd_jax.config_file import load_config
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.rechorus import read_corpus, read_texts
 from lrd_jax.devices import available_cores, set_up_devices
 from lrd_jax.models.system import RelationalSystem
-from lrd_jax.text.store import load_embeddings, text_path
+from lrd_jax.text.naming import text_path
+from lrd_jax.text.store import load_embeddings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # (user, candidate) pairs that are scored at once, so that a repetition on a CPU takes half a minute at most.
@@ -90,9 +91,10 @@ def _published_config(options: Options, name: str) -> Config:
 
 def _text(folder: Path | None, corpus: Corpus, config: EncoderConfig) -> np.ndarray:
     """The dataset's text embeddings where it has them, else random ones, which cost the same; float32 [I + 1, T]."""
-    if folder is not None and text_path(folder, config.encoder).exists():
+    if folder is not None and text_path(folder, config).exists():
         return load_embeddings(folder, read_texts(folder, corpus.num_items), config)
-    text = np.random.default_rng(0).standard_normal((corpus.num_items + 1, config.dimensions), np.float32)
+    width = config.known_dimensions or WORDLLAMA_DIMENSIONS
+    text = np.random.default_rng(0).standard_normal((corpus.num_items + 1, width), np.float32)
     text[0] = 0
     return text
 

@@ -24,6 +24,7 @@ from lrd_jax.metrics import target_ranks
 from lrd_jax.models import build_system
 from lrd_jax.models.system import Params, System
 from lrd_jax.protocols import TieRule
+from lrd_jax.text.naming import model_name
 from lrd_jax.text.store import load_or_embed
 
 
@@ -31,7 +32,7 @@ class Run(NamedTuple):
     """A configured run, ready to start.
 
     Attributes:
-      config: with everything that depends on the machine filled in.
+      config: with everything that depends on the machine, and the width of the text embeddings, filled in.
       corpus: the dataset on the host.
       arrays: the dataset on the devices.
       system: the model with its losses.
@@ -67,7 +68,10 @@ def assemble(config: Config) -> Run:
     config = resolve(config)
     set_up_devices(config.run.cpu_devices)
     keep_compiled(cache_dir() / "compiled")
-    return assemble_corpus(config, *_read_inputs(config))
+    corpus, text = _read_inputs(config)
+    if text is not None:
+        config = config.model_copy(update={"text": config.text.model_copy(update={"dimensions": text.shape[1]})})
+    return assemble_corpus(config, corpus, text)
 
 
 def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> Run:
@@ -150,8 +154,13 @@ def resolve(config: Config) -> Config:
     data, text, run = config.data, config.text, config.run
     if data.path is not None:
         data = data.model_copy(update={"path": data.path.absolute()})
-    if text.file is not None:
-        text = text.model_copy(update={"file": text.file.absolute()})
+    text = text.model_copy(
+        update={
+            "model": model_name(text),
+            "dimensions": text.known_dimensions,
+            "file": text.file and text.file.absolute(),
+        }
+    )
     if run.init_from is not None:
         run = run.model_copy(update={"init_from": run.init_from.absolute()})
     run = run.model_copy(

@@ -141,7 +141,7 @@ def parse_options(
         description=description,
         args=argv,
         default=load_config(known.config) if known.config is not None else Config(),
-        registry=_plain_sections(flags, aliases),
+        registry=plain_sections(flags, aliases),
     )
     options = {name: value for name, value in values.items() if name in Config.model_fields}
     try:
@@ -171,10 +171,10 @@ def seed_configs(config: Config, seeds: Sequence[int] | None) -> list[Config]:
     return [config.for_seed(seed) for seed in seeds]
 
 
-def _plain_sections(flags: Any, aliases: Mapping[str, str]) -> ConstructorRegistry:
+def plain_sections(flags: Any = None, aliases: Mapping[str, str] = types.MappingProxyType({})) -> ConstructorRegistry:
     """Let tyro build plain dictionaries of the configuration, so that all validation, and its words, are ours.
 
-    The flags stand before the sections, so that --help shows them too.
+    The flags, if any, stand before the sections of a `Config`, so that --help shows them too.
     """
     registry = ConstructorRegistry()
     sections = {field.annotation: name for name, field in Config.model_fields.items()}

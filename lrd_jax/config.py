@@ -15,7 +15,15 @@ from pydantic_core import PydanticCustomError
 QUICK_START_DATASET = "ml-100k"
 """The dataset that is learned from when data.path is None."""
 
+WORDLLAMA_DIMENSIONS = 256
+"""Full width of wordllama, the only encoder whose width is known before it is asked."""
+
 Precision = Literal["float32", "tf32", "bfloat16"]
+
+
+def _disagreement(key: str, problem: str, remedy: str) -> PydanticCustomError:
+    """What a rule between options raises; `config_errors.explain` tells it."""
+    return PydanticCustomError("sections_disagree", "{error}", {"error": problem, "key": key, "remedy": remedy})
 
 
 class Section(BaseModel):
@@ -38,21 +46,44 @@ class DataConfig(Section):
 class EncoderConfig(Section):
     """A language model that turns texts into vectors."""
 
-    encoder: Literal["wordllama"] = "wordllama"
-    """Language model that embeds the texts."""
-    dimensions: int = Field(256, ge=1)
-    """Width of the text embeddings."""
+    encoder: Literal["wordllama", "openai", "openai-batch", "sentence-transformers", "model2vec", "file"] = "wordllama"
+    """What embeds the texts: a language model, or file, an array of embeddings made elsewhere."""
+    model: str | None = None
+    """Which of the encoder's models: a folder or, for sentence-transformers, a name on the Hugging Face hub; for openai
+    a model of the API. None: the encoder's own, where it has one."""
+    dimensions: int | None = Field(None, ge=1)
+    """Width of the text embeddings. None: the encoder's full width (wordllama: 256)."""
+    file: Path | None = None
+    """For encoder file: the embeddings, a row for each item from item 1: .npy, .npz (FILE.npz:NAME where it holds
+    several arrays), or the bare float64 or float32 numbers that the published code reads."""
+
+    @property
+    def known_dimensions(self) -> int | None:
+        """The width, where it is known without asking the encoder."""
+        return WORDLLAMA_DIMENSIONS if self.dimensions is None and self.encoder == "wordllama" else self.dimensions
+
+    @model_validator(mode="after")
+    def _encoder_takes_them(self) -> Self:
+        if self.file is not None and self.encoder != "file":
+            raise _disagreement(
+                "text.file",
+                f"the encoder is {self.encoder}, which embeds the texts itself",
+                "Choose file as the encoder, or leave the file out",
+            )
+        if self.model is not None and self.encoder in ("wordllama", "file"):
+            raise _disagreement(
+                "text.model",
+                f"the encoder {self.encoder} has no models to choose from",
+                "Leave the model out, or choose another encoder",
+            )
+        return self
 
 
 class TextConfig(EncoderConfig):
     """Which language model reads the items' texts. Used by the LRD models only."""
 
-    file: Path | None = None
-    """Array of text embeddings made elsewhere (.npy, float32, a row for each item from item 1, of width
-    text.dimensions) to use in place of an encoder's."""
     scale: float = Field(1.0, gt=0.0)
-    """Factor on the text embeddings. The encoder's have length 1 (as OpenAI's have), those of a file are taken as they
-    are."""
+    """Factor on the text embeddings. An encoder's have length 1, those of a file are taken as they are."""
 
 
 class ModelConfig(Section):
@@ -185,11 +216,6 @@ class RunConfig(Section):
     cpu_devices: int | None = Field(None, ge=1)
     """Without an accelerator, single-threaded CPU devices that share each batch; None: one per core. The order of sums
     and the dropout depend on it, so the configuration in the run folder states it."""
-
-
-def _disagreement(key: str, problem: str, remedy: str) -> PydanticCustomError:
-    """What a rule between sections raises; `config_errors.explain` tells it."""
-    return PydanticCustomError("sections_disagree", "{error}", {"error": problem, "key": key, "remedy": remedy})
 
 
 class Config(Section):

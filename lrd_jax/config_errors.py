@@ -11,11 +11,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from lrd_jax.config import Config
+from lrd_jax.config import Config, Section
 
 
-def explain(error: ValidationError) -> tuple[str, str, str | None]:
+def explain(error: ValidationError, sections: type[Section] = Config) -> tuple[str, str, str | None]:
     """The first mistake that pydantic found, in our words; unknown options come before wrong values.
+
+    Args:
+      error: of validating `sections`.
+      sections: the sections that hold the options.
 
     Returns:
       (key, problem, remedy): the dotted key, what is wrong with it, what to do about it (the parts of `UserError`).
@@ -32,7 +36,7 @@ def explain(error: ValidationError) -> tuple[str, str, str | None]:
         return key, str(first["ctx"]["error"]), "Change one of them"
     if len(path) < 2:
         return key, f"expected a table of options, got {first['input']!r}", f"Write [{key}] and the options below it"
-    field = _fields()[key]
+    field = _fields(sections)[key]
     close = _nearest(str(first["input"]), _choices(field.annotation))
     problem = f"expected {expectation(field)}, got {first['input']!r}"
     return key, problem, f"Perhaps you mean {close!r}" if close else None
@@ -66,11 +70,11 @@ def _choices(annotation: Any) -> list[str]:
     return [choice for branch in get_args(annotation) for choice in _choices(branch)]
 
 
-def _fields() -> dict[str, FieldInfo]:
+def _fields(sections: type[Section] = Config) -> dict[str, FieldInfo]:
     """Every option's declaration by its dotted key."""
     return {
         f"{section}.{option}": field
-        for section, declared in Config.model_fields.items()
+        for section, declared in sections.model_fields.items()
         for option, field in declared.annotation.model_fields.items()
     }
 

@@ -125,12 +125,14 @@ def config_to_toml(config: Config) -> str:
 
 
 def config_difference(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
-    """Options that differ, as (key, old value, new value). Where run folder and dataset lie does not count.
+    """Options that differ, as (key, old value, new value). Where run folder and dataset lie does not count, nor does
+    the recorded width of text embeddings where the new configuration leaves it to the encoder.
 
     (Whether the dataset is still the same is told by its content, `assemble.Run.fingerprint`.)
     """
     before, after = flatten(old), flatten(new)
-    return [(key, before[key], after[key]) for key in before if key not in _PLACES and before[key] != after[key]]
+    unasked = _PLACES + (("text.dimensions",) if new.text.dimensions is None else ())
+    return [(key, before[key], after[key]) for key in before if key not in unasked and before[key] != after[key]]
 
 
 def flatten(config: Config) -> dict[str, Any]:

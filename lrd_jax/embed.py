@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from pydantic import ValidationError
 
-from lrd_jax.cli import run_command
-from lrd_jax.config import EncoderConfig
+from lrd_jax.cli import plain_sections, run_command
+from lrd_jax.config import EncoderConfig, Section
+from lrd_jax.config_errors import explain
+from lrd_jax.errors import UnderWay, UserError
+from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions
+
+if TYPE_CHECKING:
+    from lrd_jax.text.encoders import Encoder
 
 ML_100K = "ml-100k"
 
@@ -18,7 +28,8 @@ ML_100K = "ml-100k"
 class EmbedFlags:
     """Embed the texts of a dataset's items with a language model, for the LRD models.
 
-    Writes text_ENCODER.npy and text_ENCODER.json into the dataset folder, or into the cache if that is read-only.
+    Writes text_ENCODER-MODEL.npy and .json into the dataset folder, or into the cache if that is read-only. Of the
+    encoder file it writes nothing: it checks the file, which training reads as it is.
     """
 
     dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
@@ -26,47 +37,150 @@ class EmbedFlags:
     encoder: tyro.conf.OmitArgPrefixes[EncoderConfig] = EncoderConfig()
     """The language model."""
     force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Embed anew even if there are embeddings already."""
+    """Embed anew even if there are embeddings already; what a paid encoder answered before comes from the cache."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print items, tokens, requests and price of openai or openai-batch; ask nothing, write nothing, need no key."""
+    server: tyro.conf.OmitArgPrefixes[ServerOptions] = ServerOptions()
+    requests: tyro.conf.OmitArgPrefixes[RequestOptions] = RequestOptions()
+    batches: tyro.conf.OmitArgPrefixes[BatchOptions] = BatchOptions()
+
+    def check(self) -> None:
+        """Refuse options that the encoder has no use for.
+
+        Raises:
+          UserError: of the first group of them.
+        """
+        groups = {"server": ("openai", "openai-batch"), "requests": ("openai",), "batches": ("openai-batch",)}
+        for group, encoders in groups.items():
+            section = getattr(self, group)
+            given = [
+                name for name in type(section).model_fields if getattr(section, name) != getattr(type(section)(), name)
+            ]
+            if given and self.encoder.encoder not in encoders:
+                raise UserError(
+                    f"the encoder {self.encoder.encoder} has no use for it",
+                    field="--" + given[0].replace("_", "-"),
+                    remedy=f"Leave it out, or choose --encoder {' or '.join(encoders)}",
+                )
+        if self.dry_run and self.encoder.encoder not in groups["server"]:
+            raise UserError(
+                f"the encoder {self.encoder.encoder} runs here and costs nothing",
+                field="--dry-run",
+                remedy="Leave it out",
+            )
 
 
-def embed_dataset(folder: Path, encoder_config: EncoderConfig, *, force: bool = False) -> tuple[Path, bool]:
+class _Options(Section):
+    """The groups of options that are validated, by the names in messages."""
+
+    text: EncoderConfig
+    server: ServerOptions
+    requests: RequestOptions
+    batches: BatchOptions
+
+
+def parse_flags(argv: Sequence[str] | None = None) -> EmbedFlags:
+    """Read the command line of `embed`; that of the process by default.
+
+    Raises:
+      UserError: an option is out of range, or of no use to the encoder.
+      SystemExit: after --help (0), or after tyro has explained a misspelt or malformed argument on stderr (2).
+    """
+    flags = tyro.cli(EmbedFlags, prog="python -m lrd_jax.embed", args=argv, registry=plain_sections())
+    try:
+        options = _Options.model_validate(
+            {"text": flags.encoder, "server": flags.server, "requests": flags.requests, "batches": flags.batches}
+        )
+    except ValidationError as error:
+        key, problem, remedy = explain(error, _Options)
+        option = "--" + key.partition(".")[2].replace("_", "-")
+        raise UserError(problem, field=option, remedy=remedy) from error
+    flags = dataclasses.replace(
+        flags, encoder=options.text, server=options.server, requests=options.requests, batches=options.batches
+    )
+    flags.check()
+    return flags
+
+
+def embed_dataset(
+    folder: Path,
+    encoder_config: EncoderConfig,
+    *,
+    force: bool = False,
+    build: Callable[[EncoderConfig], Encoder] | None = None,
+) -> tuple[Path, bool]:
     """Make the embeddings of a dataset's items, or check those that are there.
 
     Args:
       folder: the dataset folder.
       encoder_config: which encoder and how wide.
       force: replace what is there.
+      build: makes the encoder; None: `lrd_jax.text.encoders.build_encoder`.
 
     Returns:
-      The array's path, and whether it was written now.
+      The array's path, and whether it was written now; of the encoder file, the file.
 
     Raises:
       UserError: the dataset cannot be read, the encoder cannot be had, or, without `force`, what is there does not fit.
     """
     from lrd_jax.data.rechorus import read_corpus, read_texts
     from lrd_jax.text.encoders import build_encoder
-    from lrd_jax.text.store import embed_texts, embeddings_path, load_embeddings, write_embeddings
+    from lrd_jax.text.file import read_file
+    from lrd_jax.text.naming import embeddings_path
+    from lrd_jax.text.store import embed_texts, load_embeddings, write_embeddings
 
-    texts = read_texts(folder, read_corpus(folder).num_items)
-    path = embeddings_path(folder, texts, encoder_config.encoder)
+    num_items = read_corpus(folder).num_items
+    if encoder_config.encoder == "file":
+        read_file(encoder_config, num_items)
+        return encoder_config.file, False
+    texts = read_texts(folder, num_items)
+    path = embeddings_path(folder, texts, encoder_config)
     if path.exists() and not force:
         load_embeddings(folder, texts, encoder_config)
         return path, False
-    encoder = build_encoder(encoder_config)
-    return write_embeddings(folder, texts, embed_texts(texts, encoder), encoder), True
+    encoder = (build or build_encoder)(encoder_config)
+    return write_embeddings(folder, texts, embed_texts(texts, encoder), encoder, encoder_config), True
+
+
+def print_price(folder: Path, encoder: Encoder) -> None:
+    """Print what embedding a dataset with a paid encoder would come to.
+
+    Raises:
+      UserError: the dataset or the cache cannot be read.
+    """
+    from lrd_jax.data.rechorus import read_corpus, read_texts
+    from lrd_jax.display import print_wide
+    from lrd_jax.text.dry_run import dry_run
+
+    print_wide(dry_run(read_texts(folder, read_corpus(folder).num_items)[1:], encoder))
 
 
 def main() -> None:
     """Parse the command line, embed, say what was written."""
-    flags = tyro.cli(EmbedFlags, prog="python -m lrd_jax.embed")
+    flags = parse_flags()
     folder = Path(flags.dataset)
     if flags.dataset == ML_100K and not folder.is_dir():
         from lrd_jax.data.movielens import ensure_ml_100k
 
         folder = Path(ensure_ml_100k())
-    path, written = embed_dataset(folder, flags.encoder, force=flags.force)
+
+    def build(encoder_config: EncoderConfig) -> Encoder:
+        from lrd_jax.text.encoders import build_encoder
+
+        return build_encoder(encoder_config, flags.server, flags.requests, flags.batches)
+
+    if flags.dry_run:
+        print_price(folder, build(flags.encoder))
+        return
+    try:
+        path, written = embed_dataset(folder, flags.encoder, force=flags.force, build=build)
+    except UnderWay as under_way:
+        print(under_way)
+        sys.exit(os.EX_TEMPFAIL)  # 75
     if written:
         print(path, path.with_suffix(".json"), sep="\n")
+    elif flags.encoder.encoder == "file":
+        print(f"{path} fits the items: train with --text.encoder file --text.file {path}")
     else:
         print(f"{path} fits the texts already (--force embeds anew)")
 

@@ -44,6 +44,10 @@ class UserError(Exception):
         super().__init__(f"{text}. {remedy}." if remedy else f"{text}.")
 
 
+class UnderWay(Exception):
+    """No error: what was asked for takes its time elsewhere, and the same command goes on with it later."""
+
+
 @contextlib.contextmanager
 def told_of(file: str | PathLike, prefix: str = "") -> Iterator[None]:
     """A `UserError` within that names no file becomes one of this file, its field preceded by `prefix`."""

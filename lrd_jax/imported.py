@@ -27,7 +27,7 @@ BIAS = "item_bias.weight"
 def import_state(path: Path, config: Config) -> dict[str, Any]:
     """Makes a run folder of a state dict and tests it: its weights are the run's best epoch, numbered 0.
 
-    The frozen text embeddings of an LRD model are kept in the run folder (text.npy), and text.file names them: they are
+    The frozen text embeddings of an LRD model are kept in the run folder (text.npy), and the encoder is file: they are
     what the weights were trained with, whatever the dataset's own texts and encoder are.
 
     Args:
@@ -41,17 +41,16 @@ def import_state(path: Path, config: Config) -> dict[str, Any]:
       UserError: the file cannot be read; a parameter is unknown, missing, of a shape that does not fit the dataset, or
         not finite; the configuration contradicts the shapes; the run folder holds a run or cannot be written.
     """
-    config = resolve(config)
-    folder, model = config.run_folder, config.model.name
+    folder, model = resolve(config).run_folder, config.model.name
     if model not in PUBLISHED:
         remedy = f"Choose one of {', '.join(PUBLISHED)}"
         raise UserError(f"no weights of {model} were published", field="model.name", remedy=remedy)
-    check_run_folder(folder, config, resume=False)
+    check_run_folder(folder, resolve(config), resume=False)
     state = read_arrays(path)
     data_folder = config.data.path if config.data.path is not None else ensure_ml_100k()
     with told_of(path):
         state = {name: _checked(name, value) for name, value in state.items()}
-        config = _with_sizes(config, state, read_corpus(data_folder), data_folder)
+        config = resolve(_with_sizes(config, state, read_corpus(data_folder), data_folder))
     text = state.pop(TEXT, None) if config.uses_text else None
     if text is not None:
         _write_text(config.text.file, text)
@@ -90,7 +89,7 @@ def _with_sizes(config: Config, state: dict[str, np.ndarray], corpus: Corpus, da
         remedy = "Leave these options out, or choose the state that belongs to them"
         raise UserError(f"the options contradict the weights: {'; '.join(problems)}", remedy=remedy)
     if config.model.discovers_relations:
-        options["text.file"] = config.run_folder / TEXT_FILE
+        options |= {"text.encoder": "file", "text.model": None, "text.file": config.run_folder / TEXT_FILE}
     return config_of(options, config)
 
 

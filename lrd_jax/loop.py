@@ -58,6 +58,7 @@ def train_without_test(config: Config, *, resume: bool, after_epoch: AfterEpoch)
     config = resolve(config)
     (resumed,) = _check_run_folders([config], resume)
     run = assemble(config)
+    config = run.config  # with the width of the text embeddings
     seed = SeedRun(config, run, resume=resumed, params=_start(run), after_epoch=after_epoch)
     try:
         say(_describe(run))
@@ -87,6 +88,7 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
     configs = [resolve(config) for config in configs]
     resumed = _check_run_folders(configs, resume)
     run = assemble(configs[0])
+    configs = [config.model_copy(update={"text": run.config.text}) for config in configs]  # with the width
     width = max(len(str(config.run.seed)) for config in configs)
     start, seeds = _start(run), []  # also of resumed runs, which may have been killed before their first checkpoint
     for config, held in zip(configs, resumed, strict=True):

@@ -263,7 +263,7 @@ def place(tmp_path_factory):
     config = Config.model_validate(
         {
             "data": {"path": place / "data", "history_length": 4},
-            "text": {"file": place / "text.npy", "dimensions": 6},
+            "text": {"encoder": "file", "file": place / "text.npy"},
             "model": options | {"num_dft_points": 8, "decay_init": "random"},
             "run": {"workdir": place / "original", "cpu_devices": 2},
         }

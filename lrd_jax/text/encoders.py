@@ -2,45 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NoReturn, Protocol
 
 import numpy as np
+from tqdm import tqdm
 
 from lrd_jax.config import EncoderConfig
+from lrd_jax.errors import UserError
+from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions
+
+TEXTS_PER_CALL = 256
 
 
 class Encoder(Protocol):
     """A frozen language model that turns texts into vectors.
 
-    A new one is a file beside this one, a case in `build_encoder` and a name in `EncoderConfig.encoder`.
+    A new one is a file beside this one, a case in `build_encoder` and a name in `EncoderConfig.encoder`. Everything but
+    `encode` is for the record (the JSON beside the array).
 
     Attributes:
-      name: the name in `EncoderConfig.encoder`; also part of the file names of what it wrote.
-      version: which weights and which software, for the record.
-      dimensions: T.
+      name: the name in `EncoderConfig.encoder`.
+      model: which of its models: the folder, the name on the hub, or what the API calls it.
+      version: which software; the API's answer where it tells.
+      dimensions: T; None where `encode` is what finds it out.
+      pooling: how the vectors of the tokens become one: "mean", "cls", ...; "unknown" where it cannot be told.
+      normalised: whether every row has Euclidean length 1 (or 0: nothing known of it).
+      origin: what else says where the vectors come from, such as the hash of the weights or a server's address; no
+        secret, for it is written to disk.
     """
 
     name: str
+    model: str
     version: str
-    dimensions: int
+    dimensions: int | None
+    pooling: str
+    normalised: bool
+    origin: Mapping[str, str]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts that are not blank: float32 [N, T], each row of Euclidean length 1 (or 0: nothing known of it).
+        """Embed texts that are not blank: float32 [N, T].
 
-        A row depends on its own text alone, not on the others of the call.
+        Called once with all texts. A row depends on its own text alone, up to the rounding of the batch that it falls
+        into. The encoder shows its own progress, on a terminal only (`in_parts` does so).
+
+        Raises:
+          UserError: the texts cannot be embedded.
         """
         ...
 
 
-def build_encoder(encoder_config: EncoderConfig) -> Encoder:
+PAID = ("openai", "openai-batch")
+"""Encoders that are asked over the network and may cost money: only `lrd_jax.embed` asks them."""
+
+
+def build_encoder(
+    encoder_config: EncoderConfig,
+    server: ServerOptions | None = None,
+    requests: RequestOptions | None = None,
+    batches: BatchOptions | None = None,
+) -> Encoder:
     """The encoder that `encoder_config` names. Imports only what that one needs.
 
+    Args:
+      encoder_config: which one.
+      server, requests, batches: how those in `PAID` are asked.
+
     Raises:
-      UserError: the encoder does not have the width asked for.
+      UserError: the encoder cannot be had: its package is not installed, its model is not named, cannot be read or
+        does not have the width asked for.
     """
     match encoder_config.encoder:
         case "wordllama":
             from lrd_jax.text.wordllama import WordLlamaEncoder
 
-            return WordLlamaEncoder(encoder_config.dimensions)
+            return WordLlamaEncoder(encoder_config.known_dimensions)
+        case "sentence-transformers":
+            from lrd_jax.text.sentence_transformers import SentenceTransformersEncoder
+
+            return SentenceTransformersEncoder(encoder_config)
+        case "model2vec":
+            from lrd_jax.text.model2vec import Model2VecEncoder
+
+            return Model2VecEncoder(encoder_config)
+        case "openai":
+            from lrd_jax.text.openai_embeddings import OpenAIEncoder
+
+            return OpenAIEncoder(encoder_config.model, encoder_config.dimensions, server, requests)
+        case "openai-batch":
+            from lrd_jax.text.openai_batch import OpenAIBatchEncoder
+
+            return OpenAIBatchEncoder(encoder_config.model, encoder_config.dimensions, server, batches)
+        case _:  # file
+            raise UserError(
+                "a file of embeddings embeds no texts",
+                field="text.encoder",
+                remedy="Choose another encoder, or train with --text.encoder file --text.file FILE",
+            )
+
+
+def in_parts(encode: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str], name: str) -> np.ndarray:
+    """Embed texts in parts, with a progress bar on a terminal: float32 [N, T].
+
+    Args:
+      encode: texts → [n, T].
+      texts: N of them, one at least.
+      name: of the encoder, for the bar.
+    """
+    parts = []
+    with tqdm(total=len(texts), desc=f"{name} reads texts", unit="text", disable=None) as bar:
+        for start in range(0, len(texts), TEXTS_PER_CALL):
+            parts.append(np.asarray(encode(texts[start : start + TEXTS_PER_CALL]), np.float32))
+            bar.update(len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def not_installed(package: str, extra: str, error: ImportError) -> UserError:
+    """What to raise where an encoder's package cannot be imported."""
+    return UserError(
+        f"the encoder {package} cannot be imported ({error})",
+        field="text.encoder",
+        remedy=f"Install it with pip install -e '.[{extra}]', or choose another encoder",
+    )
+
+
+def model_not_named(encoder: str) -> NoReturn:
+    """Raises that the encoder has no model of its own."""
+    raise UserError(f"{encoder} has no model of its own", field="text.model", remedy="Name a model's folder")
+
+
+@contextlib.contextmanager
+def told_of_loading(model: str) -> Iterator[None]:
+    """Whatever a library raises on a model that it cannot load becomes a `UserError`."""
+    try:
+        yield
+    except Exception as error:  # damaged or missing files end in any kind of error, by library and version
+        reason = next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__
+        remedy = "Mend text.model: a folder that holds a whole model, or a name that the hub knows and can be reached"
+        raise UserError(f"the model cannot be loaded ({reason})", file=model, remedy=remedy) from error
+
+
+def of_length_one(embeddings: np.ndarray) -> np.ndarray:
+    """Rows scaled to Euclidean length 1, float32; a row of zeros stays."""
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return (embeddings / np.where(lengths == 0, 1, lengths)).astype(np.float32)

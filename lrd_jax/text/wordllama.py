@@ -6,16 +6,17 @@ Source: https://github.com/dleemiller/WordLlama, model l2_supercat.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from lrd_jax.config import WORDLLAMA_DIMENSIONS
 from lrd_jax.errors import UserError
+from lrd_jax.text.encoders import in_parts, of_length_one
 
 MODEL = "l2_supercat"
-STORED_DIMENSIONS = 256
-"""Width of the weights in the wheel."""
 DIMENSIONS = (64, 128, 256)
 """Widths it can be cut to: trained so that a prefix of the vector is itself an embedding (Matryoshka)."""
 
@@ -23,9 +24,10 @@ DIMENSIONS = (64, 128, 256)
 class WordLlamaEncoder:
     """`lrd_jax.text.encoders.Encoder` over the weights in the wordllama wheel."""
 
-    name = "wordllama"
+    name, pooling, normalised = "wordllama", "mean", True
+    origin: Mapping[str, str] = types.MappingProxyType({})
 
-    def __init__(self, dimensions: int = STORED_DIMENSIONS) -> None:
+    def __init__(self, dimensions: int = WORDLLAMA_DIMENSIONS) -> None:
         """Load the weights and the tokenizer (about 0.3 s).
 
         Raises:
@@ -43,12 +45,11 @@ class WordLlamaEncoder:
         self._model = wordllama.WordLlama.load(
             MODEL,
             cache_dir=Path(wordllama.__file__).parent,
-            dim=STORED_DIMENSIONS,
+            dim=WORDLLAMA_DIMENSIONS,
             trunc_dim=dimensions,
             disable_download=True,
         )
-        self.version = f"{wordllama.__version__} {MODEL}"
-        self.dimensions = dimensions
+        self.model, self.version, self.dimensions = MODEL, f"{wordllama.__version__} {MODEL}", dimensions
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Mean of the token embeddings, scaled to length 1: float32 [N, T].
@@ -56,10 +57,8 @@ class WordLlamaEncoder:
         wordllama's raw lengths vary from about 2 to 6 with the width and the number of tokens; sentence encoders and
         OpenAI's give length 1, and the classifier that reads them starts from the same small weights for all.
         """
-        embeddings = self._model.embed(list(texts))
-        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
         # A text of no token is a zero row; wordllama's own norm=True would divide it by zero.
-        return (embeddings / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+        return in_parts(lambda part: of_length_one(self._model.embed(list(part))), texts, self.name)
 
 
 def _import_quietly():

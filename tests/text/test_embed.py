@@ -35,13 +35,25 @@ def test_writes_checks_and_replaces(dataset):
     assert (before != after).any(axis=1).tolist() == [False, False, False, True]
 
     assert embed(dataset, "--dimensions", "64", "--force").returncode == 0
-    assert np.load(array).shape == (4, 64)
+    assert np.load(dataset / "text_wordllama-64d.npy").shape == (4, 64)
+    assert np.load(array).shape == (4, 256)
 
 
 def test_bad_arguments(dataset):
     for args in ([], [dataset, "--encoder", "bert"], [dataset, "--dimensions", "0"], [dataset, "--dimensions", "7"]):
         done = embed(*args)
         assert done.returncode == 2 and "Traceback" not in done.stderr, args
+    for args, told in (
+        (["--dimensions", "0"], "field '--dimensions': expected an integer >= 1, got 0"),
+        (["--file", "a.npy"], "field '--file': the encoder is wordllama, which embeds the texts itself"),
+        (["--model", "x"], "field '--model': the encoder wordllama has no models"),
+        (["--encoder", "openai", "--concurrency", "0"], "field '--concurrency': expected an integer >= 1"),
+        (["--encoder", "model2vec"], "model2vec has no model of its own"),
+    ):
+        done = embed(dataset, *args)
+        assert (
+            (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("error: ") and told in done.stderr
+        ), done.stderr
     done = embed(dataset / "nowhere")
     assert done.returncode == 2 and "cannot open the dataset folder" in done.stderr
     assert not list(dataset.glob("text_*"))

@@ -1,0 +1,88 @@
+"""Batches under way, in the SQLite file of the vectors: what was handed in, and what must not be handed in twice."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import secrets
+from collections.abc import Iterator, Sequence
+
+from lrd_jax.errors import UserError
+from lrd_jax.text.vector_cache import Database
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenBatch:
+    """A batch that was handed in, or was about to be.
+
+    Attributes:
+      marker: our name for it, which the server keeps in its metadata.
+      batch_id: the server's name; None: it is not known whether the server ever had it.
+      keys: of the texts in it, `vector_cache.vector_key`.
+    """
+
+    marker: str
+    batch_id: str | None
+    keys: frozenset[bytes]
+
+
+class BatchRecords:
+    """The batches of one server. Every change is on disk when its call returns."""
+
+    def __init__(self, database: Database, service: str) -> None:
+        """`service`: base URL of the server."""
+        self._database, self._service = database, service
+
+    def plan(self, keys: Sequence[bytes]) -> str:
+        """Note, before anything is handed in, that these texts are about to be; returns the marker."""
+        marker = secrets.token_hex(16)
+        with self._database.transaction() as connection:
+            connection.execute("INSERT INTO batches VALUES (?, ?, NULL, 1)", (marker, self._service))
+            connection.executemany("INSERT INTO batch_rows VALUES (?, ?)", [(marker, key) for key in keys])
+        return marker
+
+    def handed_in(self, marker: str, batch_id: str) -> None:
+        """Note the server's name of a batch."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE batches SET batch_id = ? WHERE marker = ?", (batch_id, marker))
+
+    def close(self, marker: str) -> None:
+        """Forget which texts are in a batch: what of them is in the cache is there, the rest is to be asked again."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE batches SET is_open = 0 WHERE marker = ?", (marker,))
+            connection.execute("DELETE FROM batch_rows WHERE marker = ?", (marker,))
+
+    def open(self) -> list[OpenBatch]:
+        """Those not closed, in the order in which they were planned."""
+        query = "SELECT marker, batch_id FROM batches WHERE is_open AND service = ? ORDER BY rowid"
+        return [
+            OpenBatch(marker, batch_id, frozenset(self._keys(marker)))
+            for marker, batch_id in self._database.rows(query, (self._service,))
+        ]
+
+    def under_way(self) -> frozenset[bytes]:
+        """The keys of all texts in batches that are not closed."""
+        return frozenset().union(*(batch.keys for batch in self.open()))
+
+    def abandon(self, keys: frozenset[bytes]) -> None:
+        """Close every batch that holds one of these texts."""
+        for batch in self.open():
+            if batch.keys & keys:
+                self.close(batch.marker)
+
+    def _keys(self, marker: str) -> Iterator[bytes]:
+        for (key,) in self._database.rows("SELECT key FROM batch_rows WHERE marker = ?", (marker,)):
+            yield key
+
+    @contextlib.contextmanager
+    def submission_lock(self) -> Iterator[None]:
+        """One process at a time hands in batches; the system frees the lock of a process that was killed."""
+        path = self._database.path.with_name("openai-batch.lock")
+        try:
+            lock = open(path, "ab")
+        except OSError as error:
+            raise UserError(f"cannot be opened ({error.strerror})", file=path, remedy="Mend its rights") from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

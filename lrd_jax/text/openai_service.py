@@ -1,0 +1,173 @@
+"""An OpenAI-compatible server: its address, the key, and its errors told without the key."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from lrd_jax.errors import UserError
+from lrd_jax.text.options import ServerOptions
+
+if TYPE_CHECKING:
+    import openai
+
+OPENAI_URL = "https://api.openai.com/v1"
+KEY_VARIABLE, URL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL"
+DEFAULT_MODEL = "text-embedding-ada-002"
+WIDTHS = {"text-embedding-ada-002": 1536, "text-embedding-3-small": 1536, "text-embedding-3-large": 3072}
+"""Dimensions of OpenAI's models; the last two can be asked for fewer."""
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+def own_width(model: str, dimensions: int | None) -> int | None:
+    """The width of a model's vectors; None: another server's model, whose answers show it.
+
+    Args:
+      model: its name.
+      dimensions: as asked for; None: the model's own.
+
+    Raises:
+      UserError: the model does not come in this width.
+    """
+    width = WIDTHS.get(model)
+    if dimensions is None or width is None or dimensions == width:
+        return dimensions or width
+    if model == DEFAULT_MODEL or dimensions > width:
+        at_most = "" if model == DEFAULT_MODEL else "at most "
+        raise UserError(
+            f"{model} embeds in {at_most}{width} dimensions, not {dimensions}",
+            field="--dimensions",
+            remedy="Leave it out, or lower it" if at_most else "Leave it out, or choose text-embedding-3-small",
+        )
+    return dimensions
+
+
+def asked_dimensions(model: str, dimensions: int | None) -> int | None:
+    """The `dimensions` of a request; None: none, for it is the model's own width."""
+    return None if dimensions == WIDTHS.get(model) else dimensions
+
+
+def resolve_url(given: str | None) -> str:
+    """The base URL without a slash at its end: as given, else the environment's OPENAI_BASE_URL, else OpenAI's.
+
+    Raises:
+      UserError: not an http or https address, or one that holds more than an address, such as a password.
+    """
+    url = given or os.environ.get(URL_VARIABLE) or OPENAI_URL
+    field = "--base-url" if given else URL_VARIABLE
+    remedy = "Give it as in http://127.0.0.1:8000/v1"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable or url != url.strip():
+        # What was meant as an address may hold a password, so it is not repeated.
+        raise UserError("is not the address of a server", field=field, remedy=remedy)
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        problem = "holds a user, a password, a query or a fragment, which would be kept beside the embeddings"
+        raise UserError(problem, field=field, remedy=f"{remedy}; the key goes into {KEY_VARIABLE}")
+    return url.rstrip("/")
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """A server and the key for it.
+
+    Attributes:
+      url: base URL, ending in /v1 as a rule.
+      key: from the environment; shown nowhere.
+    """
+
+    url: str
+    key: str = dataclasses.field(repr=False)
+
+    @property
+    def scope(self) -> str | None:
+        """Where answers belong in the cache: None for OpenAI's own, else the base URL."""
+        return scope_of(self.url)
+
+    def client_options(self, server: ServerOptions) -> dict[str, Any]:
+        """Keyword arguments for `openai.OpenAI` and `openai.AsyncOpenAI`."""
+        retries, timeout = server.max_retries, server.timeout
+        return {"api_key": self.key, "base_url": self.url, "max_retries": retries, "timeout": timeout}
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """An error of the client's within becomes a `UserError`, without its cause, in which the key could be."""
+        import openai
+
+        explained = None
+        try:
+            yield
+        except openai.OpenAIError as error:
+            explained = self.explain(error)
+        if explained is not None:  # raised out here, it has no context either
+            raise explained
+
+    def explain(self, error: openai.OpenAIError) -> UserError:
+        """The error in words."""
+        import openai
+
+        match error:
+            case openai.AuthenticationError() | openai.PermissionDeniedError():
+                # Servers like to repeat the key here, in part or whole.
+                problem, remedy = f"refused the key (status {error.status_code})", f"Mend {KEY_VARIABLE}"
+            case openai.APIStatusError():
+                problem = f"answered with status {error.status_code}: {self.redact(_message(error))}"
+                remedy = "What was answered is kept; run the command again once that is mended"
+            case openai.APITimeoutError():
+                problem, remedy = "did not answer in time", "Run the command again, or raise --timeout"
+            case openai.APIConnectionError():
+                problem = "cannot be reached, or broke off"
+                remedy = "Look at the address and the network, and run the command again"
+            case _:
+                problem, remedy = f"cannot be used ({type(error).__name__})", "Run the command again"
+        return UserError(f"the server {self.url} {problem}", remedy=remedy)
+
+    def redact(self, text: str) -> str:
+        """The text without the key, on one line and not too long."""
+        return " ".join(text.replace(self.key, "[key]").split())[:300]
+
+
+def scope_of(url: str) -> str | None:
+    """Where answers of a server belong in the cache: None for OpenAI's own, else the base URL."""
+    return None if url == OPENAI_URL else url
+
+
+def find_service(url: str) -> Service:
+    """The server at a resolved address with the environment's key.
+
+    A server other than OpenAI's may do without a key.
+
+    Raises:
+      UserError: there is no key, or it cannot be one.
+    """
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key:
+        if url == OPENAI_URL:
+            raise UserError(
+                f"the environment has no {KEY_VARIABLE}",
+                remedy=f"Set it, or see with --dry-run what it would cost: export {KEY_VARIABLE}=...",
+            )
+        key = "none"
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UserError(f"{KEY_VARIABLE} holds a character that no key has", remedy="Set it to the key alone")
+    host = urlsplit(url).hostname
+    if url.startswith("http:") and host not in _LOCAL_HOSTS and key != "none":
+        print(f"warning: the key goes to {host} unencrypted (http, not https)", file=sys.stderr)
+    return Service(url, key)
+
+
+def _message(error: openai.APIStatusError) -> str:
+    body = error.body
+    if isinstance(body, dict):
+        message = body.get("message")
+        return message if isinstance(message, str) else json.dumps(body)
+    return str(body) if body else "nothing more"

@@ -1,0 +1,52 @@
+"""Options of `python -m lrd_jax.embed` for encoders that are asked over the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from lrd_jax.config import Section
+
+MAX_INPUT_TOKENS = 8191
+"""Of one text, for all embedding models of OpenAI's."""
+MAX_REQUEST_INPUTS = 2048
+MAX_REQUEST_TOKENS = 300_000
+
+
+class ServerOptions(Section):
+    """Which server is asked, and how patiently (openai, openai-batch)."""
+
+    base_url: str | None = None
+    """Base URL of an OpenAI-compatible server, without a key in it. None: OPENAI_BASE_URL, else OpenAI's."""
+    max_tokens: int = Field(MAX_INPUT_TOKENS, ge=1, le=MAX_INPUT_TOKENS)
+    """Where a text is cut; lower it for another server's model with a shorter context."""
+    max_retries: int = Field(8, ge=0, le=100)
+    """How often a request is repeated after 408, 409, 429, 5xx or a broken connection, when retry-after says."""
+    timeout: float = Field(120.0, ge=0.1, le=3600.0)
+    """Seconds that one request may take."""
+    prices: Path | None = None
+    """TOML file of prices that go before those in lrd_jax/text/prices.toml, which are OpenAI's at its own address."""
+    abandon_batches: bool = False
+    """Forget batches of openai-batch under way that hold these texts, which are asked, and paid for, again."""
+
+
+class RequestOptions(Section):
+    """How texts are put into requests (openai)."""
+
+    concurrency: int = Field(4, ge=1, le=256)
+    """Requests under way at once."""
+    request_inputs: int = Field(MAX_REQUEST_INPUTS, ge=1, le=MAX_REQUEST_INPUTS)
+    """Most texts in one request; some servers allow fewer."""
+    request_tokens: int = Field(MAX_REQUEST_TOKENS, ge=1, le=MAX_REQUEST_TOKENS)
+    """Most tokens in one request; a text with more has one to itself."""
+
+
+class BatchOptions(Section):
+    """How batches are waited for (openai-batch)."""
+
+    wait: bool = True
+    """Wait until all batches have finished. Without: hand in, take what is there, and exit with code 75 while some are
+    under way; the same command goes on from there at any later time."""
+    poll_seconds: float = Field(60.0, ge=0.01, le=86_400.0)
+    """Longest time between two looks at the batches; the first looks come sooner."""

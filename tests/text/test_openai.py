@@ -1,0 +1,289 @@
+"""`openai` against a server on loopback: the real client, faults, kills; every request counted."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from lrd_jax.config import EncoderConfig, TextConfig
+from lrd_jax.embed import embed_dataset
+from lrd_jax.errors import UserError
+from lrd_jax.text import store
+from lrd_jax.text.openai_embeddings import OpenAIEncoder
+from lrd_jax.text.options import RequestOptions, ServerOptions
+from lrd_jax.text.vector_cache import cache_path
+from tests.text.conftest import KEY, write_dataset
+from tests.text.server import vector_of
+
+MODEL = "small-model"
+WORDS = ["alpha", "beta", "gamma"]
+
+
+def encoder(server, *, model=MODEL, dimensions=None, concurrency=1, inputs=2048, **options):
+    options = {"base_url": server.url, "timeout": 20.0} | options
+    requests = RequestOptions(concurrency=concurrency, request_inputs=inputs)
+    return OpenAIEncoder(model, dimensions, ServerOptions(**options), requests)
+
+
+def expected(texts, model=MODEL, dimensions=8):
+    return np.array([vector_of(text, model, dimensions) for text in texts], np.float32)
+
+
+def embed(*args):
+    return subprocess.Popen(
+        [sys.executable, "-m", "lrd_jax.embed", *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def stored_texts(server, texts):
+    """Those whose vectors are in the cache file."""
+    with sqlite3.connect(f"file:{cache_path()}?mode=ro", uri=True) as connection:
+        blobs = {blob for (blob,) in connection.execute("SELECT vector FROM vectors")}
+    return {text for text, vector in zip(texts, expected(texts), strict=True) if vector.tobytes() in blobs}
+
+
+def test_vectors_and_what_is_asked(server, capsys):
+    texts = ["alpha", "beta", "alpha", "gamma  ", "日本 😀", "a\nb"]
+    first = encoder(server)
+    np.testing.assert_array_equal(first.encode(texts), expected(texts))
+    assert first.dimensions == 8
+    assert server.asked == dict.fromkeys(texts, 1)  # "alpha" once
+    assert server.requests == {"POST /v1/embeddings": 1}
+    assert server.sent_keys == {f"Bearer {KEY}"}
+    np.testing.assert_array_equal(encoder(server).encode([*texts, "new"])[:-1], expected(texts))
+    assert server.asked == dict.fromkeys([*texts, "new"], 1)
+    assert "6 were" not in capsys.readouterr().err
+    assert encoder(server).encode(["alpha"]).shape == (1, 8)  # the width comes from the cache
+    assert server.requests == {"POST /v1/embeddings": 2}
+
+
+def test_dimensions_and_models_are_kept_apart(server):
+    wide = encoder(server).encode(WORDS)
+    narrow = encoder(server, dimensions=4).encode(WORDS)
+    other = encoder(server, model="other").encode(WORDS)
+    ada = encoder(server, model=None).encode(WORDS)
+    assert (wide.shape, narrow.shape, other.shape, ada.shape) == ((3, 8), (3, 4), (3, 8), (3, 1536))
+    np.testing.assert_array_equal(narrow, expected(WORDS, dimensions=4))
+    np.testing.assert_array_equal(other, expected(WORDS, "other"))
+    assert server.asked == dict.fromkeys(WORDS, 4)
+    assert encoder(server, model="text-embedding-3-small", dimensions=5).encode(WORDS).shape == (3, 5)
+    with pytest.raises(UserError, match="embeds in 1536 dimensions"):
+        encoder(server, model=None, dimensions=5)
+
+
+def test_requests_are_packed_and_bounded(server):
+    texts = [f"text {n:03}" for n in range(50)]  # 8 bytes each
+    server.delay = 0.05
+    np.testing.assert_array_equal(encoder(server, concurrency=3, inputs=6).encode(texts), expected(texts))
+    assert server.requests["POST /v1/embeddings"] == 9
+    assert server.most_at_once == 3
+    server.requests.clear()
+    requests = RequestOptions(concurrency=8, request_tokens=40)
+    OpenAIEncoder("m", None, ServerOptions(base_url=server.url), requests).encode(texts)
+    assert server.requests["POST /v1/embeddings"] == 10
+
+
+def test_long_texts_are_cut_in_whole_characters(server):
+    texts = ["é" * 10, "é" * 5 + "x", "ééx", " " * 9 + "late"]
+    vectors = encoder(server, max_tokens=7).encode(texts)
+    assert server.asked == {"ééé": 1, "ééx": 1}  # two texts became one, and one became blank
+    np.testing.assert_array_equal(vectors[:3], expected(["ééé", "ééé", "ééx"]))
+    assert not vectors[3].any()
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ["429", "500"],
+        ["reset", "truncated"],
+        ["hang"],
+        ["half", "duplicate"],
+        ["missing", "range"],
+        ["nan", "huge"],
+        ["null", "string"],
+        ["extra", "html"],
+        ["order"],
+    ],
+    ids=",".join,
+)
+def test_passing_faults(server, faults):
+    server.faults.extend(faults)
+    asking = encoder(server, timeout=0.5 if "hang" in faults else 20.0)
+    np.testing.assert_array_equal(asking.encode(WORDS), expected(WORDS))
+    assert server.requests["POST /v1/embeddings"] == len(faults) + (faults != ["order"])
+
+
+def test_retry_after_is_honoured(server):
+    server.faults.append("429")
+    server.retry_after = 1.1  # the client by itself would wait half a second at most
+    encoder(server).encode(WORDS)
+    assert server.times[1] - server.times[0] >= 1.1
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "requests"),
+    [
+        ("width", "9 dimensions, not 8", 1),
+        ("missing", "3 times unusably: the answer holds 2 embeddings for 3 texts", 3),
+        ("500", "status 500", 2),
+        ("400", "status 400: This is refused", 1),
+        ("401", "refused the key", 1),
+        ("reset", "cannot be reached, or broke off", 2),
+        ("hang", "did not answer in time", 2),
+    ],
+)
+def test_lasting_faults(server, fault, words, requests):
+    server.always = fault
+    asking = encoder(server, dimensions=8, max_retries=1, timeout=0.3 if fault == "hang" else 20.0)
+    with pytest.raises(UserError, match=words) as error:
+        asking.encode(WORDS)
+    assert KEY not in str(error.value) and error.value.__cause__ is None
+    assert server.requests["POST /v1/embeddings"] == requests
+    assert stored_texts(server, WORDS) == set()
+    server.always = "ok"
+    np.testing.assert_array_equal(encoder(server, dimensions=8).encode(WORDS), expected(WORDS))
+
+
+def test_after_a_failure_what_is_under_way_is_kept_and_nothing_more_is_asked(server):
+    texts = [f"text {n}" for n in range(10)]
+    server.delay = 0.3
+    server.faults.extend(["ok", "400", "ok"])
+    with pytest.raises(UserError, match="status 400"):
+        encoder(server, concurrency=3, inputs=1).encode(texts)
+    assert server.requests["POST /v1/embeddings"] <= 5  # two may have begun before the refusal came
+    assert len(stored_texts(server, texts)) == server.answered.total() >= 2
+    server.delay = 0.0
+    encoder(server, inputs=1).encode(texts)
+    assert server.answered == dict.fromkeys(texts, 1)
+
+
+def test_a_server_that_changes_its_width(server):
+    encoder(server).encode(WORDS)
+    server.width = 9
+    with pytest.raises(UserError, match="9 dimensions, not 8"):
+        encoder(server).encode([*WORDS, "new"])
+    assert encoder(server).encode(WORDS).shape == (3, 8)
+
+
+def test_vectors_of_other_lengths_are_scaled(server, monkeypatch):
+    monkeypatch.setattr("tests.text.server.vector_of", lambda text, model, width: [3.0] + [0.0] * (width - 2) + [4.0])
+    vectors = encoder(server).encode(WORDS)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(vectors[0, [0, -1]], [0.6, 0.8], rtol=1e-6)
+
+
+def test_training_asks_for_nothing(server, dataset):
+    for name in ("openai", "openai-batch"):
+        with pytest.raises(UserError, match=f"`python -m lrd_jax.embed {dataset} --encoder {name} --model m`"):
+            store.load_or_embed(dataset, 4, TextConfig(encoder=name, model="m"))
+    assert not server.requests
+
+
+def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
+    folder = write_dataset(tmp_path / "films", ["alpha", "beta", "alpha", "gamma"])
+    prices = tmp_path / "prices.toml"
+    prices.write_text(f'date = 2026-01-02\nsource = "bill"\n[models.{MODEL}]\nusd_per_million_tokens = 1000\n')
+    options = [folder, "--encoder", "openai", "--model", MODEL, "--base-url", server.url, "--prices", prices]
+
+    def dry_run():
+        out, err = embed(*options, "--dry-run").communicate()
+        assert "UTF-8 bytes, an upper bound" in err and "Traceback" not in err
+        return [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines() if "│" in line], out
+
+    with monkeypatch.context() as without_key:
+        without_key.delenv("OPENAI_API_KEY")
+        rows, out = dry_run()
+    assert rows == [
+        ["items", "4", "", "", ""],
+        ["distinct texts", "3", "14", "1", "$0.0140"],
+        ["in the cache", "0", "0", "", ""],
+        ["to ask", "3", "14", "1", "$0.0140"],
+    ]
+    assert "at most (UTF-8 bytes)" in out and "2026-01-02" in out and "bill" in out
+    assert not server.requests and not cache_path().exists() and not list(folder.glob("text_*"))
+
+    out, err = embed(*options).communicate()
+    array = folder / f"text_openai-{MODEL}.npy"
+    assert str(array) in out and "3 of 3 texts answered in 1 of 1 requests: 3 tokens, cost $0.0030" in out
+    assert err.count("warning") == 1
+    np.testing.assert_array_equal(np.load(array), expected(["alpha", "beta", "alpha", "gamma"]))
+    loaded = store.load_or_embed(folder, 4, TextConfig(encoder="openai", model=MODEL))  # what training reads
+    np.testing.assert_array_equal(loaded[1:], np.load(array))
+    provenance = json.loads(array.with_suffix(".json").read_text())
+    assert provenance["server"] == server.url and provenance["text_limit"] == "8191 tokens, counted as UTF-8 bytes"
+    assert provenance["model"] == MODEL and provenance["dimensions"] == 8
+
+    assert dry_run()[0][2:] == [["in the cache", "3", "14", "", ""], ["to ask", "0", "0", "0", "$0.0000"]]
+    assert server.requests == {"POST /v1/embeddings": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--encoder", "openai", "--no-wait"], "--wait.*has no use"),
+        (["--encoder", "openai-batch", "--concurrency", "2"], "--concurrency.*has no use"),
+        (["--base-url", "http://127.0.0.1:1/v1"], "--base-url.*has no use"),
+        (["--dry-run"], "costs nothing"),
+        (["--encoder", "openai", "--request-inputs", "2049"], "request"),
+    ],
+)
+def test_options_without_effect_are_refused(dataset, options, words, monkeypatch, capsys):
+    import re
+
+    from lrd_jax.cli import run_command
+    from lrd_jax.embed import main
+
+    monkeypatch.setattr(sys, "argv", ["embed", str(dataset), *options])
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    told = capsys.readouterr()
+    assert ended.value.code == 2 and re.search(words, told.err + told.out)
+
+
+def test_killed_twice_and_resumed(server, tmp_path, monkeypatch):
+    """Nothing is lost, and nothing that was answered and stored is asked twice."""
+    texts = [f"film {n}" for n in range(60)]
+    folder = write_dataset(tmp_path / "films", texts)
+    options = [folder, "--encoder", "openai", "--model", MODEL, "--base-url", server.url]
+    options += ["--concurrency", "2", "--request-inputs", "5"]
+    server.delay = 0.1
+    before = {}
+    for enough in (15, 45):
+        process = embed(*options)
+        while server.answered.total() < enough:
+            assert process.poll() is None
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        time.sleep(0.3)  # what was under way has reached the server
+        stored, asked = stored_texts(server, texts), dict(server.asked)
+        assert enough - 20 <= len(stored) < len(texts)
+        assert len(asked) - len(stored) <= 10  # what two requests hold
+        assert {text: asked[text] for text in before} == before
+        assert not list(folder.glob("text_*"))
+        before = {text: asked[text] for text in stored}
+    server.delay = 0.0
+    process = embed(*options)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert {text: server.asked[text] for text in before} == before
+    assert set(server.asked) == set(texts) and server.asked.total() - len(texts) <= 20
+    interrupted = (folder / f"text_openai-{MODEL}.npy").read_bytes()
+
+    monkeypatch.setenv("LRD_JAX_CACHE", str(tmp_path / "another cache"))
+    server.delay = 0.0
+    requests = server.requests["POST /v1/embeddings"]
+    config = EncoderConfig(encoder="openai", model=MODEL)
+    path, _ = embed_dataset(folder, config, force=True, build=lambda _: encoder(server))
+    assert server.requests["POST /v1/embeddings"] == requests + 1
+    assert path.read_bytes() == interrupted
+    np.testing.assert_array_equal(np.load(path), expected(texts))
