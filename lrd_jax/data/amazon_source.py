@@ -1,0 +1,129 @@
+"""The reviews and the metadata of one of Amazon's categories, from wherever a copy is at hand.
+
+In this order: files given; a folder given, which holds them under their usual names, gzipped or not; what an earlier
+download left in the cache; the network. Nobody publishes checksums of these files: a download has to have the length
+that the server tells, gzip checks itself when it is read, and the SHA-256 of what was read goes into the data card.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lrd_jax.data.cache import cache_dir
+from lrd_jax.errors import UserError
+
+_SECONDS_TO_CONNECT = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """One release of the Amazon data.
+
+    Attributes:
+      name: such as "amazon-2014", the folder of its downloads in the cache.
+      home: the page that describes it.
+      reviews, meta: names of the files of a category, as the publisher gives them, "{}" for the category.
+      reviews_urls, meta_urls: where they can be had, first choice first.
+      categories: those that exist.
+    """
+
+    name: str
+    home: str
+    reviews: str
+    meta: str
+    reviews_urls: tuple[str, ...]
+    meta_urls: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+def find_files(
+    release: Release,
+    category: str,
+    *,
+    source: Path | None = None,
+    reviews: Path | None = None,
+    meta: Path | None = None,
+) -> tuple[Path, Path]:
+    """The paths of a category's reviews and metadata.
+
+    Args:
+      release: which release.
+      category: such as "Office_Products".
+      source: a folder that holds both files.
+      reviews, meta: the files themselves; either goes before what `source` or the network has.
+
+    Raises:
+      UserError: a folder without the files, a category that does not exist, or no source could be reached.
+    """
+    kinds = ((reviews, release.reviews, release.reviews_urls), (meta, release.meta, release.meta_urls))
+    found = []
+    for given, name, urls in kinds:
+        name = name.format(category)
+        if given is not None:
+            found.append(Path(given))
+        elif source is not None:
+            found.append(_in_folder(Path(source), name))
+        else:
+            found.append(_in_cache(release, category, name, tuple(url.format(category) for url in urls)))
+    return found[0], found[1]
+
+
+def _in_folder(folder: Path, name: str) -> Path:
+    if not folder.is_dir():
+        raise UserError("it is no folder", file=folder, field="--source", remedy=f"Name the folder that holds {name}")
+    for candidate in (folder / name, folder / name.removesuffix(".gz")):
+        if candidate.is_file():
+            return candidate
+    remedy = f"Put {name} there, gzipped or not, or name the files with --reviews and --meta"
+    raise UserError(f"it holds no {name}", file=folder, field="--source", remedy=remedy)
+
+
+def _in_cache(release: Release, category: str, name: str, urls: tuple[str, ...]) -> Path:
+    file = cache_dir() / "downloads" / release.name / name
+    if file.is_file():
+        return file
+    if category not in release.categories:
+        near = difflib.get_close_matches(category, release.categories, n=1, cutoff=0.5)
+        remedy = f"Did you mean {near[0]}" if near else f"Choose one of {', '.join(release.categories)}"
+        raise UserError(f"{release.name} has no category {category!r}", field="category", remedy=remedy)
+    failures = []
+    for url in urls:
+        try:
+            _download(url, file)
+            return file
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            failures.append(f"{url} failed: {reason}")
+    remedy = f"Download {urls[0]} elsewhere and name the folder with --source"
+    raise UserError(f"{name} could not be downloaded: {'; '.join(failures)}", remedy=remedy)
+
+
+def _download(url: str, file: Path) -> None:
+    """Into a temporary folder beside it, renamed when it is whole."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        workspace = tempfile.TemporaryDirectory(dir=file.parent)
+    except OSError as error:
+        remedy = "Set the environment's LRD_JAX_CACHE to a folder that can be written"
+        raise UserError(f"the cache cannot be written ({error.strerror})", file=file.parent, remedy=remedy) from None
+    with workspace as folder, urllib.request.urlopen(url, timeout=_SECONDS_TO_CONNECT) as response:
+        size = int(response.headers.get("Content-Length") or 0) or None
+        partial, done = Path(folder) / file.name, 0
+        with (
+            partial.open("wb") as out,
+            tqdm(total=size, unit="B", unit_scale=True, desc=file.name, leave=False, disable=None) as progress,
+        ):
+            while chunk := response.read(1 << 20):
+                out.write(chunk)
+                done += len(chunk)
+                progress.update(len(chunk))
+        if size is not None and done != size:
+            raise ValueError(f"{done} of {size} bytes came")
+        os.replace(partial, file)
