@@ -1,4 +1,7 @@
-"""python -m lrd_jax.prepare ml-100k: get a public dataset and make a dataset folder of it."""
+"""Raw data -> a dataset folder: `python -m lrd_jax.prepare movielens 1m --source ml-1m.zip --out DIR`.
+
+A source is one function here, which reads a `RawDataset` and hands it to `_write`, and one line in COMMANDS.
+"""
 
 from __future__ import annotations
 
@@ -8,45 +11,79 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from lrd_jax.cli import run_command
+from lrd_jax.data.options import PrepareOptions
 from lrd_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from lrd_jax.data.folder import Dates
+    from lrd_jax.data.pipeline import Prepared
+    from lrd_jax.data.raw import RawDataset
+    from lrd_jax.data.templates import ItemTexts
+
+Options = tyro.conf.OmitArgPrefixes[PrepareOptions]
 
 
-def prepare(
-    dataset: Annotated[Literal["ml-100k"], tyro.conf.Positional],
-    source: Path | None = None,
-    out: Path | None = None,
-    seed: int = 0,
-    negatives: int = 99,
-    split: Literal["leave-one-out", "temporal"] = "leave-one-out",
-    dev_from: str | None = None,
-    test_from: str | None = None,
-) -> None:
-    """Get a dataset and write its folder: 5-core filter, split, negatives, relations, texts.
+def ml_100k(source: Path | None = None, options: Options = PrepareOptions()) -> None:
+    """MovieLens-100k, as in the paper: short for `movielens 100k`.
 
     Args:
-      dataset: Which dataset.
       source: A copy of the data: GroupLens's ml-100k.zip, its unpacked folder, recbole's ml-100k folder, or a recbole
         wheel. None: an earlier download, else GroupLens, else the recbole wheel.
-      out: Dataset folder to write. None: in the cache, where `train` looks for it.
-      seed: Seed of the negatives.
-      negatives: Negatives per row of dev and test.
-      split: leave-one-out: each user's last interaction tests, the one before it is dev. temporal: what happened at
-        --test-from or later tests, what happened from --dev-from until then is dev, and what came before trains.
-      dev_from: Date such as 1998-03-01 or 1998-03-01T12:00, in UTC. None: a ninth of what precedes --test-from is dev.
-      test_from: Date. None: the last tenth of the interactions tests, or with --dev-from the later half from there on.
+      options: How.
     """
-    temporal = _temporal(split, dev_from, test_from)
+    movielens("100k", source, None, options)
+
+
+def movielens(
+    version: Annotated[Literal["100k", "1m", "20m", "32m"], tyro.conf.Positional],
+    source: Path | None = None,
+    extra: Path | None = None,
+    options: Options = PrepareOptions(),
+) -> None:
+    """MovieLens, from GroupLens's files: years and genres are attributes.
+
+    Args:
+      version: Of GroupLens.
+      source: A copy of the data: GroupLens's zip or its unpacked folder. None: an earlier download, else GroupLens.
+      extra: CSV, TSV, Parquet or JSON lines with the column movieId and any others, such as director, actors and plot,
+        which join the texts in the file's order.
+      options: How.
+    """
+    options.check()
+    from lrd_jax.data.movielens import check_published_sizes, read_movielens
+
+    if extra is not None:
+        _need_out(options, "--extra")
+    raw, words = read_movielens(version, source, extra)
+    prepared = _write(raw, options, words)
+    if version == "100k":
+        check_published_sizes(prepared, options)
+
+
+COMMANDS = {"ml-100k": ml_100k, "movielens": movielens}
+
+
+def _need_out(options: PrepareOptions, option: str) -> None:
+    """Refuse to write into the cache what is not told by the folder's name."""
+    if options.out is None:
+        raise UserError("what it makes needs a folder of its own", field=option, remedy="Name one with --out")
+
+
+def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
+    """Make the dataset folder and say what it holds.
+
+    Args:
+      raw: what was read.
+      options: how.
+      source: where it was read, in words.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    from lrd_jax.data.movielens import default_folder, prepare_ml_100k
+    from lrd_jax.data.pipeline import default_folder, prepare_folder
 
-    folder = out if out is not None else default_folder(seed=seed, num_negatives=negatives, temporal=temporal)
-    prepared = prepare_ml_100k(folder, source=source, seed=seed, num_negatives=negatives, temporal=temporal)
-    table = Table(title=dataset)
+    folder = options.out if options.out is not None else default_folder(raw.name, options)
+    prepared = prepare_folder(raw, folder, options)
+    table = Table(title=raw.name)
     counts = prepared.sizes | prepared.rows
     for name in counts:
         table.add_column(name, justify="right")
@@ -55,31 +92,34 @@ def prepare(
     print(f"split: {prepared.split}")
     if prepared.rows.get("history"):
         print(f"{prepared.rows['history']:,} first interactions from then on are only history, neither dev nor test")
-    print(f"source: {prepared.source}")  # plain lines: rich would wrap them
+    _show(prepared.texts, options.show)
+    print(f"source: {source}")  # plain lines: rich would wrap them
     print(f"folder: {prepared.folder}")
+    return prepared
 
 
-def _temporal(split: str, dev_from: str | None, test_from: str | None) -> Dates | None:
-    """The dates of a temporal split, None for leave-one-out.
-
-    Raises:
-      UserError: something that is no date, or a date for leave-one-out.
-    """
-    from lrd_jax.data.dates import parse_date
-    from lrd_jax.data.folder import Dates
-
-    given = {"--dev-from": dev_from, "--test-from": test_from}
-    if split == "temporal":
-        return Dates(*(None if text is None else parse_date(text, field) for field, text in given.items()))
-    for field, text in given.items():
-        if text is not None:
-            raise UserError("leave-one-out has no dates", field=field, remedy="Add --split temporal")
-    return None
+def _show(texts: ItemTexts | None, number: int) -> None:
+    """Print statistics of the texts, and the first ones."""
+    if texts is None:
+        print("texts: none, since nothing is known of the items; the LRD models need item_text.tsv")
+        return
+    known = len(texts.texts) - texts.empty
+    print(f"texts: {known:,} of {len(texts.texts):,} items" + "".join(
+        f"; {what}: median {values['median']:,.0f}, most {values['most']:,}, in all {values['total']:,}"
+        for what, values in texts.statistics().items()
+    ))  # fmt: skip
+    for column, cut in texts.cut.items():
+        if cut:
+            print(f"cut: {cut:,} items in {column}")
+    for item, text in enumerate(texts.texts.head(number), start=1):
+        print(f"  {item}: {text}")
 
 
 def main() -> None:
     """Parse the command line and prepare the dataset."""
-    tyro.cli(prepare, prog="python -m lrd_jax.prepare")
+    tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, prog="python -m lrd_jax.prepare", description="Make a dataset folder of raw data."
+    )
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from lrd_jax.data import folder as folder_module
-from lrd_jax.data.folder import MARKER, filter_core, leave_one_out, new_folder, sample_negatives
+from lrd_jax.data import negatives as negatives_module
+from lrd_jax.data.folder import MARKER, new_folder
+from lrd_jax.data.negatives import sample_negatives
+from lrd_jax.data.splits import filter_core, leave_one_out
 from lrd_jax.errors import UserError
 
 
@@ -56,7 +58,7 @@ def test_negatives_of_repeated_users_in_blocks(monkeypatch, cells):
     users = rng.integers(1, 8, size=50)
     keys = np.where(dense[users], np.inf, np.random.default_rng(1).random((50, 30)))
     keys[:, 0] = np.inf
-    monkeypatch.setattr(folder_module, "_CELLS", cells)
+    monkeypatch.setattr(negatives_module, "_CELLS", cells)
     negatives = sample_negatives(touched_items(dense), users, 7, np.random.default_rng(1))
     assert (negatives == np.argsort(keys, axis=1)[:, :7]).all()
 

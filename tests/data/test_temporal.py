@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from lrd_jax.data.dates import date_text, parse_date
-from lrd_jax.data.folder import Dates, complete_dates, temporal_split, write_interactions
+from lrd_jax.data.folder import write_interactions
 from lrd_jax.data.movielens import default_folder
 from lrd_jax.data.rechorus import read_corpus
+from lrd_jax.data.splits import Dates, complete_dates, temporal_split
 from lrd_jax.errors import UserError
 
 SMALL = ["--model.name", "kda", "--model.num-layers", "0", "--model.embedding-dim", "8", "--data.history-length", "2"]
