@@ -107,7 +107,9 @@ def pair_core(
     num_users: int, num_items: int, num_reviews: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Users and items (both from 0) of reviews, int64 [num_reviews]: five or more for each of both, no pair twice."""
-    users, items = (_degrees(n, num_reviews, tail, rng) for n, tail in ((num_users, 0.8), (num_items, 1.6)))
+    # Nobody reviews more than half of the items, and no item is reviewed by more than half of the users.
+    users = _degrees(num_users, num_reviews, num_items // 2, 0.8, rng)
+    items = _degrees(num_items, num_reviews, num_users // 2, 1.6, rng)
     rng.shuffle(items)
     while True:
         order = np.lexsort((items, users))
@@ -120,11 +122,17 @@ def pair_core(
             items[one], items[other] = items[other], items[one]
 
 
-def _degrees(number: int, total: int, tail: float, rng: np.random.Generator) -> np.ndarray:
-    """Each of `number` ids five times and more, [total]; how often is log-normal with `tail` as its sigma."""
+def _degrees(number: int, total: int, most: int, tail: float, rng: np.random.Generator) -> np.ndarray:
+    """Each of `number` ids five to `most` times, [total]; how often is log-normal with `tail` as its sigma."""
+    if not CORE * number <= total <= most * number:
+        raise ValueError(f"{total} reviews are too few or too many for {number} of these")
     weights = rng.lognormal(0, tail, number)
-    more = rng.multinomial(total - CORE * number, weights / weights.sum())
-    return np.repeat(np.arange(number), CORE + more)
+    counts = CORE + rng.multinomial(total - CORE * number, weights / weights.sum())
+    while over := int(np.maximum(counts - most, 0).sum()):
+        counts = np.minimum(counts, most)
+        room = counts < most
+        counts += rng.multinomial(over, room / room.sum())
+    return np.repeat(np.arange(number), counts)
 
 
 def _metadata(asins: np.ndarray, core: np.ndarray, rng: np.random.Generator) -> Iterator[pl.Series]:

@@ -59,7 +59,93 @@ def movielens(
         check_published_sizes(prepared, options)
 
 
-COMMANDS = {"ml-100k": ml_100k, "movielens": movielens}
+def amazon_2014(
+    category: Annotated[str, tyro.conf.Positional],
+    source: Path | None = None,
+    reviews: Path | None = None,
+    meta: Path | None = None,
+    options: Options = PrepareOptions(),
+) -> None:
+    """A category of the Amazon product data of 2014, the paper's: category, brand, also_bought and also_viewed.
+
+    Args:
+      category: Such as Office_Products or Electronics.
+      source: A folder with reviews_CATEGORY_5.json.gz and meta_CATEGORY.json.gz, gzipped or not. None: an earlier
+        download, else snap.stanford.edu.
+      reviews: The file of reviews, whatever its name.
+      meta: The file of metadata, whatever its name.
+      options: How.
+    """
+    options.check()
+    if reviews is not None or meta is not None:
+        _need_out(options, "--reviews, --meta")
+    from lrd_jax.data.amazon_2014 import read_amazon_2014
+
+    raw = read_amazon_2014(category, source=source, reviews=reviews, meta=meta)
+    _write(raw, options, ", ".join(raw.origin["files"]))
+
+
+def amazon_2023(
+    category: Annotated[str, tyro.conf.Positional],
+    source: Path | None = None,
+    reviews: Path | None = None,
+    meta: Path | None = None,
+    options: Options = PrepareOptions(),
+) -> None:
+    """A category of Amazon Reviews'23: category, brand (the store) and, where there is any, bought_together.
+
+    Args:
+      category: Such as Office_Products or All_Beauty.
+      source: A folder with CATEGORY.jsonl.gz and meta_CATEGORY.jsonl.gz, gzipped or not. None: an earlier download,
+        else mcauleylab.ucsd.edu or huggingface.co.
+      reviews: The file of reviews, whatever its name.
+      meta: The file of metadata, whatever its name.
+      options: How.
+    """
+    options.check()
+    if reviews is not None or meta is not None:
+        _need_out(options, "--reviews, --meta")
+    from lrd_jax.data.amazon_2023 import read_amazon_2023
+
+    raw = read_amazon_2023(category, source=source, reviews=reviews, meta=meta)
+    _write(raw, options, ", ".join(raw.origin["files"]))
+
+
+def recbole(
+    folder: Annotated[Path, tyro.conf.Positional],
+    attributes: tuple[str, ...] | None = None,
+    relations: tuple[str, ...] | None = None,
+    max_relations: int = 8,
+    options: Options = PrepareOptions(),
+) -> None:
+    """A folder of RecBole's atomic files: .inter, and where there are, .item for texts and .kg with .link for relations.
+
+    Items that share a tail of the knowledge graph get it as an attribute's value; edges between items are relations.
+
+    Args:
+      folder: Which; holds one .inter file.
+      attributes: Columns of .item to take as attributes. None: those whose values items share.
+      relations: Relations of the knowledge graph to take, as .kg calls them. None: those with the most edges.
+      max_relations: How many relations of the graph at most, where none are named; 0: none.
+      options: How.
+    """
+    options.check()
+    if max_relations < 0:
+        raise UserError(f"{max_relations} is no number of them", field="--max-relations", remedy="Give 0 or more")
+    _need_out(options, "recbole")
+    from lrd_jax.data.recbole import read_recbole
+
+    raw = read_recbole(folder, attributes=attributes, relations=relations, max_relations=max_relations)
+    _write(raw, options, str(folder))
+
+
+COMMANDS = {
+    "ml-100k": ml_100k,
+    "movielens": movielens,
+    "amazon-2014": amazon_2014,
+    "amazon-2023": amazon_2023,
+    "recbole": recbole,
+}
 
 
 def _need_out(options: PrepareOptions, option: str) -> None:

@@ -19,7 +19,6 @@ import polars as pl
 from lrd_jax.data.amazon_source import Release, find_files
 from lrd_jax.data.raw import RawDataset
 from lrd_jax.data.raw_lines import Block, RawFile, concat, json_rows
-from lrd_jax.data.unescape import unescaped
 from lrd_jax.errors import UserError
 
 _SNAP = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
@@ -132,11 +131,7 @@ def _read_metadata(
         remedy = "Name the reviews and the metadata of the same category"
         raise UserError("it tells of none of the items that were reviewed", file=file.path, remedy=remedy)
     items, categories = concat(items, _ITEM), concat(categories, _VALUE)
-    items = items.with_columns(unescaped(items[name]) for name in ("title", "category", "brand"))
-    attributes = {
-        "category": categories.with_columns(unescaped(categories["value"])).drop_nulls(),
-        "brand": items.select("item", value="brand").drop_nulls(),
-    }
+    attributes = {"category": categories.drop_nulls(), "brand": items.select("item", value="brand").drop_nulls()}
     relations = {name: concat(frames, {"item": pl.String, "other": pl.String}) for name, frames in related.items()}
     for name in ("metadata_lines_odd", "metadata_items_repeated"):
         counts[name] += 0

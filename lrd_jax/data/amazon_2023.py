@@ -13,7 +13,6 @@ import polars as pl
 from lrd_jax.data.amazon_source import Release, find_files
 from lrd_jax.data.raw import RawDataset
 from lrd_jax.data.raw_lines import RawFile, concat, json_rows
-from lrd_jax.data.unescape import unescaped
 from lrd_jax.errors import UserError
 
 _UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/"
@@ -92,10 +91,9 @@ def read_amazon_2023(
     items = metadata.unique("item", keep="first", maintain_order=True)
     path = pl.col("categories").list.eval(pl.element().drop_nulls())
     items = items.with_columns(
-        unescaped(items["title"]),
-        unescaped(items["store"]).alias("brand"),
-        unescaped(items.select(path.list.last()).to_series()).alias("category"),
-        unescaped(items.select(path.list.get(_CATEGORY_LEVEL, null_on_oob=True)).to_series()).alias("level"),
+        path.list.last().alias("category"),
+        path.list.get(_CATEGORY_LEVEL, null_on_oob=True).alias("level"),
+        pl.col("store").alias("brand"),
     )
     others = items.select("item", other=pl.col("bought_together").str.extract_all(_ASIN)).explode("other")
     others = others.with_columns(pl.col("other").str.strip_chars('"')).drop_nulls()

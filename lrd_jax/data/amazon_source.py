@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
-import tempfile
-import urllib.request
+from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from lrd_jax.data.cache import cache_dir
+from lrd_jax.data.downloads import download_url, fetch, one_line
 from lrd_jax.errors import UserError
-
-_SECONDS_TO_CONNECT = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,34 +91,9 @@ def _in_cache(release: Release, category: str, name: str, urls: tuple[str, ...])
     failures = []
     for url in urls:
         try:
-            _download(url, file)
+            fetch(file, None, None, partial(download_url, url))
             return file
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", None) or error
-            failures.append(f"{url} failed: {reason}")
+        except OSError as error:
+            failures.append(f"{url} failed: {one_line(error)}")
     remedy = f"Download {urls[0]} elsewhere and name the folder with --source"
     raise UserError(f"{name} could not be downloaded: {'; '.join(failures)}", remedy=remedy)
-
-
-def _download(url: str, file: Path) -> None:
-    """Into a temporary folder beside it, renamed when it is whole."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        workspace = tempfile.TemporaryDirectory(dir=file.parent)
-    except OSError as error:
-        remedy = "Set the environment's LRD_JAX_CACHE to a folder that can be written"
-        raise UserError(f"the cache cannot be written ({error.strerror})", file=file.parent, remedy=remedy) from None
-    with workspace as folder, urllib.request.urlopen(url, timeout=_SECONDS_TO_CONNECT) as response:
-        size = int(response.headers.get("Content-Length") or 0) or None
-        partial, done = Path(folder) / file.name, 0
-        with (
-            partial.open("wb") as out,
-            tqdm(total=size, unit="B", unit_scale=True, desc=file.name, leave=False, disable=None) as progress,
-        ):
-            while chunk := response.read(1 << 20):
-                out.write(chunk)
-                done += len(chunk)
-                progress.update(len(chunk))
-        if size is not None and done != size:
-            raise ValueError(f"{done} of {size} bytes came")
-        os.replace(partial, file)

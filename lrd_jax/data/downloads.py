@@ -14,12 +14,12 @@ from lrd_jax.errors import UserError
 _SECONDS_TO_CONNECT = 5
 
 
-def fetch(file: Path, algorithm: str, checksum: str, download: Callable[[Path], Path]) -> None:
+def fetch(file: Path, algorithm: str | None, checksum: str | None, download: Callable[[Path], Path]) -> None:
     """Download in a temporary folder, check, and only then rename to `file`.
 
     Args:
       file: where it is to be.
-      algorithm, checksum: of `hashlib`, and hexadecimal.
+      algorithm, checksum: of `hashlib`, and hexadecimal; None where no checksum is published.
       download: given a folder, puts the file into it and returns its path.
 
     Raises:
@@ -35,9 +35,10 @@ def fetch(file: Path, algorithm: str, checksum: str, download: Callable[[Path], 
         raise UserError(f"the cache cannot be written ({error.strerror})", file=file.parent, remedy=remedy) from None
     with workspace as folder:
         downloaded = download(Path(folder))
-        found = digest(downloaded, algorithm)
-        if found != checksum:
-            raise ValueError(f"its {algorithm} is {found}, not {checksum}")
+        if algorithm is not None:
+            found = digest(downloaded, algorithm)
+            if found != checksum:
+                raise ValueError(f"its {algorithm} is {found}, not {checksum}")
         os.replace(downloaded, file)
 
 
@@ -45,7 +46,7 @@ def download_url(url: str, folder: Path) -> Path:
     """Download a file under its own name, with a progress bar.
 
     Raises:
-      OSError: the network failed.
+      OSError: the network failed, or fewer bytes came than the server told of.
     """
     from tqdm import tqdm
 
@@ -56,6 +57,8 @@ def download_url(url: str, folder: Path) -> Path:
             while chunk := response.read(1 << 16):
                 out.write(chunk)
                 progress.update(len(chunk))
+            if size is not None and out.tell() != size:
+                raise OSError(f"{out.tell():,} of {size:,} bytes came")
     return file
 
 
