@@ -24,7 +24,7 @@ from lrd_jax.cli import run_command
 from lrd_jax.errors import UserError
 
 CATEGORY = "Electronics"
-SCALES = {"tiny": DumpSizes(60, 40, 500, 100), "electronics": DumpSizes()}
+SCALES = {"tiny": DumpSizes(120, 240, 1500, 400), "electronics": DumpSizes()}
 
 
 @dataclasses.dataclass(frozen=True)

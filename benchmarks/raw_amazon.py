@@ -78,7 +78,8 @@ def _reviews(asins: np.ndarray, sizes: DumpSizes, rng: np.random.Generator) -> I
     reviewers = pl.Series(_ids(sizes.users, 14, b"A", rng))
     ids = pl.Series(asins)
     days = rng.integers(_FIRST_DAY, _LAST_DAY, len(users))
-    texts, summaries = pl.Series(_texts(_TEXTS, 65, 0.9, rng)), pl.Series(_texts(_TEXTS, 5, 0.4, rng))
+    choice = min(_TEXTS, sizes.reviews)
+    texts, summaries = pl.Series(_texts(choice, 65, 0.9, rng)), pl.Series(_texts(choice, 5, 0.4, rng))
     for start in range(0, len(users), _LINES):
         block = slice(start, start + _LINES)
         n = len(users[block])
@@ -86,10 +87,10 @@ def _reviews(asins: np.ndarray, sizes: DumpSizes, rng: np.random.Generator) -> I
             {
                 "user": reviewers.gather(users[block]),
                 "item": ids.gather(items[block]),
-                "name": summaries.gather(rng.integers(_TEXTS, size=n)).str.slice(0, 14),
-                "text": texts.gather(rng.integers(_TEXTS, size=n)),
+                "name": summaries.gather(rng.integers(choice, size=n)).str.slice(0, 14),
+                "text": texts.gather(rng.integers(choice, size=n)),
                 "stars": rng.integers(1, 6, n),
-                "summary": summaries.gather(rng.integers(_TEXTS, size=n)),
+                "summary": summaries.gather(rng.integers(choice, size=n)),
                 "time": days[block] * _DAY,
                 "date": pl.Series(days[block].astype(np.int32)).cast(pl.Date).dt.strftime("%m %-d, %Y"),
             }
@@ -140,8 +141,9 @@ def _metadata(asins: np.ndarray, core: np.ndarray, rng: np.random.Generator) -> 
     in_core = np.zeros(total, bool)
     in_core[core] = True
     ids = pl.Series(asins)
-    titles = pl.Series(_texts(_TEXTS, 11, 0.4, rng))
-    descriptions = pl.Series(_texts(_TEXTS, 70, 0.9, rng))
+    choice = min(_TEXTS, total)
+    titles = pl.Series(_texts(choice, 11, 0.4, rng))
+    descriptions = pl.Series(_texts(choice, 70, 0.9, rng))
     words = pl.Series(_words(rng)).str.to_titlecase()
     for start in range(0, total, _LINES):
         rows = np.arange(start, min(start + _LINES, total))
@@ -149,8 +151,8 @@ def _metadata(asins: np.ndarray, core: np.ndarray, rng: np.random.Generator) -> 
         frame = pl.DataFrame(
             {
                 "item": ids.gather(rows),
-                "description": descriptions.gather(rng.integers(_TEXTS, size=n)),
-                "title": titles.gather(rng.integers(_TEXTS, size=n)),
+                "description": descriptions.gather(rng.integers(choice, size=n)),
+                "title": titles.gather(rng.integers(choice, size=n)),
                 "apostrophe": np.where(rng.random(n) < 0.05, "'s", ""),
                 "price": pl.Series(rng.integers(100, 50_000, n)) / 100,
                 "bought": _related(asins, core, in_core[rows], 0.8, 45.0, rng),

@@ -118,7 +118,7 @@ def recbole(
     max_relations: int = 8,
     options: Options = PrepareOptions(),
 ) -> None:
-    """A folder of RecBole's atomic files: .inter, and where there are, .item for texts and .kg with .link for relations.
+    """A folder of RecBole's atomic files: .inter, and where they are there .item, for texts, and .kg with .link.
 
     Items that share a tail of the knowledge graph get it as an attribute's value; edges between items are relations.
 

@@ -50,8 +50,8 @@ def test_times_are_seconds_in_the_order_of_milliseconds(raw):
 
 def test_items(raw):
     assert raw.items.rows(named=True) == [
-        {"item": "0000013714", "title": ITEMS[0]["title"], "category": "Gold", "brand": " A &amp; B ", "main_category": "Office",
-         "features": ["small", "red"]},
+        {"item": "0000013714", "title": ITEMS[0]["title"], "category": "Gold", "brand": " A &amp; B ",
+         "main_category": "Office", "features": ["small", "red"]},
         {"item": "B000000001", "title": "", "category": None, "brand": None, "main_category": None, "features": []},
         {"item": "B000000002", "title": None, "category": "Paper", "brand": None, "main_category": None,
          "features": None},
