@@ -18,7 +18,7 @@ import polars as pl
 
 from lrd_jax.data import item_tables
 from lrd_jax.data.cache import cache_dir
-from lrd_jax.data.card import data_card, write_card
+from lrd_jax.data.card import card_files, data_card
 from lrd_jax.data.dates import date_text, parse_date
 from lrd_jax.data.folder import MARKER, new_folder, write_interactions, write_tsv
 from lrd_jax.data.options import PrepareOptions
@@ -73,11 +73,9 @@ def default_folder(name: str, options: PrepareOptions | None = None) -> Path:
     """Where the cache keeps a dataset; whatever differs from the defaults gives it a folder of its own.
 
     Raises:
-      UserError: a template, which no folder's name could tell.
+      UserError: something that is no date.
     """
     options = PrepareOptions() if options is None else options
-    if options.template is not None:
-        raise UserError("texts of another template need a folder of their own", field="--out", remedy="Name one")
     temporal = parse_dates(options)
     if temporal is not None:
         given = ((field, date) for field, date in temporal._asdict().items() if date is not None)
@@ -157,7 +155,8 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
             fields.write_ndjson(building / item_tables.FIELDS)
         for name, frame in ids.items():
             write_tsv(building / f"{name}s.tsv", frame)
-        write_card(building, card)
+        for name, content in card_files(card).items():
+            (building / name).write_bytes(content)
         (building / MARKER).write_text(json.dumps(marker, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     words = ", ".join(f"{name.replace('_', ' ')} {date} UTC" for name, date in cut.items())
     rows = {name: len(chosen) for name, chosen in splits.items()}
