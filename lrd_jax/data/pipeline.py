@@ -186,13 +186,20 @@ def _filtered(interactions: pl.DataFrame, core: int) -> tuple[_Coded, dict[str, 
 
 
 def _check_ids(interactions: pl.DataFrame) -> None:
-    """Refuse interactions that lack something, or times that 32 bits do not hold."""
+    """Refuse interactions that lack something, ids that would break a line, and times that 32 bits do not hold."""
     for name in ("user", "item", "time"):
         missing = interactions[name].null_count()
         if missing:
             row = int(interactions[name].is_null().arg_max()) + 1
             problem = f"{missing} interactions have no {name}, the first is number {row}"
             raise UserError(problem, field=name, remedy="Fill it in, or remove them")
+    for name in ("user", "item"):
+        if interactions.schema[name] == pl.String:
+            broken = interactions[name].filter(interactions[name].str.contains(r"[\t\n\r]"))
+            if len(broken):
+                remedy = "Mend the ids, or the separator with which the file is read"
+                problem = f"the {name} id {broken[0]!r} holds a tab or a line break"
+                raise UserError(problem, field=name, remedy=remedy)
     low, high = interactions["time"].min(), interactions["time"].max()
     if low < 0 or high > INT32_MAX:
         wrong = low if low < 0 else high
