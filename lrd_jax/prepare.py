@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
 from lrd_jax.cli import run_command
 from lrd_jax.data.options import PrepareOptions
@@ -19,10 +20,21 @@ if TYPE_CHECKING:
     from lrd_jax.data.raw import RawDataset
     from lrd_jax.data.templates import ItemTexts
 
+Names = Annotated[
+    tuple[str, ...],
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="NAME,NAME,...",
+        instance_from_str=lambda words: tuple(part for part in words[0].split(",") if part),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda values: [",".join(values)],
+    ),
+]
 Options = tyro.conf.OmitArgPrefixes[PrepareOptions]
+DEFAULTS = PrepareOptions()
 
 
-def ml_100k(source: Path | None = None, options: Options = PrepareOptions()) -> None:
+def ml_100k(source: Path | None = None, options: Options = DEFAULTS) -> None:
     """MovieLens-100k, as in the paper: short for `movielens 100k`.
 
     Args:
@@ -37,7 +49,7 @@ def movielens(
     version: Annotated[Literal["100k", "1m", "20m", "32m"], tyro.conf.Positional],
     source: Path | None = None,
     extra: Path | None = None,
-    options: Options = PrepareOptions(),
+    options: Options = DEFAULTS,
 ) -> None:
     """MovieLens, from GroupLens's files: years and genres are attributes.
 
@@ -51,8 +63,9 @@ def movielens(
     options.check()
     from lrd_jax.data.movielens import check_published_sizes, read_movielens
 
-    if extra is not None:
-        _need_out(options, "--extra")
+    for option, given in (("--extra", extra), ("--template", options.template)):
+        if given is not None:
+            _need_out(options, option)
     raw, words = read_movielens(version, source, extra)
     prepared = _write(raw, options, words)
     if version == "100k":
@@ -60,11 +73,11 @@ def movielens(
 
 
 def amazon_2014(
-    category: Annotated[str, tyro.conf.Positional],
+    category: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CATEGORY")],
     source: Path | None = None,
     reviews: Path | None = None,
     meta: Path | None = None,
-    options: Options = PrepareOptions(),
+    options: Options = DEFAULTS,
 ) -> None:
     """A category of the Amazon product data of 2014, the paper's: category, brand, also_bought and also_viewed.
 
@@ -86,11 +99,11 @@ def amazon_2014(
 
 
 def amazon_2023(
-    category: Annotated[str, tyro.conf.Positional],
+    category: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CATEGORY")],
     source: Path | None = None,
     reviews: Path | None = None,
     meta: Path | None = None,
-    options: Options = PrepareOptions(),
+    options: Options = DEFAULTS,
 ) -> None:
     """A category of Amazon Reviews'23: category, brand (the store) and, where there is any, bought_together.
 
@@ -112,11 +125,11 @@ def amazon_2023(
 
 
 def recbole(
-    folder: Annotated[Path, tyro.conf.Positional],
-    attributes: tuple[str, ...] | None = None,
-    relations: tuple[str, ...] | None = None,
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    attributes: Names | None = None,
+    relations: Names | None = None,
     max_relations: int = 8,
-    options: Options = PrepareOptions(),
+    options: Options = DEFAULTS,
 ) -> None:
     """A folder of RecBole's atomic files: .inter, and where they are there .item, for texts, and .kg with .link.
 
@@ -139,12 +152,105 @@ def recbole(
     _write(raw, options, str(folder))
 
 
+def table(
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+    user: str = "user_id",
+    item: str = "item_id",
+    time: str | None = None,
+    time_unit: Literal["s", "ms", "us", "ns", "iso"] | None = None,
+    rating: str | None = None,
+    min_rating: float | None = None,
+    separator: str | None = None,
+    items: Path | None = None,
+    item_id: str | None = None,
+    attributes: Names = (),
+    relations: Names = (),
+    list_separator: str = "|",
+    options: Options = DEFAULTS,
+) -> None:
+    """Any table of interactions as CSV, TSV, Parquet or JSON lines, with or without a table of items.
+
+    Args:
+      file: The interactions.
+      user: Column of user ids, which may be any text.
+      item: Column of item ids, which may be any text.
+      time: Column of times. None: the order of the file counts.
+      time_unit: Of the times. None: told by the values.
+      rating: Column of ratings.
+      min_rating: Only rows of this rating or a higher one count.
+      separator: Of the fields of text files. None: a comma, in .tsv and .txt a tab.
+      items: Table of items; its columns can fill the template.
+      item_id: Its column of ids. None: as in the interactions.
+      attributes: Columns of items whose values become attributes.
+      relations: Columns of items that name other items.
+      list_separator: Between several values in a cell of --attributes and --relations.
+      options: How.
+    """
+    options.check()
+    _need_out(options, "FILE")
+    from lrd_jax.data.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
+
+    if items is None and (attributes or relations or item_id is not None):
+        remedy = "Name the table of items with --items"
+        raise UserError("only a table of items has them", field="--attributes, --relations, --item-id", remedy=remedy)
+    columns = InteractionColumns(user, item, time, time_unit, rating, min_rating, separator)
+    about = None
+    if items is not None:
+        item_id = item if item_id is None else item_id
+        about = ItemColumns(items, item_id, attributes, relations, list_separator, separator)
+    raw, said = read_interaction_table(file, columns, about)
+    print(*said, sep="\n")
+    _write(raw, options, str(file))
+
+
+def rechorus(
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    items: Path | None = None,
+    item_id: str | None = None,
+    template: str | None = None,
+    show: int = 0,
+    force: tyro.conf.FlagCreatePairsOff[bool] = False,
+    card: tyro.conf.FlagCreatePairsOff[bool] = False,
+) -> None:
+    """A dataset folder in ReChorus's format: checked, and on request completed in place with texts and a data card.
+
+    Args:
+      folder: With train.csv, dev.csv and test.csv.
+      items: CSV, TSV, Parquet or JSON lines of what is known of the items. None: the folder's item_fields.jsonl.
+      item_id: Its column of ids: the source's own, which items.tsv or NAME.item2index in the folder translates. None:
+        item_id, the folder's.
+      template: Of the texts, as in "{title:32} {category} {brand}". None: all columns of --items.
+      show: Print the first so many texts.
+      force: Replace texts that are there.
+      card: Write the data card; new texts bring it in any case.
+    """
+    from lrd_jax.data.completed import complete_folder
+
+    done = complete_folder(folder, items=items, item_id=item_id, template=template, force=force, write_card=card)
+    corpus = done.corpus
+    print(
+        f"{corpus.num_users:,} users, {corpus.num_items:,} items, {len(corpus.sequence_items):,} interactions: "
+        f"{len(corpus.train_rows):,} train, {len(corpus.dev.rows):,} dev, {len(corpus.test.rows):,} test"
+    )
+    print(
+        f"attributes: {', '.join(corpus.attributes) or 'none'}; relations: {', '.join(corpus.item_relations) or 'none'}"
+    )
+    if done.texts is None:
+        print(done.found)
+    else:
+        _show(done.texts, show)
+    print(done.card["leakage"]["warning"])
+    print(f"folder: {folder}")
+
+
 COMMANDS = {
     "ml-100k": ml_100k,
     "movielens": movielens,
     "amazon-2014": amazon_2014,
     "amazon-2023": amazon_2023,
     "recbole": recbole,
+    "table": table,
+    "rechorus": rechorus,
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,15 +66,15 @@ def data_card(
             }
             for name, values in attributes.items()
         },
-        "text": _of_texts(texts, num_items),
+        "text": card_of_texts(texts, num_items),
         "leakage": _leakage(marker["split"], splits, times),
     }
 
 
-def write_card(folder: Path, card: Mapping[str, Any]) -> None:
-    """Write data_card.json and data_card.md."""
-    (folder / CARD_JSON).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / CARD_MARKDOWN).write_text(card_markdown(card), encoding="utf-8")
+def card_files(card: Mapping[str, Any]) -> dict[str, bytes]:
+    """The contents of data_card.json and data_card.md."""
+    as_json = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    return {CARD_JSON: as_json.encode(), CARD_MARKDOWN: card_markdown(card).encode()}
 
 
 def card_markdown(card: Mapping[str, Any]) -> str:
@@ -133,7 +132,8 @@ def _coverage(number: int, num_items: int) -> dict[str, float]:
     return {"items": number, "coverage": number / num_items}
 
 
-def _of_texts(texts: ItemTexts | None, num_items: int) -> dict[str, Any]:
+def card_of_texts(texts: ItemTexts | None, num_items: int) -> dict[str, Any]:
+    """The part "text" of the card."""
     if texts is None:
         return {"items": 0, "coverage": 0.0, "empty": num_items}
     known = num_items - texts.empty
@@ -153,16 +153,23 @@ def _leakage(split: str, splits: Mapping[str, np.ndarray], times: np.ndarray) ->
     found = {"rows_before_the_last_training_interaction": shares, "training_after_the_median_test_row": later}
     if split == "leave-one-out":
         warning = (
-            "Leave-one-out leaks time: other users' later interactions are trained on, and one user's dev and test rows "
-            f"may precede another's training. {shares['test']:.1%} of the test rows and {shares['dev']:.1%} of the dev "
+            "Leave-one-out leaks time: other users' later interactions are trained on, and one user's dev and test "
+            f"rows may precede another's training. {shares['test']:.1%} of the test rows and {shares['dev']:.1%} of "
+            f"the dev rows happened before the last training interaction; {later:.1%} of the training interactions "
+            "happened after half of the test rows. Figures are comparable with published ones of the same split, but "
+            "say little about predicting the future; --split temporal does."
+        )
+    elif shares["dev"] or shares["test"]:
+        warning = (
+            f"Training looks into the future: {shares['test']:.1%} of the test rows and {shares['dev']:.1%} of the dev "
             f"rows happened before the last training interaction; {later:.1%} of the training interactions happened "
-            "after half of the test rows. Figures are comparable with published ones of the same split, but say little "
-            "about predicting the future; --split temporal does."
+            "after half of the test rows."
         )
     else:
         warning = (
-            "Nothing that is trained on happened after anything that is evaluated. The core filter, the items that there "
-            "are, their metadata and the negatives (no item that the user touches at any time) still know the whole data."
+            "Nothing that is trained on happened after anything that is evaluated. The core filter, the items that "
+            "there are, their metadata and the negatives (no item that the user touches at any time) still know the "
+            "whole data."
         )
     return {"warning": warning, **found}
 

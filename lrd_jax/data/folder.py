@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -94,6 +95,13 @@ def json_lists(lists: pl.Series) -> pl.Series:
 def write_tsv(path: Path, rows: pl.DataFrame) -> None:
     """Write a tab-separated file with header; quotation marks mean nothing in it."""
     _write_tsv(path, rows)
+
+
+def tsv_bytes(rows: pl.DataFrame) -> bytes:
+    """What `write_tsv` writes."""
+    content = io.BytesIO()
+    _write_tsv(content, rows)
+    return content.getvalue()
 
 
 def _write_tsv(file: Path | IO[bytes], rows: pl.DataFrame, *, include_header: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What is known of the items -> item_meta.csv, the names of its values, and the fields that templates are filled with."""
+"""What is known of the items -> item_meta.csv, the names of its values, and the fields that fill templates."""
 
 from __future__ import annotations
 

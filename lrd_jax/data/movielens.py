@@ -64,8 +64,8 @@ def prepare_ml_100k(
 def read_movielens(version: Version, source: Path | None = None, extra: Path | None = None) -> tuple[RawDataset, str]:
     """Read a release of MovieLens.
 
-    Two predefined relations (the paper's section 4.1.1): the year of release in ReChorus's bins (`year_bin`), and all of
-    a movie's genres. Texts are title, year and genres, then the columns of `extra` in its order.
+    Two predefined relations (the paper's section 4.1.1): the year of release in ReChorus's bins (`year_bin`), and all
+    of a movie's genres. Texts are title, year and genres, then the columns of `extra` in its order.
 
     Args:
       version: of GroupLens.

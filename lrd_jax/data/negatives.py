@@ -14,9 +14,9 @@ _LARGE_CATALOGUE = 8192  # items from which on a key per (row, item) pair costs 
 def sample_negatives(touched: csr_array, users: np.ndarray, num_negatives: int, rng: np.random.Generator) -> np.ndarray:
     """Draw items that a user has not touched, uniformly and without replacement, anew for every entry of `users`.
 
-    Up to 8,192 items, every (row, item) pair gets a random key and the smallest win: the draw that our published figures
-    were made with, whose bytes must stay. In larger catalogues, where that would cost minutes, items are drawn for a row
-    until enough of them differ and are untouched; rows whose user leaves too few items for that get keys as well.
+    Up to 8,192 items, every (row, item) pair gets a random key and the smallest win: the draw that our published
+    figures were made with, whose bytes must stay. In larger catalogues, where that would cost minutes, items are drawn
+    for a row until enough of them differ and are untouched; rows whose user leaves too few items for that get keys too.
 
     Args:
       touched: bool [U + 1, I + 1], by user and item id; item 0 is padding and never drawn.
@@ -61,8 +61,8 @@ def notebook_negatives(
 ) -> np.ndarray:
     """The draw of ReChorus's and the LRD authors' notebooks: with repetitions, items that the user touched drawn again.
 
-    With their seed, their order of rows (by time) and their order of splits (test before dev), it gives their negatives,
-    number by number: `data/MovieLens.ipynb` of github.com/ysh-1998/LRD shows some.
+    With their seed, their order of rows (by time) and their order of splits (test before dev), it gives their
+    negatives, number by number: `data/MovieLens.ipynb` of github.com/ysh-1998/LRD shows some.
 
     Args:
       touched: bool [U + 1, I + 1], by user and item id.

@@ -18,7 +18,7 @@ import polars as pl
 
 from lrd_jax.data import item_tables
 from lrd_jax.data.cache import cache_dir
-from lrd_jax.data.card import data_card, write_card
+from lrd_jax.data.card import card_files, data_card
 from lrd_jax.data.dates import date_text, parse_date
 from lrd_jax.data.folder import MARKER, new_folder, write_interactions, write_tsv
 from lrd_jax.data.options import PrepareOptions
@@ -73,11 +73,9 @@ def default_folder(name: str, options: PrepareOptions | None = None) -> Path:
     """Where the cache keeps a dataset; whatever differs from the defaults gives it a folder of its own.
 
     Raises:
-      UserError: a template, which no folder's name could tell.
+      UserError: something that is no date.
     """
     options = PrepareOptions() if options is None else options
-    if options.template is not None:
-        raise UserError("texts of another template need a folder of their own", field="--out", remedy="Name one")
     temporal = parse_dates(options)
     if temporal is not None:
         given = ((field, date) for field, date in temporal._asdict().items() if date is not None)
@@ -157,7 +155,8 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
             fields.write_ndjson(building / item_tables.FIELDS)
         for name, frame in ids.items():
             write_tsv(building / f"{name}s.tsv", frame)
-        write_card(building, card)
+        for name, content in card_files(card).items():
+            (building / name).write_bytes(content)
         (building / MARKER).write_text(json.dumps(marker, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     words = ", ".join(f"{name.replace('_', ' ')} {date} UTC" for name, date in cut.items())
     rows = {name: len(chosen) for name, chosen in splits.items()}
@@ -187,13 +186,20 @@ def _filtered(interactions: pl.DataFrame, core: int) -> tuple[_Coded, dict[str, 
 
 
 def _check_ids(interactions: pl.DataFrame) -> None:
-    """Refuse interactions that lack something, or times that 32 bits do not hold."""
+    """Refuse interactions that lack something, ids that would break a line, and times that 32 bits do not hold."""
     for name in ("user", "item", "time"):
         missing = interactions[name].null_count()
         if missing:
             row = int(interactions[name].is_null().arg_max()) + 1
             problem = f"{missing} interactions have no {name}, the first is number {row}"
             raise UserError(problem, field=name, remedy="Fill it in, or remove them")
+    for name in ("user", "item"):
+        if interactions.schema[name] == pl.String:
+            broken = interactions[name].filter(interactions[name].str.contains(r"[\t\n\r]"))
+            if len(broken):
+                remedy = "Mend the ids, or the separator with which the file is read"
+                problem = f"the {name} id {broken[0]!r} holds a tab or a line break"
+                raise UserError(problem, field=name, remedy=remedy)
     low, high = interactions["time"].min(), interactions["time"].max()
     if low < 0 or high > INT32_MAX:
         wrong = low if low < 0 else high

@@ -18,15 +18,15 @@ class RawDataset:
 
     Attributes:
       name: of the dataset, such as "ml-100k".
-      interactions: columns `user`, `item`, `time` (Int64, seconds since 1970), in the order of the source, which decides
-        between equal times; duplicates not yet dropped.
+      interactions: columns `user`, `item`, `time` (Int64, seconds since 1970), in the order of the source, which
+        decides between equal times; duplicates not yet dropped.
       items: `item`, each once, and columns of text about it (String, null where nothing is known, or List(String)):
         what templates are filled with and items.tsv keeps.
       attributes: {"category": frame with the columns `item` and `value` (String)}, several rows per item where it has
         several values, in the order of the source; become i_category.
       relations: {"complement": frame with the columns `item` and `other`, both item ids}; become r_complement.
-      template: of the item texts, as `lrd_jax.data.templates` reads it, over the columns of `items`; what the paper used
-        for this dataset where it is one of the paper's.
+      template: of the item texts, as `lrd_jax.data.templates` reads it, over the columns of `items`; what the paper
+        used for this dataset where it is one of the paper's; "" where nothing is known of the items.
       origin: what the data card says of where this came from: source, the files' names and SHA-256; the same for the
         same data wherever the copy lay.
     """

@@ -39,8 +39,8 @@ def filter_core(users: np.ndarray, items: np.ndarray, minimum: int) -> np.ndarra
 def leave_one_out(users: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
     """Split interactions: each user's last goes to test, the one before it to dev, the rest to train.
 
-    A user's first is always trained on, since a row of dev or test needs a history: who has two interactions has none in
-    dev, and who has one has none in test either (as in ReChorus's notebooks).
+    A user's first is always trained on, since a row of dev or test needs a history: who has two interactions has none
+    in dev, and who has one has none in test either (as in ReChorus's notebooks).
 
     Args:
       users, times: int [N]; equal times keep their order.

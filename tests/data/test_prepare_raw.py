@@ -151,7 +151,7 @@ def test_prepare_recbole(tmp_path, command):
     arguments = ["recbole", folder, "--core", "1", "--negatives", "1"]
     assert command(*arguments)[0] == 2  # no --out
     (folder / "tiny.inter").write_text(inter + "v\td\t1\n")
-    code, printed = command(*arguments, "--out", tmp_path / "out", "--relations", "film.film.sequel", "film.film.actor")
+    code, printed = command(*arguments, "--out", tmp_path / "out", "--relations", "film.film.sequel,film.film.actor")
     assert code == 0, printed
     meta = table(tmp_path / "out" / "item_meta.csv")
     assert meta.columns == ["item_id", "i_year", "i_class", "i_actor", "r_sequel"]
