@@ -84,7 +84,7 @@ def amazon_2014(
     Args:
       category: Such as Office_Products or Electronics.
       source: A folder with reviews_CATEGORY_5.json.gz and meta_CATEGORY.json.gz, gzipped or not. None: an earlier
-        download, else snap.stanford.edu.
+        download, else snap.stanford.edu or mcauleylab.ucsd.edu.
       reviews: The file of reviews, whatever its name.
       meta: The file of metadata, whatever its name.
       options: How.

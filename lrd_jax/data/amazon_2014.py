@@ -21,14 +21,15 @@ from lrd_jax.data.raw import RawDataset
 from lrd_jax.data.raw_lines import Block, RawFile, concat, json_rows
 from lrd_jax.errors import UserError
 
-_SNAP = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
+_SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
+_UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon/categoryFiles/"
 RELEASE = Release(
     name="amazon-2014",
     home="https://jmcauley.ucsd.edu/data/amazon/",
     reviews="reviews_{}_5.json.gz",
     meta="meta_{}.json.gz",
-    reviews_urls=(_SNAP + "reviews_{}_5.json.gz",),
-    meta_urls=(_SNAP + "meta_{}.json.gz",),
+    reviews_urls=(_SNAP + "reviews_{}_5.json.gz", _UCSD + "reviews_{}_5.json.gz"),
+    meta_urls=(_SNAP + "meta_{}.json.gz", _UCSD + "meta_{}.json.gz"),
     categories=(
         "Amazon_Instant_Video", "Apps_for_Android", "Automotive", "Baby", "Beauty", "Books", "CDs_and_Vinyl",
         "Cell_Phones_and_Accessories", "Clothing_Shoes_and_Jewelry", "Digital_Music", "Electronics",
@@ -36,6 +37,10 @@ RELEASE = Release(
         "Musical_Instruments", "Office_Products", "Patio_Lawn_and_Garden", "Pet_Supplies", "Sports_and_Outdoors",
         "Tools_and_Home_Improvement", "Toys_and_Games", "Video_Games",
     ),
+    md5={  # not published; as others recorded them of SNAP's files (495,854,086 and 186,594,679 bytes)
+        "reviews_Electronics_5.json.gz": "e4524af6c644cd044b1969bac7b62b2a",
+        "meta_Electronics.json.gz": "b39b77b4c980cca078ec2b93dfcba786",
+    },
 )  # fmt: skip
 TEMPLATE = "{title} {category} {brand}"
 _REVIEW = {"reviewerID": pl.String, "asin": pl.String, "unixReviewTime": pl.Int64}

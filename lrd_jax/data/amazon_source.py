@@ -1,14 +1,16 @@
 """The reviews and the metadata of one of Amazon's categories, from wherever a copy is at hand.
 
 In this order: files given; a folder given, which holds them under their usual names, gzipped or not; what an earlier
-download left in the cache; the network. Nobody publishes checksums of these files: a download has to have the length
-that the server tells, gzip checks itself when it is read, and the SHA-256 of what was read goes into the data card.
+download left in the cache; the network. The publishers give no checksums: a download has to have the length that the
+server tells, and the MD5 where one is known; gzip checks itself when it is read; and the SHA-256 of what was read goes
+into the data card.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +29,7 @@ class Release:
       reviews, meta: names of the files of a category, as the publisher gives them, "{}" for the category.
       reviews_urls, meta_urls: where they can be had, first choice first.
       categories: those that exist.
+      md5: of files whose checksum is known; a download of another is refused.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Release:
     reviews_urls: tuple[str, ...]
     meta_urls: tuple[str, ...]
     categories: tuple[str, ...]
+    md5: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def find_files(
@@ -91,9 +95,10 @@ def _in_cache(release: Release, category: str, name: str, urls: tuple[str, ...])
     failures = []
     for url in urls:
         try:
-            fetch(file, None, None, partial(download_url, url))
+            fetch(file, "md5" if name in release.md5 else None, release.md5.get(name), partial(download_url, url))
             return file
-        except OSError as error:
+        except (OSError, ValueError) as error:
             failures.append(f"{url} failed: {one_line(error)}")
-    remedy = f"Download {urls[0]} elsewhere and name the folder with --source"
+    both = " and ".join(template[0].format(category) for template in (release.reviews_urls, release.meta_urls))
+    remedy = f"Download {both} elsewhere, into one folder, and name it with --source"
     raise UserError(f"{name} could not be downloaded: {'; '.join(failures)}", remedy=remedy)

@@ -171,27 +171,42 @@ class TestSources:
             raise urllib.error.URLError("no route")
 
         monkeypatch.setattr(urllib.request, "urlopen", refuse)
-        with pytest.raises(UserError, match="could not be downloaded: http://snap.*no route.*--source"):
+        with pytest.raises(
+            UserError, match="could not be downloaded: https://snap.*no route.*ucsd.*no route.*--source"
+        ):
             read_amazon_2014("Baby")
         assert not list(cache_dir().rglob("*.gz"))
 
-    def test_downloads_once_and_only_whole_files(self, tmp_path, monkeypatch):
+    @pytest.fixture
+    def asked(self, tmp_path, monkeypatch):
+        """The addresses that were asked for; each is answered by a file of a dump, the first answer cut short."""
         folder, asked = write(tmp_path / "dump"), []
 
         def serve(url, timeout):
             asked.append(url)
-            name = url.rsplit("/", 1)[1].replace("Baby", "Pens")
-            data = (folder / name).read_bytes()
+            kind = "reviews_Pens_5.json.gz" if "reviews" in url else "meta_Pens.json.gz"
+            data = (folder / kind).read_bytes()
             answer = io.BytesIO(data[: -3 if len(asked) == 1 else None])
             answer.headers = {"Content-Length": str(len(data))}
             return answer
 
         monkeypatch.setattr(urllib.request, "urlopen", serve)
-        with pytest.raises(UserError, match="could not be downloaded.* bytes came"):
-            read_amazon_2014("Baby")
-        first = read_amazon_2014("Baby")
+        return asked
+
+    def test_downloads_once_and_only_whole_files(self, asked):
+        first = read_amazon_2014("Baby")  # the first address's answer is cut, so the second is asked
         again = read_amazon_2014("Baby")
-        assert first.interactions.equals(again.interactions) and len(asked) == 3
-        assert sorted(path.name for path in (cache_dir() / "downloads" / "amazon-2014").iterdir()) == [
-            "meta_Baby.json.gz", "reviews_Baby_5.json.gz",
-        ]  # fmt: skip
+        assert first.interactions.equals(again.interactions)
+        places = [(url.split("/")[2], url.rsplit("/", 1)[1]) for url in asked]
+        assert places == [
+            ("snap.stanford.edu", "reviews_Baby_5.json.gz"),
+            ("mcauleylab.ucsd.edu", "reviews_Baby_5.json.gz"),
+            ("snap.stanford.edu", "meta_Baby.json.gz"),
+        ]
+        kept = sorted(path.name for path in (cache_dir() / "downloads" / "amazon-2014").iterdir())
+        assert kept == ["meta_Baby.json.gz", "reviews_Baby_5.json.gz"]
+
+    def test_a_download_that_is_not_the_known_file_is_refused(self, asked):
+        with pytest.raises(UserError, match="bytes came; https://mcauleylab.* its md5 is"):
+            read_amazon_2014("Electronics")
+        assert not list(cache_dir().rglob("*.gz"))
