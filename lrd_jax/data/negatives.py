@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.sparse import csr_array
 
+from lrd_jax.display import row_progress
 from lrd_jax.errors import UserError
 
 _CELLS = 2**22  # (row, item) pairs in memory at once while negatives are drawn, 32 MiB of float64
@@ -44,16 +47,20 @@ def sample_negatives(touched: csr_array, users: np.ndarray, num_negatives: int, 
         touched.sort_indices()
         owners = np.repeat(np.arange(touched.shape[0], dtype=np.int64), np.diff(touched.indptr))
         taken = owners * width + touched.indices  # ascending
-        block_size = max(1, _CELLS // (2 * num_negatives))
-        for start in range(0, len(rows), block_size):
-            block = rows[start : start + block_size]
+        for block in _blocks(rows, 2 * num_negatives):
             negatives[block] = _draw_and_refuse(taken, width, users[block], num_negatives, rng)
-    rows = np.flatnonzero(by_key)
-    block_size = max(1, _CELLS // width)
-    for start in range(0, len(rows), block_size):
-        block = rows[start : start + block_size]
+    for block in _blocks(np.flatnonzero(by_key), width):
         negatives[block] = _smallest_keys(touched[users[block]].toarray(), num_negatives, rng)
     return negatives
+
+
+def _blocks(rows: np.ndarray, cells: int) -> Iterator[np.ndarray]:
+    """Rows, as many at once as fit in memory with so many cells each, and a bar while they last."""
+    size = max(1, _CELLS // cells)
+    with row_progress(len(rows), "negatives") as progress:
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+            progress.update(min(size, len(rows) - start))
 
 
 def notebook_negatives(
