@@ -55,6 +55,18 @@ def test_interactions(atomic):
     assert raw.interactions.rows() == [("u1", "007", 10), ("u2", "a", 1000), ("u1", "a", 10)]
 
 
+def test_windows_line_ends_and_marks_are_no_part_of_a_cell(atomic):
+    plain = read_recbole(atomic)
+    for kind, text in (("inter", INTER), ("item", ITEM), ("link", LINK), ("kg", KG)):
+        (atomic / f"tiny.{kind}").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode() + b"\r\n\r\n")
+    marked = read_recbole(atomic)
+    assert marked.interactions.equals(plain.interactions) and marked.items.equals(plain.items)
+    for part in ("attributes", "relations"):
+        assert {name: frame.rows() for name, frame in getattr(marked, part).items()} == {
+            name: frame.rows() for name, frame in getattr(plain, part).items()
+        }
+
+
 def test_columns_with_shared_values_are_attributes_and_all_are_text(atomic):
     raw = read_recbole(atomic, max_relations=0)
     assert {name: frame.rows() for name, frame in raw.attributes.items()} == {
