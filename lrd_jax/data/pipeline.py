@@ -53,7 +53,7 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True)
 class _Coded:
-    """Interactions under codes from 0: int [N] each, and what the codes stand for."""
+    """Interactions under codes from 0: int32 [N] each, and what the codes stand for."""
 
     users: np.ndarray
     items: np.ndarray
@@ -171,11 +171,8 @@ def _filtered(interactions: pl.DataFrame, core: int) -> tuple[_Coded, dict[str, 
     _check_ids(interactions)
     users, raw_users = _codes(interactions["user"])
     items, raw_items = _codes(interactions["item"])
-    times = interactions["time"].to_numpy()
-    once = pl.DataFrame({"user": users, "item": items, "time": times}).is_unique().to_numpy()
-    if not once.all():  # only the rows that come again need a closer look
-        again = pl.DataFrame({"user": users[~once], "item": items[~once], "time": times[~once]})
-        once[np.flatnonzero(~once)] = again.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    times = interactions["time"].to_numpy().astype(np.int32)
+    once = _first_of_each(users, items, times)
     kept = once.copy()
     kept[once] = filter_core(users[once], items[once], core)
     if not kept.any():
@@ -183,6 +180,20 @@ def _filtered(interactions: pl.DataFrame, core: int) -> tuple[_Coded, dict[str, 
         raise UserError(f"no user and item has {core} interactions or more", field="--core", remedy=remedy)
     dropped = {"duplicates": given - int(once.sum()), "by_the_core_filter": int(once.sum() - kept.sum())}
     return _Coded(users, items, times, raw_users, raw_items).keep(kept), {"given": given, **dropped}
+
+
+def _first_of_each(users: np.ndarray, items: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Which interactions come for the first time, bool [N]; the others are duplicates."""
+    pairs = users.astype(np.int64) * (int(items.max()) + 1) + items
+    ordered = np.sort(pairs)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    first = np.ones(len(users), bool)
+    if len(repeated):  # only the pairs that come again need a closer look
+        place = np.minimum(np.searchsorted(repeated, pairs), len(repeated) - 1)
+        again = np.flatnonzero(repeated[place] == pairs)
+        rows = pl.DataFrame({"user": users[again], "item": items[again], "time": times[again]})
+        first[again] = rows.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    return first
 
 
 def _check_ids(interactions: pl.DataFrame) -> None:
@@ -208,16 +219,16 @@ def _check_ids(interactions: pl.DataFrame) -> None:
 
 
 def _codes(ids: pl.Series) -> tuple[np.ndarray, pl.Series]:
-    """The place of each id among all of them in order: int64 [N], and the ids in order."""
+    """The place of each id among all of them in order: int32 [N], and the ids in order."""
     distinct = ids.unique().sort()
     if ids.dtype == pl.String:
-        return ids.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64), distinct
-    return np.searchsorted(distinct.to_numpy(), ids.to_numpy()), distinct
+        return ids.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32), distinct
+    return np.searchsorted(distinct.to_numpy(), ids.to_numpy()).astype(np.int32), distinct
 
 
 def _renumber(codes: np.ndarray, raw: pl.Series) -> tuple[np.ndarray, pl.Series]:
     present = np.bincount(codes, minlength=len(raw)) > 0
-    return (np.cumsum(present) - 1)[codes], raw.filter(pl.Series(present))
+    return (np.cumsum(present, dtype=np.int32) - 1)[codes], raw.filter(pl.Series(present))
 
 
 def _split(
