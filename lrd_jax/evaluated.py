@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lrd_jax.assemble import checked_ranks
+from lrd_jax.data.id_maps import raw_ids
+from lrd_jax.data.pipeline import default_folder
 from lrd_jax.errors import UserError
 from lrd_jax.evaluation import Counts
 from lrd_jax.metrics import ranking_metrics, reciprocal_rank_metrics
@@ -34,7 +36,8 @@ def results_frame(
 ) -> pl.DataFrame:
     """One row for each row of the split, with everything that tells which evaluation it is of.
 
-    Columns: run, model, seed, dataset, split, protocol, ties; user, item (the target), rank, greater, equal (see
+    Columns: run, model, seed, dataset, split, protocol, ties; user, item (the target), raw_user and raw_item (the ids
+    of the source, null where the dataset folder has no users.tsv or items.tsv), rank, greater, equal (see
     `Counts`), history_length (of the user's interactions before), target_popularity (training interactions).
 
     Args:
@@ -44,9 +47,10 @@ def results_frame(
       counts: what it found.
 
     Raises:
-      UserError: a score was not finite.
+      UserError: a score was not finite, or users.tsv or items.tsv cannot be read.
     """
     corpus, config = trained.run.corpus, trained.config
+    data = config.data.path if config.data.path is not None else default_folder("ml-100k")
     rows = getattr(corpus, split_name).rows
     users, items = corpus.sequence_users[rows], corpus.sequence_items[rows]
     ranks = checked_ranks(counts, users, split_name, ties=ties, folder=folder)
@@ -55,6 +59,8 @@ def results_frame(
     by_row = {
         "user": users,
         "item": items,
+        "raw_user": raw_ids(data, "user", users),
+        "raw_item": raw_ids(data, "item", items),
         "rank": ranks,
         "greater": counts.greater,
         "equal": counts.equal,

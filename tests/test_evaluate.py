@@ -266,6 +266,19 @@ def test_columns_tell_the_dataset(place, popular, monkeypatch):
     ]
 
 
+def test_original_ids(place, monkeypatch):
+    """Where the dataset folder keeps them; here it knows those of the items only."""
+    ids = place / "later" / "items.tsv"
+    ids.write_text("raw_id\titem_id\n" + "".join(f"B{item:02d}\t{item}\n" for item in range(1, ITEMS + 1)))
+    try:
+        command(monkeypatch, place / "popular", "--protocol", "given")
+    finally:
+        ids.unlink()
+    frame = pl.read_parquet(place / "popular/evaluation-test-given.parquet")
+    assert frame["raw_item"].to_list() == [f"B{item:02d}" for item in frame["item"]]
+    assert frame["raw_user"].null_count() == len(frame) and frame.schema["raw_user"] == pl.String
+
+
 def test_the_same_seed_draws_the_same(place, tmp_path, monkeypatch):
     ranks = []
     for seed in (1, 1, 2):

@@ -1,157 +1,27 @@
-"""From interactions to the files of a dataset folder: filter, split, negatives, writing."""
+"""Writing a dataset folder: all of it or nothing, interactions with their negatives, tab-separated files."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO
 
 import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from lrd_jax.data.dates import date_text
+from lrd_jax.data.negatives import notebook_negatives, sample_negatives
+from lrd_jax.display import row_progress
 from lrd_jax.errors import UserError
 
 MARKER = "dataset.json"
 """The file that tells a folder of ours, which may be replaced, from one that the user made."""
 
-_CELLS = 2**22  # (row, item) pairs in memory at once while negatives are drawn, 32 MiB of float64
-
-
-class Dates(NamedTuple):
-    """Where a temporal split cuts: seconds since 1970, or None for what `complete_dates` fills in."""
-
-    dev_from: int | None = None
-    test_from: int | None = None
-
-
-def filter_core(users: np.ndarray, items: np.ndarray, minimum: int) -> np.ndarray:
-    """Which interactions remain when users and items with fewer than `minimum` of them go, until none has fewer.
-
-    Args:
-      users, items: non-negative ids, int [N].
-      minimum: interactions that every user and item must keep.
-
-    Returns:
-      bool [N]
-    """
-    keep = np.ones(len(users), bool)
-    while True:
-        counts = [np.bincount(ids[keep], minlength=ids.max(initial=0) + 1)[ids] for ids in (users, items)]
-        remaining = keep & (np.minimum(*counts) >= minimum)
-        if (remaining == keep).all():
-            return keep
-        keep = remaining
-
-
-def leave_one_out(users: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Split interactions: each user's last goes to test, the one before it to dev, the rest to train.
-
-    Args:
-      users, times: int [N]; equal times keep their order.
-
-    Returns:
-      Row indices int [·] of "train", "dev" and "test", each sorted by time, then user, then first order.
-    """
-    by_user = np.lexsort((times, users))
-    sorted_users = users[by_user]
-    from_end = np.searchsorted(sorted_users, sorted_users, side="right") - 1 - np.arange(len(users))
-    remaining = np.empty_like(from_end)  # interactions of the same user that come later
-    remaining[by_user] = from_end
-    by_time = np.lexsort((users, times))
-    left = remaining[by_time]
-    return {"train": by_time[left > 1], "dev": by_time[left == 1], "test": by_time[left == 0]}
-
-
-def complete_dates(times: np.ndarray, dates: Dates) -> Dates:
-    """Fill in the dates that are not given: 80, 10 and 10 percent of the interactions train, are dev and test.
-
-    Beside a given test_from, dev is the last ninth of what comes before it; beside a given dev_from, the later half of
-    what follows tests.
-
-    Args:
-      times: int [N], when each interaction happened.
-      dates: what is given.
-    """
-    ordered, number = np.sort(times), len(times)
-    dev_from, test_from = dates
-    if test_from is None:
-        before = number * 8 // 10 if dev_from is None else int(np.searchsorted(ordered, dev_from))
-        test_from = int(ordered[min((before + number) // 2, number - 1)])
-    if dev_from is None:
-        dev_from = int(ordered[np.searchsorted(ordered, test_from) * 8 // 9])
-    return Dates(dev_from, test_from)
-
-
-def temporal_split(users: np.ndarray, times: np.ndarray, dev_from: int, test_from: int) -> dict[str, np.ndarray]:
-    """Split interactions at two dates: train before dev_from, dev before test_from, test at test_from or later.
-
-    A user's first interaction has no history to be ranked with. From dev_from on it is put into "history", neither
-    trained on, which would tell of the future, nor evaluated: it only stands in the histories of the user's later ones.
-
-    Args:
-      users, times: int [N]; equal times keep their order.
-      dev_from, test_from: seconds since 1970, as `times`.
-
-    Returns:
-      Row indices int [·] of "train", "history", "dev" and "test", each sorted by time, then user, then first order.
-
-    Raises:
-      UserError: train, dev or test has no interaction.
-    """
-    by_time = np.lexsort((users, times))
-    first = np.zeros(len(users), bool)
-    first[np.unique(users[by_time], return_index=True)[1]] = True  # in the order of by_time
-    ordered = times[by_time]
-    train = ordered < dev_from
-    test = ~train & (ordered >= test_from)
-    parts = {"train": train, "history": ~train & first, "dev": ~(train | test | first), "test": test & ~first}
-    for name in ("train", "dev", "test"):
-        if not parts[name].any():
-            raise UserError(
-                f"nothing is left for {name} with dev from {date_text(dev_from)} and test from {date_text(test_from)}",
-                field="--dev-from, --test-from",
-                remedy=f"Choose dates from {date_text(ordered[0])} to {date_text(ordered[-1])}, dev's before test's",
-            )
-    return {name: by_time[chosen] for name, chosen in parts.items()}
-
-
-def sample_negatives(touched: csr_array, users: np.ndarray, num_negatives: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw items that a user has not touched, uniformly and without replacement, anew for every entry of `users`.
-
-    Args:
-      touched: bool [U + 1, I + 1], by user and item id; item 0 is padding and never drawn.
-      users: int [N], a user may come several times.
-      num_negatives: items per entry.
-      rng: source of randomness.
-
-    Returns:
-      int64 [N, num_negatives]
-
-    Raises:
-      UserError: a user has touched so many items that fewer than num_negatives are left.
-    """
-    width = touched.shape[1]
-    left = width - 1 - int(np.diff(touched.indptr)[users].max())
-    if left < num_negatives:
-        problem = f"{num_negatives} negatives per user are too many: one user leaves only {left} items untouched"
-        raise UserError(problem, field="negatives", remedy=f"Choose at most {left}")
-    negatives = np.empty((len(users), num_negatives), np.int64)
-    block_size = max(1, _CELLS // width)
-    for start in range(0, len(users), block_size):
-        block = slice(start, start + block_size)
-        refused = touched[users[block]].toarray()
-        refused[:, 0] = True
-        keys = np.where(refused, np.inf, rng.random(refused.shape))
-        # The smallest keys are a uniform draw, in random order.
-        smallest = np.argpartition(keys, num_negatives - 1, axis=1)[:, :num_negatives]
-        order = np.argsort(np.take_along_axis(keys, smallest, axis=1), axis=1)
-        negatives[block] = np.take_along_axis(smallest, order, axis=1)
-    return negatives
+_ROWS_AT_ONCE = 2**15  # of a file while it is written, so that its text is never in memory as a whole
 
 
 def write_interactions(
@@ -162,6 +32,8 @@ def write_interactions(
     times: np.ndarray,
     num_negatives: int,
     seed: int,
+    *,
+    like_notebooks: bool = False,
 ) -> None:
     """Write a file per split, such as train.csv; every row of dev.csv and test.csv has negatives of its own.
 
@@ -171,28 +43,69 @@ def write_interactions(
       users, items, times: int [N], ids from 1 without gaps, times in seconds.
       num_negatives: negatives per row; the user touches none of them in any split.
       seed: of the negatives.
+      like_notebooks: draw them as the published notebooks do (`notebook_negatives`).
+
+    Raises:
+      UserError: a user leaves too few items for the negatives.
     """
     touched = csr_array((np.ones(len(users), bool), (users, items)))
+    touched.sum_duplicates()
+    negatives = {}
+    if like_notebooks:
+        random = np.random.RandomState(seed)
+        # They count the items that are left without every user's first interaction.
+        ordered = np.concatenate(list(splits.values()))
+        ordered = ordered[np.lexsort((ordered, times[ordered], users[ordered]))]
+        later = ordered[np.flatnonzero(users[ordered][1:] == users[ordered][:-1]) + 1]
+        num_items = len(np.unique(items[later]))
+        for split in ("test", "dev"):
+            of_rows = users[splits[split]]
+            negatives[split] = notebook_negatives(touched, of_rows, num_items, num_negatives, random)
     for split, rows in splits.items():
-        columns = {"user_id": users[rows], "item_id": items[rows], "time": times[rows]}
-        if split in ("dev", "test"):
+        if split in ("dev", "test") and not like_notebooks:
             rng = np.random.default_rng((seed, ("dev", "test").index(split)))
-            negatives = np.empty((len(rows), num_negatives), np.int64)
+            negatives[split] = np.empty((len(rows), num_negatives), np.int32)
             by_user = np.argsort(users[rows], kind="stable")
-            negatives[by_user] = sample_negatives(touched, users[rows][by_user], num_negatives, rng)
-            columns["neg_items"] = json_lists(row.tolist() for row in negatives)
+            negatives[split][by_user] = sample_negatives(touched, users[rows][by_user], num_negatives, rng)
         if len(rows):
-            write_tsv(folder / f"{split}.csv", pl.DataFrame(columns))
+            columns = {"user_id": users[rows], "item_id": items[rows], "time": times[rows]}
+            _write_rows(folder / f"{split}.csv", columns, negatives.pop(split, None))
 
 
-def json_lists(lists: Iterable[Sequence[int]]) -> list[str]:
-    """Each list as JSON, such as "[3, 1, 2]"."""
-    return [str(list(values)) for values in lists]
+def _write_rows(path: Path, columns: Mapping[str, np.ndarray], negatives: np.ndarray | None) -> None:
+    """Write rows block by block, the negatives int [N, n] as JSON lists."""
+    number = len(columns["user_id"])
+    with path.open("wb") as file, row_progress(number, path.name) as progress:
+        for start in range(0, number, _ROWS_AT_ONCE):
+            block = slice(start, start + _ROWS_AT_ONCE)
+            frame = pl.DataFrame({name: values[block] for name, values in columns.items()})
+            if negatives is not None:
+                lists = pl.Series("neg_items", negatives[block]).cast(pl.List(pl.Int32))
+                frame = frame.with_columns(json_lists(lists))
+            _write_tsv(file, frame, include_header=start == 0)
+            progress.update(len(frame))
+
+
+def json_lists(lists: pl.Series) -> pl.Series:
+    """Each list of numbers as JSON, such as "[3, 1, 2]"."""
+    texts = pl.col(lists.name).cast(pl.List(pl.String)).list.join(", ")
+    return lists.to_frame().select(pl.concat_str(pl.lit("["), texts, pl.lit("]")).alias(lists.name)).to_series()
 
 
 def write_tsv(path: Path, rows: pl.DataFrame) -> None:
     """Write a tab-separated file with header; quotation marks mean nothing in it."""
-    rows.write_csv(path, separator="\t", quote_style="never", line_terminator="\n")
+    _write_tsv(path, rows)
+
+
+def tsv_bytes(rows: pl.DataFrame) -> bytes:
+    """What `write_tsv` writes."""
+    content = io.BytesIO()
+    _write_tsv(content, rows)
+    return content.getvalue()
+
+
+def _write_tsv(file: Path | IO[bytes], rows: pl.DataFrame, *, include_header: bool = True) -> None:
+    rows.write_csv(file, separator="\t", quote_style="never", line_terminator="\n", include_header=include_header)
 
 
 @contextlib.contextmanager

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import re
 import subprocess
 import sys
-import tempfile
-import urllib.request
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from lrd_jax.data.cache import cache_dir
+from lrd_jax.data.downloads import digest, download_url, fetch, one_line
 from lrd_jax.errors import UserError
 
 ZIP_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
@@ -35,7 +32,6 @@ _WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a40
 RATINGS_SHA256 = "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"  # u.data; .inter without header
 _WHEEL_ITEMS_SHA256 = "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532"  # ml-100k.item
 _NUM_MOVIES = 1682
-_SECONDS_TO_CONNECT = 5
 _YEAR = re.compile(r"^(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?$")  # (V): released on video
 
 
@@ -81,46 +77,21 @@ def obtain(path: Path | None = None) -> RawMovieLens:
         (downloads / "recbole-1.2.1.whl", "sha256", _WHEEL_SHA256, _download_wheel, f"the {WHEEL} wheel"),
     )
     for file, algorithm, checksum, _, origin in copies:
-        if file.is_file() and _digest(file, algorithm) == checksum:
+        if file.is_file() and digest(file, algorithm) == checksum:
             return _read(file, f"the cached copy of {origin}")
     failures = []
     for file, algorithm, checksum, download, origin in copies:
         try:
-            _fetch(file, algorithm, checksum, download)
+            fetch(file, algorithm, checksum, download)
             return _read(file, origin + "".join(f", because {failure}" for failure in failures))
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            failures.append(f"{origin} failed: {_one_line(error)}")
+            failures.append(f"{origin} failed: {one_line(error)}")
     remedy = f"Download {ZIP_URL} elsewhere and name it with --source"
     raise UserError("MovieLens-100k could not be downloaded: " + "; ".join(failures), remedy=remedy)
 
 
-def _fetch(file: Path, algorithm: str, checksum: str, download: Callable[[Path], Path]) -> None:
-    """Download in a temporary folder, check, and only then rename to `file`."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        workspace = tempfile.TemporaryDirectory(dir=file.parent)
-    except OSError as error:
-        remedy = "Set the environment's LRD_JAX_CACHE to a folder that can be written"
-        raise UserError(f"the cache cannot be written ({error.strerror})", file=file.parent, remedy=remedy) from None
-    with workspace as folder:
-        downloaded = download(Path(folder))
-        found = _digest(downloaded, algorithm)
-        if found != checksum:
-            raise ValueError(f"its {algorithm} is {found}, not {checksum}")
-        os.replace(downloaded, file)
-
-
 def _download_zip(folder: Path) -> Path:
-    from tqdm import tqdm
-
-    file = folder / "ml-100k.zip"
-    with urllib.request.urlopen(ZIP_URL, timeout=_SECONDS_TO_CONNECT) as response, file.open("wb") as out:
-        size = int(response.headers.get("Content-Length") or 0) or None
-        with tqdm(total=size, unit="B", unit_scale=True, desc="ml-100k.zip", leave=False) as progress:
-            while chunk := response.read(1 << 16):
-                out.write(chunk)
-                progress.update(len(chunk))
-    return file
+    return download_url(ZIP_URL, folder)
 
 
 def _download_wheel(folder: Path) -> Path:
@@ -170,7 +141,7 @@ def _member(path: Path, name: str) -> bytes | None:
     except FileNotFoundError:
         raise UserError("it does not exist", file=path, remedy="Correct the path given as --source") from None
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"it cannot be read ({_one_line(error)})", file=path, remedy="Download it again") from None
+        raise UserError(f"it cannot be read ({one_line(error)})", file=path, remedy="Download it again") from None
 
 
 def _grouplens_movie(line: str) -> Movie:
@@ -179,7 +150,7 @@ def _grouplens_movie(line: str) -> Movie:
     if len(fields) != 24 or not fields[0].isdecimal():
         raise UserError(f"a line of u.item has no 24 fields: {line[:60]!r}", remedy=f"Download {ZIP_URL} again")
     genres = tuple(genre for genre, flag in zip(GENRES, fields[6:], strict=True) if flag.strip() == "1")
-    return Movie(int(fields[0]), *_title_and_year(fields[1]), genres)
+    return Movie(int(fields[0]), *title_and_year(fields[1]), genres)
 
 
 def _recbole_movie(line: str) -> Movie:
@@ -192,18 +163,11 @@ def _recbole_movie(line: str) -> Movie:
     known = tuple(genre for genre in GENRES if genre in genres.split())
     if title == year == "unkonwn":
         return Movie(int(raw_id), "unknown", 0, known)
-    return Movie(int(raw_id), *_title_and_year(f"{title} ({year})"), known)
+    return Movie(int(raw_id), *title_and_year(f"{title} ({year})"), known)
 
 
-def _title_and_year(text: str) -> tuple[str, int]:
+def title_and_year(text: str) -> tuple[str, int]:
+    """A title as GroupLens writes it, "Toy Story (1995)", in its two parts; 0 where it names no year."""
     text = " ".join(text.split())
     match = _YEAR.match(text)
     return (match["title"], int(match["year"])) if match else (text, 0)
-
-
-def _digest(file: Path, algorithm: str) -> str:
-    return hashlib.new(algorithm, file.read_bytes(), usedforsecurity=False).hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:200]

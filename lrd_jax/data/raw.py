@@ -26,7 +26,7 @@ class RawDataset:
         several values, in the order of the source; become i_category.
       relations: {"complement": frame with the columns `item` and `other`, both item ids}; become r_complement.
       template: of the item texts, as `lrd_jax.data.templates` reads it, over the columns of `items`; what the paper
-        used for this dataset where it is one of the paper's.
+        used for this dataset where it is one of the paper's; "" where nothing is known of the items.
       origin: what the data card says of where this came from: source, the files' names and SHA-256; the same for the
         same data wherever the copy lay.
     """

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from lrd_jax.data.folder import MARKER, json_lists, leave_one_out, new_folder, write_interactions, write_tsv
+from lrd_jax.data.folder import MARKER, json_lists, new_folder, write_interactions, write_tsv
+from lrd_jax.data.splits import leave_one_out
 
 _THEMES = (
     "tent trail summit campfire backpack lantern hiking compass",
@@ -124,9 +125,9 @@ def _metadata(complements: np.ndarray, substitutes: np.ndarray, rng: np.random.G
         {
             "item_id": np.arange(1, num_items + 1),
             "i_category": categories,
-            "i_tag": json_lists([sorted(row[:n]) for row, n in zip(tags.tolist(), number, strict=True)]),
-            "r_complement": json_lists((complements + 1).tolist()),
-            "r_substitute": json_lists((substitutes + 1).tolist()),
+            "i_tag": json_lists(pl.Series([sorted(row[:n]) for row, n in zip(tags.tolist(), number, strict=True)])),
+            "r_complement": json_lists(pl.Series((complements + 1).tolist())),
+            "r_substitute": json_lists(pl.Series((substitutes + 1).tolist())),
         }
     )
 

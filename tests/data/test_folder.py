@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from lrd_jax.data import folder as folder_module
-from lrd_jax.data.folder import MARKER, filter_core, leave_one_out, new_folder, sample_negatives
+from lrd_jax.data import negatives as negatives_module
+from lrd_jax.data.folder import MARKER, new_folder
+from lrd_jax.data.negatives import notebook_negatives, sample_negatives
+from lrd_jax.data.splits import filter_core, leave_one_out
 from lrd_jax.errors import UserError
 
 
@@ -23,6 +25,17 @@ def test_leave_one_out_with_ties():
     train, dev, test = leave_one_out(users, times).values()
     assert train.tolist() == [3, 4, 1]  # by time
     assert dev.tolist() == [0, 2] and test.tolist() == [5, 6]
+
+
+def test_leave_one_out_of_users_with_few_interactions():
+    """Nothing is ranked without a history."""
+    users, times = np.array([1, 2, 2, 3, 3, 3]), np.array([5, 6, 7, 3, 2, 1])
+    parts = leave_one_out(users, times)
+    assert {name: sorted(rows.tolist()) for name, rows in parts.items()} == {
+        "train": [0, 1, 5], "dev": [4], "test": [2, 3],
+    }  # fmt: skip
+    with pytest.raises(UserError, match="no user has three interactions"):
+        leave_one_out(users[:3], times[:3])
 
 
 def touched_items(dense):
@@ -56,7 +69,7 @@ def test_negatives_of_repeated_users_in_blocks(monkeypatch, cells):
     users = rng.integers(1, 8, size=50)
     keys = np.where(dense[users], np.inf, np.random.default_rng(1).random((50, 30)))
     keys[:, 0] = np.inf
-    monkeypatch.setattr(folder_module, "_CELLS", cells)
+    monkeypatch.setattr(negatives_module, "_CELLS", cells)
     negatives = sample_negatives(touched_items(dense), users, 7, np.random.default_rng(1))
     assert (negatives == np.argsort(keys, axis=1)[:, :7]).all()
 
@@ -67,6 +80,65 @@ def test_too_many_negatives():
     with pytest.raises(UserError, match="Choose at most 2"):
         sample_negatives(touched_items(dense), np.array([1, 2]), 3, np.random.default_rng(0))
     assert sample_negatives(touched_items(dense), np.array([2]), 3, np.random.default_rng(0)).shape == (1, 3)
+
+
+def test_negatives_of_a_large_catalogue(monkeypatch):
+    """Drawn and refused instead of keyed: never touched, never twice, every item as often as any other."""
+    monkeypatch.setattr(negatives_module, "_LARGE_CATALOGUE", 100)
+    monkeypatch.setattr(negatives_module, "_CELLS", 2**12)
+    rng = np.random.default_rng(3)
+    dense = rng.random((6, 161)) < 0.2
+    dense[:, 0] = False
+    dense[5, 1:150] = True  # leaves 11 items, too few to find them by trying
+    users = np.repeat(np.arange(6), 3000)
+    negatives = sample_negatives(touched_items(dense), users, 8, np.random.default_rng(0))
+    assert negatives.min() >= 1 and negatives.max() <= 160
+    assert not dense[users[:, None], negatives].any()
+    assert (np.diff(np.sort(negatives, axis=1), axis=1) > 0).all()
+    for user in range(6):
+        free = np.flatnonzero(~dense[user, 1:]) + 1
+        counts = np.bincount(negatives[users == user].ravel(), minlength=161)
+        expected = 3000 * 8 / len(free)
+        # Without replacement the counts vary less than chi-squared supposes.
+        chi_square = ((counts[free] - expected) ** 2 / expected).sum()
+        assert counts.sum() == counts[free].sum() and chi_square < len(free) + 4 * np.sqrt(2 * len(free))
+        first = np.bincount(negatives[users == user][:, 0], minlength=161)[free]
+        expected = 3000 / len(free)
+        assert ((first - expected) ** 2 / expected).sum() < len(free) + 4 * np.sqrt(2 * len(free)), "in random order"
+    again = sample_negatives(touched_items(dense), users, 8, np.random.default_rng(0))
+    assert (again == negatives).all()
+
+
+def test_negatives_are_drawn_anew_for_rows_that_miss_some(monkeypatch):
+    """With as many negatives as the first draw can hardly give."""
+    monkeypatch.setattr(negatives_module, "_LARGE_CATALOGUE", 100)
+    dense = np.zeros((2, 2001), bool)
+    dense[1, 1:1000] = True
+    users = np.ones(50, int)
+    negatives = sample_negatives(touched_items(dense), users, 120, np.random.default_rng(0))
+    assert (negatives >= 1000).all() and all(len(set(row)) == 120 for row in negatives.tolist())
+
+
+def test_negatives_of_the_notebooks_against_their_loop():
+    rng = np.random.default_rng(4)
+    dense = rng.random((30, 41)) < 0.5
+    dense[:, 0] = False
+    users = rng.integers(1, 30, size=70)
+    touched = touched_items(dense)
+    touched.sum_duplicates()
+    found = notebook_negatives(touched, users, 40, 7, np.random.RandomState(5))
+    random = np.random.RandomState(5)
+    expected = random.randint(1, 41, (70, 7))
+    for row, user in enumerate(users):
+        for place in range(7):
+            while dense[user, expected[row, place]]:
+                expected[row, place] = random.randint(1, 41)
+    assert (found == expected).all()
+    dense[1, 1:] = True
+    touched = touched_items(dense)
+    touched.sum_duplicates()
+    with pytest.raises(UserError, match="touched every item"):
+        notebook_negatives(touched, np.array([1]), 40, 7, random)
 
 
 def test_new_folder_is_all_or_nothing(tmp_path):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from lrd_jax.data.dates import date_text, parse_date
-from lrd_jax.data.folder import Dates, complete_dates, temporal_split, write_interactions
-from lrd_jax.data.movielens import default_folder
+from lrd_jax.data.folder import write_interactions
+from lrd_jax.data.options import PrepareOptions
+from lrd_jax.data.pipeline import default_folder
 from lrd_jax.data.rechorus import read_corpus
+from lrd_jax.data.splits import Dates, complete_dates, temporal_split
 from lrd_jax.errors import UserError
 
 SMALL = ["--model.name", "kda", "--model.num-layers", "0", "--model.embedding-dim", "8", "--data.history-length", "2"]
@@ -156,9 +158,13 @@ def test_command_with_wrong_dates(raw, tmp_path, arguments, message):
 
 
 def test_every_split_has_its_folder():
-    temporal = Dates(test_from=parse_date("1998-03-01T12:00", ""))
-    assert default_folder(temporal=temporal).name == "ml-100k-temporal-test-from-1998-03-01T120000"
-    assert default_folder(temporal=Dates()).name == "ml-100k-temporal"
-    assert default_folder(temporal=Dates(86400), seed=2).name == (
+    def name(**options):
+        return default_folder("ml-100k", PrepareOptions(**options)).name
+
+    assert name() == default_folder("ml-100k").name == "ml-100k"
+    assert name(split="temporal", test_from="1998-03-01T12:00") == "ml-100k-temporal-test-from-1998-03-01T120000"
+    assert name(split="temporal") == "ml-100k-temporal"
+    assert name(split="temporal", dev_from="1970-01-02", seed=2) == (
         "ml-100k-temporal-dev-from-1970-01-02-seed2-negatives99"
     )
+    assert name(core=10, like="rechorus") == "ml-100k-core10-like-rechorus"

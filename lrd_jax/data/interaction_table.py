@@ -1,0 +1,241 @@
+"""Any table of interactions, with or without one of items -> `RawDataset`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from lrd_jax.data.downloads import digest
+from lrd_jax.data.raw import RawDataset
+from lrd_jax.data.table_files import read_table, refuse_repeated
+from lrd_jax.errors import UserError
+
+Unit = Literal["s", "ms", "us", "ns", "iso"]
+
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f")
+_MOST_SECONDS = 10**11  # the year 5138; a larger number of 2001 or later counts something smaller
+_MAX_WORDS = {"title": 32}  # columns whose text the paper cuts
+
+
+@dataclasses.dataclass(frozen=True)
+class InteractionColumns:
+    """Where a table of interactions has what.
+
+    Attributes:
+      user, item: names of the columns of ids, whatever they look like.
+      time: None: the order of the file counts, and the rows' numbers are their times.
+      time_unit: None: told by the values.
+      rating, min_rating: only rows whose rating is at least this count.
+      separator: of the fields of a text file; None: by its ending.
+    """
+
+    user: str
+    item: str
+    time: str | None = None
+    time_unit: Unit | None = None
+    rating: str | None = None
+    min_rating: float | None = None
+    separator: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemColumns:
+    """Where a table of items has what; every column but the id and the relations can fill a template.
+
+    Attributes:
+      file: the table.
+      item: name of the column of ids.
+      attributes, relations: names of columns, each a value or several of them, or ids of items.
+      list_separator: between several values in a cell of a text file.
+      separator: of the fields of a text file; None: by its ending.
+    """
+
+    file: Path
+    item: str
+    attributes: tuple[str, ...] = ()
+    relations: tuple[str, ...] = ()
+    list_separator: str = "|"
+    separator: str | None = None
+
+
+def read_interaction_table(
+    file: Path, columns: InteractionColumns, items: ItemColumns | None = None
+) -> tuple[RawDataset, list[str]]:
+    """Read interactions, and what is known of the items.
+
+    Args:
+      file: CSV, TSV, Parquet or JSON lines (`read_table`).
+      columns: of the interactions.
+      items: of the items; None: nothing is known.
+
+    Returns:
+      The data, and in words what was decided on the way.
+
+    Raises:
+      UserError: a file or a column is missing, or a cell cannot be understood.
+    """
+    file = Path(file)
+    if (columns.rating is None) != (columns.min_rating is None):
+        raise UserError("--rating and --min-rating need each other", remedy="Give both or none")
+    names = [columns.user, columns.item, columns.time, columns.rating]
+    names = list(dict.fromkeys(name for name in names if name is not None))
+    table, said = read_table(file, names, separator=columns.separator), []
+    given = len(table)
+    if columns.rating is not None:
+        table = table.filter(_numbers(table[columns.rating], file, columns.rating) >= columns.min_rating)
+        said.append(f"{len(table):,} of {given:,} rows have {columns.rating} {columns.min_rating:g} or more")
+    if columns.time is None:
+        times = pl.int_range(len(table), dtype=pl.Int64, eager=True)
+        said.append("no --time: the order of the file counts as time")
+    else:
+        times, unit = parse_times(table[columns.time], columns.time_unit, file=file, field=columns.time)
+        told = "" if columns.time_unit is not None else ", told by its values"
+        said.append(f"{columns.time} is read as {'ISO dates' if unit == 'iso' else unit}{told}")
+    interactions = pl.DataFrame(
+        {"user": _ids(table[columns.user]), "item": _ids(table[columns.item]), "time": times.rename("time")}
+    )
+    origin = {"source": "table", "files": {file.name: digest(file, "sha256")}, **_described(columns)}
+    if items is None:
+        known = pl.DataFrame({"item": interactions["item"].unique(maintain_order=True)})
+        return RawDataset(file.stem, interactions, known, {}, {}, "", origin), said
+    known, attributes, relations = _read_items(items)
+    if known.schema["item"] != interactions.schema["item"]:  # numbers in one file, text in the other
+        interactions = interactions.with_columns(pl.col("item").cast(pl.String))
+        known = known.with_columns(pl.col("item").cast(pl.String))
+        attributes = {name: frame.with_columns(pl.col("item").cast(pl.String)) for name, frame in attributes.items()}
+        relations = {name: frame.with_columns(pl.all().cast(pl.String)) for name, frame in relations.items()}
+    found = interactions["item"].unique().is_in(known["item"].implode())
+    said.append(f"{int(found.sum()):,} of {len(found):,} items are in {items.file.name}")
+    if not found.any():
+        remedy = "Name the column of the same ids with --item-id"
+        raise UserError(
+            "it knows none of the items of the interactions", file=items.file, field=items.item, remedy=remedy
+        )
+    origin["files"][items.file.name] = digest(items.file, "sha256")
+    raw = RawDataset(file.stem, interactions, known, attributes, relations, default_template(known.columns[1:]), origin)
+    return raw, said
+
+
+def default_template(columns: Sequence[str]) -> str:
+    """All columns in their order, the title cut at 32 words."""
+    return " ".join(f"{{{name}:{_MAX_WORDS[name]}}}" if name in _MAX_WORDS else f"{{{name}}}" for name in columns)
+
+
+def parse_times(values: pl.Series, unit: Unit | None, *, file: Path, field: str) -> tuple[pl.Series, Unit]:
+    """Whole seconds since 1970, Int64 [N], and the unit that they were in; fractions are dropped.
+
+    Args:
+      values: numbers, text or dates.
+      unit: None: ISO dates where the first value is one, else by the largest number: below 10¹¹ seconds, below 10¹⁴
+        milliseconds, below 10¹⁷ microseconds, then nanoseconds.
+      file, field: for messages.
+
+    Raises:
+      UserError: a value is missing or is none of that.
+    """
+    if values.dtype.is_temporal():
+        return values.cast(pl.Datetime("us", "UTC" if getattr(values.dtype, "time_zone", None) else None)).dt.epoch(
+            "s"
+        ), "iso"
+    if unit is None:
+        first = values.drop_nulls().head(1).cast(pl.String)
+        unit = "iso" if len(first) and not _is_number(first[0]) else None
+    if unit == "iso":
+        return _seconds_of_dates(values.cast(pl.String), file, field), "iso"
+    numbers = values.cast(pl.Int64, strict=False) if not values.dtype.is_float() else values
+    if numbers.null_count() > values.null_count() or numbers.dtype.is_float():
+        numbers = _numbers(values, file, field)
+    _refuse_null(values, numbers, file, field)
+    if unit is None:
+        most = abs(numbers.max() or 0)
+        unit = next((name for i, name in enumerate(_PER_SECOND) if most < _MOST_SECONDS * 1000**i), "ns")
+    if numbers.dtype.is_float():
+        return (numbers / _PER_SECOND[unit]).floor().cast(pl.Int64), unit
+    return numbers // _PER_SECOND[unit], unit
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _seconds_of_dates(texts: pl.Series, file: Path, field: str) -> pl.Series:
+    """Dates with or without time of day; UTC unless they name another offset."""
+    texts = texts.str.strip_chars().str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T").str.replace(r"Z$", "+00:00")
+    frame = texts.alias("text").to_frame()
+    naive = [pl.col("text").str.to_datetime(form, strict=False, time_unit="us") for form in _DATE_FORMATS]
+    zoned = [pl.col("text").str.to_datetime(f"{form}%#z", strict=False, time_unit="us") for form in _DATE_FORMATS[1:]]
+    seconds = frame.select(
+        pl.coalesce(*(date.dt.epoch("s") for date in naive), *(date.dt.epoch("s") for date in zoned)).alias("time")
+    )["time"]
+    _refuse_null(texts, seconds, file, field)
+    return seconds
+
+
+def _numbers(values: pl.Series, file: Path, field: str) -> pl.Series:
+    numbers = values.cast(pl.Float64, strict=False).fill_nan(None)
+    _refuse_null(values, numbers, file, field)
+    return numbers
+
+
+def _refuse_null(values: pl.Series, understood: pl.Series, file: Path, field: str) -> None:
+    if understood.null_count():
+        row = int(understood.is_null().arg_max())
+        problem = f"row {row + 1} has {values[row]!r}, which is not understood"
+        raise UserError(problem, file=file, field=field, remedy="Mend it, or see --time-unit and --min-rating")
+
+
+def _ids(values: pl.Series) -> pl.Series:
+    """Whole numbers stay numbers, everything else is text; blanks around it and "" do not count."""
+    if values.dtype.is_integer() and values.dtype != pl.UInt64:
+        return values.cast(pl.Int64)
+    texts = values.cast(pl.String).str.strip_chars()
+    return texts.set(texts == "", None)
+
+
+def _described(columns: InteractionColumns) -> dict[str, str | float]:
+    """The choices that the values alone do not tell, for the data card."""
+    chosen = dataclasses.asdict(columns)
+    return {"columns": {name: value for name, value in chosen.items() if value is not None}}
+
+
+def _read_items(
+    columns: ItemColumns,
+) -> tuple[pl.DataFrame, dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
+    """The items with their columns of text, attributes and relations, as in `RawDataset`."""
+    file = Path(columns.file)
+    table = read_table(file, separator=columns.separator)
+    for name in (columns.item, *columns.attributes, *columns.relations):
+        if name not in table.columns:
+            remedy = f"Name another column (found: {', '.join(table.columns)})"
+            raise UserError("the column is missing", file=file, field=name, remedy=remedy)
+    table = table.with_columns(_ids(table[columns.item]).alias(columns.item)).drop_nulls(columns.item)
+    refuse_repeated(table, columns.item, file, columns.item)
+    of_lists = [*columns.attributes, *columns.relations]
+    table = table.with_columns(
+        pl.col(name).str.split(columns.list_separator) for name in of_lists if table.schema[name] == pl.String
+    )
+    ids = pl.col(columns.item).alias("item")
+    attributes = {name: table.select(ids, value=pl.col(name)) for name in columns.attributes}
+    relations = {name: table.select(ids, other=pl.col(name)) for name in columns.relations}
+    for frames, column in ((attributes, "value"), (relations, "other")):
+        for name, frame in frames.items():
+            flat = frame.explode(column) if frame.schema[column] == pl.List else frame
+            frames[name] = flat.with_columns(_ids(flat[column]).alias(column)).drop_nulls()
+    attributes = {name: frame.with_columns(pl.col("value").cast(pl.String)) for name, frame in attributes.items()}
+    kind = table.schema[columns.item]
+    relations = {
+        name: frame.with_columns(pl.col("other").cast(kind, strict=False)).drop_nulls()
+        for name, frame in relations.items()
+    }
+    texts = [name for name in table.columns if name != columns.item and name not in columns.relations]
+    clash = [name for name in texts if name == "item" or name in ("item_id", "raw_id")]
+    return table.select(ids, *(name for name in texts if name not in clash)), attributes, relations

@@ -1,0 +1,141 @@
+"""The negatives of dev and test rows: items that the user touches in no split, drawn once and kept in the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from lrd_jax.display import row_progress
+from lrd_jax.errors import UserError
+
+_CELLS = 2**22  # (row, item) pairs in memory at once while negatives are drawn, 32 MiB of float64
+_LARGE_CATALOGUE = 8192  # items from which on a key per (row, item) pair costs more than drawing and refusing
+
+
+def sample_negatives(touched: csr_array, users: np.ndarray, num_negatives: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw items that a user has not touched, uniformly and without replacement, anew for every entry of `users`.
+
+    Up to 8,192 items, every (row, item) pair gets a random key and the smallest win: the draw that our published
+    figures were made with, whose bytes must stay. In larger catalogues, where that would cost minutes, items are drawn
+    for a row until enough of them differ and are untouched; rows whose user leaves too few items for that get keys too.
+
+    Args:
+      touched: bool [U + 1, I + 1], by user and item id; item 0 is padding and never drawn.
+      users: int [N], a user may come several times; sorted, the draw is faster.
+      num_negatives: items per entry.
+      rng: source of randomness.
+
+    Returns:
+      int32 [N, num_negatives]
+
+    Raises:
+      UserError: a user has touched so many items that fewer than num_negatives are left.
+    """
+    width = touched.shape[1]
+    untouched = width - 1 - np.diff(touched.indptr)[users]
+    least = int(untouched.min(initial=width))
+    if least < num_negatives:
+        problem = f"{num_negatives} negatives per user are too many: one user leaves only {least} items untouched"
+        raise UserError(problem, field="negatives", remedy=f"Choose at most {least}")
+    negatives = np.empty((len(users), num_negatives), np.int32)
+    by_key = np.ones(len(users), bool)
+    if width > _LARGE_CATALOGUE:
+        by_key = (untouched < width // 2) | (num_negatives > width // 16)
+        rows = np.flatnonzero(~by_key)
+        touched.sort_indices()
+        owners = np.repeat(np.arange(touched.shape[0], dtype=np.int64), np.diff(touched.indptr))
+        taken = owners * width + touched.indices  # ascending
+        for block in _blocks(rows, 2 * num_negatives):
+            negatives[block] = _draw_and_refuse(taken, width, users[block], num_negatives, rng)
+    for block in _blocks(np.flatnonzero(by_key), width):
+        negatives[block] = _smallest_keys(touched[users[block]].toarray(), num_negatives, rng)
+    return negatives
+
+
+def _blocks(rows: np.ndarray, cells: int) -> Iterator[np.ndarray]:
+    """Rows, as many at once as fit in memory with so many cells each, and a bar while they last."""
+    size = max(1, _CELLS // cells)
+    with row_progress(len(rows), "negatives") as progress:
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+            progress.update(min(size, len(rows) - start))
+
+
+def notebook_negatives(
+    touched: csr_array, users: np.ndarray, num_items: int, num_negatives: int, rng: np.random.RandomState
+) -> np.ndarray:
+    """The draw of ReChorus's and the LRD authors' notebooks: with repetitions, items that the user touched drawn again.
+
+    With their seed, their order of rows (by time) and their order of splits (test before dev), it gives their
+    negatives, number by number: `data/MovieLens.ipynb` of github.com/ysh-1998/LRD shows some.
+
+    Args:
+      touched: bool [U + 1, I + 1], by user and item id.
+      users: int [N], the rows in the order of their times.
+      num_items: they draw from 1 to this.
+      num_negatives: items per row.
+      rng: NumPy's old generator, which the notebooks use.
+
+    Returns:
+      int32 [N, num_negatives]
+
+    Raises:
+      UserError: a user has touched all of these items.
+    """
+    if len(users) and int(np.diff(touched.indptr)[users].max()) >= num_items:
+        problem = "a user has touched every item, so there is nothing to draw"
+        raise UserError(problem, field="--like", remedy="Raise --core, or leave out --like rechorus")
+    negatives = rng.randint(1, num_items + 1, (len(users), num_negatives))
+    starts, indices = touched.indptr, touched.indices
+    for row, user in enumerate(users):
+        seen = indices[starts[user] : starts[user + 1]]
+        for place in np.flatnonzero(np.isin(negatives[row], seen)):
+            while negatives[row, place] in seen:
+                negatives[row, place] = rng.randint(1, num_items + 1)
+    return negatives.astype(np.int32)
+
+
+def _smallest_keys(refused: np.ndarray, num_negatives: int, rng: np.random.Generator) -> np.ndarray:
+    """A uniform draw in random order for each row of bool [B, I + 1], without what is refused: int64 [B, n]."""
+    refused[:, 0] = True
+    keys = np.where(refused, np.inf, rng.random(refused.shape))
+    smallest = np.argpartition(keys, num_negatives - 1, axis=1)[:, :num_negatives]
+    order = np.argsort(np.take_along_axis(keys, smallest, axis=1), axis=1)
+    return np.take_along_axis(smallest, order, axis=1)
+
+
+def _draw_and_refuse(
+    taken: np.ndarray, width: int, users: np.ndarray, num_negatives: int, rng: np.random.Generator
+) -> np.ndarray:
+    """As `_smallest_keys`, from draws with replacement: int32 [B, n].
+
+    A row keeps its first n draws that are new and untouched. One that has fewer is drawn anew as a whole, from more: no
+    item is favoured by that, since all untouched items of a row are alike to the rule.
+
+    Args:
+      taken: int64, user · width + item of all interactions, ascending.
+      width: items, and one for the padding.
+      users: int [B].
+      num_negatives, rng: see `sample_negatives`.
+    """
+    negatives = np.empty((len(users), num_negatives), np.int32)
+    missing, number = np.arange(len(users)), num_negatives + num_negatives // 8 + 8
+    while len(missing):
+        drawn = rng.integers(1, width, size=(len(missing), number), dtype=np.int32)
+        keys = users[missing, None].astype(np.int64) * width + drawn
+        found = np.searchsorted(taken, keys)
+        refused = taken[np.minimum(found, len(taken) - 1)] == keys
+        order = np.argsort(drawn, axis=1, kind="stable")
+        ordered = np.take_along_axis(drawn, order, axis=1)
+        again = np.zeros_like(refused)
+        again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+        repeated = np.empty_like(refused)
+        np.put_along_axis(repeated, order, again, axis=1)
+        kept = ~(refused | repeated)
+        enough = kept.sum(axis=1) >= num_negatives
+        kept &= enough[:, None] & (np.cumsum(kept, axis=1, dtype=np.int32) <= num_negatives)
+        negatives[missing[enough]] = drawn[kept].reshape(-1, num_negatives)
+        missing, number = missing[~enough], 2 * number
+    return negatives

@@ -1,0 +1,241 @@
+"""`RawDataset` -> a dataset folder: what every source has in common.
+
+Duplicates (same user, item and time) are dropped, then the k-core filter, ids from 1 in the order of the source's ids,
+a stable order in time, the split, negatives, item_meta.csv, texts, data card. The same data and options give the same
+bytes: nothing of when or where it was made gets into a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lrd_jax.data import item_tables
+from lrd_jax.data.cache import cache_dir
+from lrd_jax.data.card import card_files, data_card
+from lrd_jax.data.dates import date_text, parse_date
+from lrd_jax.data.folder import MARKER, new_folder, write_interactions, write_tsv
+from lrd_jax.data.options import PrepareOptions
+from lrd_jax.data.raw import RawDataset
+from lrd_jax.data.splits import Dates, complete_dates, filter_core, leave_one_out, temporal_split
+from lrd_jax.data.tables import INT32_MAX
+from lrd_jax.data.templates import ItemTexts, fill_template
+from lrd_jax.data.texts import ITEM_TEXT
+from lrd_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What `prepare_folder` made.
+
+    Attributes:
+      folder: where it is.
+      sizes: users, items and interactions.
+      split: how it was split, in words.
+      rows: interactions of each split.
+      texts: of the items; None where nothing is known of any.
+      card: the data card.
+    """
+
+    folder: Path
+    sizes: dict[str, int]
+    split: str
+    rows: dict[str, int]
+    texts: ItemTexts | None
+    card: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Coded:
+    """Interactions under codes from 0: int32 [N] each, and what the codes stand for."""
+
+    users: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+    raw_users: pl.Series
+    raw_items: pl.Series
+
+    def keep(self, kept: np.ndarray) -> _Coded:
+        """Without some interactions, and with codes without gaps again."""
+        (users, raw_users), (items, raw_items) = (
+            _renumber(codes[kept], raw) for codes, raw in ((self.users, self.raw_users), (self.items, self.raw_items))
+        )
+        return _Coded(users, items, self.times[kept], raw_users, raw_items)
+
+
+def default_folder(name: str, options: PrepareOptions | None = None) -> Path:
+    """Where the cache keeps a dataset; whatever differs from the defaults gives it a folder of its own.
+
+    Raises:
+      UserError: something that is no date.
+    """
+    options = PrepareOptions() if options is None else options
+    temporal = parse_dates(options)
+    if temporal is not None:
+        given = ((field, date) for field, date in temporal._asdict().items() if date is not None)
+        name += "-temporal" + "".join(f"-{field}-{date_text(date)}" for field, date in given)
+        name = name.replace("_", "-").replace(":", "")
+    if (options.seed, options.negatives) != (PrepareOptions.seed, PrepareOptions.negatives):
+        name += f"-seed{options.seed}-negatives{options.negatives}"
+    name += f"-core{options.core}" if options.core != PrepareOptions.core else ""
+    name += f"-like-{options.like}" if options.like is not None else ""
+    return cache_dir() / "datasets" / name
+
+
+def parse_dates(options: PrepareOptions) -> Dates | None:
+    """The dates of a temporal split as far as they are given, None for leave-one-out.
+
+    Raises:
+      UserError: something that is no date.
+    """
+    if options.split != "temporal":
+        return None
+    given = {"--dev-from": options.dev_from, "--test-from": options.test_from}
+    return Dates(*(None if text is None else parse_date(text, field) for field, text in given.items()))
+
+
+def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Prepared:
+    """Write the dataset folder of raw data.
+
+    Args:
+      raw: what a reader found.
+      folder: where to write; an earlier prepared dataset there is replaced.
+      options: how; `out` and `show` are the command's.
+
+    Raises:
+      UserError: options that no dataset can be made with, a wrong template, nothing left after the filter or in a
+        split, too many negatives, times out of range, or a folder that cannot be written.
+    """
+    options.check()
+    dates = parse_dates(options)
+    template = raw.template if options.template is None else options.template
+    coded, dropped = _filtered(raw.interactions, options.core)
+    users, items, times = coded.users + 1, coded.items + 1, coded.times
+    sizes = {"users": len(coded.raw_users), "items": len(coded.raw_items), "interactions": len(times)}
+    splits, cut = _split(coded.users, times, dates)
+
+    ids = {
+        name: pl.DataFrame({"raw_id": raw_ids, f"{name}_id": pl.int_range(1, len(raw_ids) + 1, eager=True)})
+        for name, raw_ids in (("user", coded.raw_users), ("item", coded.raw_items))
+    }
+    fields = item_tables.item_fields(ids["item"], raw.items)
+    columns = fields.drop("item_id", "raw_id")
+    texts = fill_template(template, columns) if template else None
+    if texts is not None and texts.empty == len(texts.texts):
+        texts = None  # no item_text.tsv then, since readers take what is there for texts
+    attributes, value_names = item_tables.attribute_values(ids["item"], raw.attributes)
+    pairs = item_tables.related_items(ids["item"], raw.relations)
+    by_attribute = {name: attributes.filter(pl.col("attribute") == name) for name in raw.attributes}
+    by_relation = {name: pairs.filter(pl.col("relation") == name) for name in raw.relations}
+
+    marker = {"name": raw.name, **raw.origin, "seed": options.seed, "negatives": options.negatives, **sizes}
+    marker |= {"core": options.core, "split": options.split, **cut}
+    marker |= {"like": options.like} if options.like is not None else {}
+    marker |= {"template": template} if texts is not None else {}
+    card = data_card(marker, dropped, splits, users, items, times, by_attribute, by_relation, texts)
+    with new_folder(folder) as building:
+        like_notebooks = options.like == "rechorus"
+        write_interactions(
+            building, splits, users, items, times, options.negatives, options.seed, like_notebooks=like_notebooks
+        )
+        if by_attribute or by_relation:
+            metadata = item_tables.item_metadata(sizes["items"], by_attribute, by_relation)
+            write_tsv(building / "item_meta.csv", metadata)
+        if by_attribute:
+            write_tsv(building / item_tables.VALUES, value_names)
+        if texts is not None:
+            write_tsv(building / ITEM_TEXT, ids["item"].select("item_id", texts.texts))
+        if columns.width:
+            fields.write_ndjson(building / item_tables.FIELDS)
+        for name, frame in ids.items():
+            write_tsv(building / f"{name}s.tsv", frame)
+        for name, content in card_files(card).items():
+            (building / name).write_bytes(content)
+        (building / MARKER).write_text(json.dumps(marker, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    words = ", ".join(f"{name.replace('_', ' ')} {date} UTC" for name, date in cut.items())
+    rows = {name: len(chosen) for name, chosen in splits.items()}
+    return Prepared(Path(folder), sizes, f"temporal, {words}" if cut else "leave-one-out", rows, texts, card)
+
+
+def _filtered(interactions: pl.DataFrame, core: int) -> tuple[_Coded, dict[str, int]]:
+    """What remains of the interactions, and how many of which kind were dropped."""
+    if not len(interactions):
+        raise UserError("there are no interactions", remedy="Name the right file, or check its columns")
+    given = len(interactions)
+    _check_ids(interactions)
+    users, raw_users = _codes(interactions["user"])
+    items, raw_items = _codes(interactions["item"])
+    times = interactions["time"].to_numpy().astype(np.int32)
+    once = _first_of_each(users, items, times)
+    kept = once.copy()
+    kept[once] = filter_core(users[once], items[once], core)
+    if not kept.any():
+        remedy = "Lower --core, or get more data"
+        raise UserError(f"no user and item has {core} interactions or more", field="--core", remedy=remedy)
+    dropped = {"duplicates": given - int(once.sum()), "by_the_core_filter": int(once.sum() - kept.sum())}
+    return _Coded(users, items, times, raw_users, raw_items).keep(kept), {"given": given, **dropped}
+
+
+def _first_of_each(users: np.ndarray, items: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Which interactions come for the first time, bool [N]; the others are duplicates."""
+    pairs = users.astype(np.int64) * (int(items.max()) + 1) + items
+    ordered = np.sort(pairs)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    first = np.ones(len(users), bool)
+    if len(repeated):  # only the pairs that come again need a closer look
+        place = np.minimum(np.searchsorted(repeated, pairs), len(repeated) - 1)
+        again = np.flatnonzero(repeated[place] == pairs)
+        rows = pl.DataFrame({"user": users[again], "item": items[again], "time": times[again]})
+        first[again] = rows.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    return first
+
+
+def _check_ids(interactions: pl.DataFrame) -> None:
+    """Refuse interactions that lack something, ids that would break a line, and times that 32 bits do not hold."""
+    for name in ("user", "item", "time"):
+        missing = interactions[name].null_count()
+        if missing:
+            row = int(interactions[name].is_null().arg_max()) + 1
+            problem = f"{missing} interactions have no {name}, the first is number {row}"
+            raise UserError(problem, field=name, remedy="Fill it in, or remove them")
+    for name in ("user", "item"):
+        if interactions.schema[name] == pl.String:
+            broken = interactions[name].filter(interactions[name].str.contains(r"[\t\n\r]"))
+            if len(broken):
+                remedy = "Mend the ids, or the separator with which the file is read"
+                problem = f"the {name} id {broken[0]!r} holds a tab or a line break"
+                raise UserError(problem, field=name, remedy=remedy)
+    low, high = interactions["time"].min(), interactions["time"].max()
+    if low < 0 or high > INT32_MAX:
+        wrong = low if low < 0 else high
+        remedy = f"Give seconds since 1970, from 0 to {INT32_MAX}; see --time-unit"
+        raise UserError(f"the time {wrong} is out of range", field="time", remedy=remedy)
+
+
+def _codes(ids: pl.Series) -> tuple[np.ndarray, pl.Series]:
+    """The place of each id among all of them in order: int32 [N], and the ids in order."""
+    distinct = ids.unique().sort()
+    if ids.dtype == pl.String:
+        return ids.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32), distinct
+    return np.searchsorted(distinct.to_numpy(), ids.to_numpy()).astype(np.int32), distinct
+
+
+def _renumber(codes: np.ndarray, raw: pl.Series) -> tuple[np.ndarray, pl.Series]:
+    present = np.bincount(codes, minlength=len(raw)) > 0
+    return (np.cumsum(present, dtype=np.int32) - 1)[codes], raw.filter(pl.Series(present))
+
+
+def _split(
+    users: np.ndarray, times: np.ndarray, temporal: Dates | None
+) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
+    """The rows of each split, and the dates in UTC where they made it."""
+    if temporal is None:
+        return leave_one_out(users, times), {}
+    dates = complete_dates(times, temporal)
+    return temporal_split(users, times, *dates), {name: date_text(date) for name, date in dates._asdict().items()}

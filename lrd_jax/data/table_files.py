@@ -1,0 +1,66 @@
+"""Tables that people bring: CSV, TSV, Parquet or JSON lines, read by polars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from lrd_jax.errors import UserError
+
+_KINDS = {".csv": "csv", ".tsv": "tsv", ".txt": "tsv", ".parquet": "parquet", ".pq": "parquet"}
+_KINDS |= {".jsonl": "json", ".ndjson": "json", ".json": "json"}
+
+
+def read_table(file: Path, columns: Sequence[str] | None = None, *, separator: str | None = None) -> pl.DataFrame:
+    """Read a table; cells of CSV and TSV stay text, "" being null, and the others keep their types.
+
+    Args:
+      file: named .csv, .tsv, .parquet or .jsonl (.gz after a text file's), else taken for CSV.
+      columns: which to read. None: all.
+      separator: of the fields of a text file. None: a comma, in .tsv and .txt a tab.
+
+    Raises:
+      UserError: it cannot be read, or a column is missing.
+    """
+    file = Path(file)
+    suffixes = [suffix.lower() for suffix in file.suffixes if suffix.lower() not in (".gz", ".zst")]
+    kind = _KINDS.get(suffixes[-1] if suffixes else "", "csv")
+    if not file.is_file():
+        raise UserError("there is no such file", file=file, remedy="Correct the path")
+    try:
+        if kind == "parquet":
+            frame = pl.scan_parquet(file)
+        elif kind == "json":
+            frame = pl.scan_ndjson(file, infer_schema_length=None)
+        else:
+            mark = separator if separator is not None else ("\t" if kind == "tsv" else ",")
+            frame = pl.scan_csv(file, separator=mark, infer_schema=False)
+        found = frame.collect_schema().names()
+        _require(file, found, columns)
+        return frame.select(found if columns is None else columns).collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        problem = " ".join(str(error).split())[:200]
+        remedy = f"Save it as a proper {kind.upper()} file, UTF-8 where it is text, or name its kind by its ending"
+        raise UserError(f"it cannot be read ({problem})", file=file, remedy=remedy) from None
+
+
+def _require(file: Path, found: Sequence[str], columns: Sequence[str] | None) -> None:
+    for name in columns or ():
+        if name not in found:
+            remedy = f"Name another column (found: {', '.join(found)})"
+            raise UserError("the column is missing", file=file, line=1, field=name, remedy=remedy)
+
+
+def refuse_repeated(table: pl.DataFrame, column: str, file: Path, field: str) -> None:
+    """Refuse a table of which two rows have the same key.
+
+    Raises:
+      UserError: they have.
+    """
+    again = ~table[column].is_first_distinct()
+    if again.any():
+        row = int(again.arg_max())
+        problem = f"row {row + 1} has {table[column][row]!r} a second time"
+        raise UserError(problem, file=file, field=field, remedy="Keep one row for each")

@@ -1,0 +1,118 @@
+"""`prepare rechorus`: folders that are there already, checked, given texts and a card; and the maps of original ids."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lrd_jax.data.completed import complete_folder
+from lrd_jax.data.id_maps import raw_ids
+from lrd_jax.data.options import PrepareOptions
+from lrd_jax.data.pipeline import prepare_folder
+from lrd_jax.data.rechorus import read_texts
+from lrd_jax.errors import UserError
+from tests.data.conftest import replace
+from tests.data.test_pipeline import make_raw
+
+ITEMS = "item_id,title,brand\n1,One &amp; only,b\n3,Three,\n2,,\n"
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.fixture
+def bare(folder):
+    (folder / "item_text.tsv").unlink()
+    return folder
+
+
+def test_checking_writes_nothing(folder, bare):
+    before = contents(bare)
+    done = complete_folder(bare)
+    assert contents(bare) == before and done.texts is None and done.found.startswith("it has no texts")
+    assert (done.corpus.num_users, done.corpus.num_items) == (2, 5)
+
+
+def test_a_mistake_in_the_folder_is_told(folder):
+    replace("dev.csv", "[5, 5]", "[5, 6]")(folder)
+    with pytest.raises(UserError, match="dev.csv, line 3, field 'neg_items'"):
+        complete_folder(folder)
+
+
+def test_texts_by_the_folders_ids(bare, tmp_path):
+    (tmp_path / "items.csv").write_text(ITEMS)
+    done = complete_folder(bare, items=tmp_path / "items.csv", template="{title}: {brand}")
+    assert read_texts(bare, 5)[1:] == ["One & only: b", ".", "Three:", ".", "."]
+    assert done.texts.empty == 3
+    card = json.loads((bare / "data_card.json").read_text())
+    assert card["text"]["items"] == 2 and card["options"]["template"] == "{title}: {brand}"
+    assert card["relations"]["also"]["triples"] == 5 and card["attributes"]["tag"]["triples"] == 6
+    with pytest.raises(UserError, match="there are texts already. Replace them with --force"):
+        complete_folder(bare, items=tmp_path / "items.csv")
+    complete_folder(bare, items=tmp_path / "items.csv", force=True)
+    assert read_texts(bare, 5)[1] == "One & only b"
+
+
+def test_texts_by_the_published_ids(bare, tmp_path):
+    (bare / "X.item2index").write_text("B1\t1\nB2\t2\nB3\t3\nB4\t4\nB5\t5\n")
+    (tmp_path / "items.jsonl").write_text('{"asin": "B4", "title": "four"}\n{"asin": "B9", "title": "nine"}\n')
+    complete_folder(bare, items=tmp_path / "items.jsonl", item_id="asin")
+    assert read_texts(bare, 5)[1:] == [".", ".", ".", "four", "."]
+
+
+@pytest.mark.parametrize(
+    ("items", "item_id", "message"),
+    [
+        (None, None, "nothing is known of the items. Name a table with the items' columns by --items"),
+        ("asin,title\nB1,x\n", None, r"field 'item_id': the column is missing. .*--item-id \(found: asin, title\)"),
+        ("asin,title\nB1,x\n", "asin", "the folder does not tell the source's ids"),
+        ("item_id,title\n9,x\n", None, "it knows none of the dataset's items"),
+        ("item_id,title\n1,x\n1,y\n", None, "row 2 has '1' a second time"),
+    ],
+)
+def test_wrong_items(bare, tmp_path, items, item_id, message):
+    before = contents(bare)
+    if items is not None:
+        (tmp_path / "items.csv").write_text(items)
+    with pytest.raises(UserError, match=message):
+        complete_folder(bare, items=tmp_path / "items.csv" if items else None, item_id=item_id, template="{title}")
+    assert contents(bare) == before
+
+
+def test_another_template_for_a_folder_made_here(tmp_path):
+    """As if it had been prepared with that template in the first place."""
+    usual, other = PrepareOptions(core=3, negatives=5), PrepareOptions(core=3, negatives=5, template="no. {title:2}")
+    expected = contents(prepare_folder(make_raw(), tmp_path / "expected", other).folder)
+    folder = prepare_folder(make_raw(), tmp_path / "made", usual).folder
+    complete_folder(folder, template="no. {title:2}", force=True)
+    found = contents(folder)
+    assert found.keys() == expected.keys()
+    assert {name for name in found if found[name] != expected[name]} == set()
+
+
+def test_command(bare, tmp_path):
+    (tmp_path / "items.csv").write_text(ITEMS)
+    command = [sys.executable, "-m", "lrd_jax.prepare", "rechorus", str(bare)]
+    done = subprocess.run(
+        [*command, "--items", str(tmp_path / "items.csv"), "--show", "1"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 users, 5 items, 8 interactions: 4 train, 2 dev, 2 test" in done.stdout
+    assert "texts: 2 of 5 items" in done.stdout and "  1: One & only b" in done.stdout
+    done = subprocess.run([*command[:-1], str(tmp_path / "none")], capture_output=True, text=True)
+    assert done.returncode == 2 and "cannot open the dataset folder" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_original_ids(tmp_path):
+    (tmp_path / "users.tsv").write_text('raw_id\tuser_id\n"q\t2\nü\t1\n')
+    assert raw_ids(tmp_path, "user", np.array([1, 2, 3, 1])).to_list() == ["ü", '"q', None, "ü"]
+    assert raw_ids(tmp_path, "item", np.array([1, 2])).to_list() == [None, None]
+    assert raw_ids(tmp_path, "user", np.array([], int)).to_list() == []
+    (tmp_path / "items.tsv").write_text("raw_id\tid\nx\t1\n")
+    with pytest.raises(UserError, match="items.tsv, line 1, field 'item_id': the column is missing"):
+        raw_ids(tmp_path, "item", np.array([1]))

@@ -1,0 +1,168 @@
+"""MovieLens 1M, 20M and 32M from made-up files of their layouts, through the command."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from lrd_jax.data import movielens_large
+from lrd_jax.data.movielens import read_movielens
+from lrd_jax.data.rechorus import read_corpus, read_texts
+from lrd_jax.errors import UserError
+
+MOVIES = [
+    ("1", "Toy Story (1995)", "Animation|Children's|Comedy"),
+    ("2", "Misérables, Les (1998)", "Drama"),
+    ("3", 'A "quoted", title (1931)', "Sci-Fi"),
+    ("4", "Babylon 5", "(no genres listed)"),
+    ("5", "Star Wars: Episode IV - A New Hope (1977)", "Action"),
+]
+
+
+def write_release(folder, version, *, movies=MOVIES, ratings=None):
+    """GroupLens's two files of a release: every user rates all movies, at times of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    if ratings is None:
+        ratings = [
+            (user, movie[0], "4" if version == "1m" else "3.5", 978300000 + int(rng.integers(10**6)))
+            for user in range(1, 8)
+            for movie in movies
+        ]
+    if version == "1m":
+        lines = ["::".join(map(str, row)) for row in ratings]
+        (folder / "ratings.dat").write_text("\n".join(lines) + "\n")
+        (folder / "movies.dat").write_bytes("".join("::".join(movie) + "\n" for movie in movies).encode("latin-1"))
+    else:
+        lines = ["userId,movieId,rating,timestamp", *(",".join(map(str, row)) for row in ratings)]
+        (folder / "ratings.csv").write_text("\n".join(lines) + "\n")
+        quoted = [
+            '"{}"'.format(title.replace('"', '""')) if "," in title or '"' in title else title for _, title, _ in movies
+        ]
+        rows = [f"{movie[0]},{title},{movie[2]}" for movie, title in zip(movies, quoted, strict=True)]
+        (folder / "movies.csv").write_text("\r\n".join(["movieId,title,genres", *rows]) + "\r\n", encoding="utf-8")
+    return folder
+
+
+def zipped(folder, path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, f"{folder.name}/{file.name}")
+    return path
+
+
+def prepare(*words, cwd):
+    command = [sys.executable, "-m", "lrd_jax.prepare", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.mark.parametrize("version", ["1m", "20m", "32m"])
+def test_layouts(tmp_path, version):
+    folder = write_release(tmp_path / f"ml-{version}", version)
+    archive = zipped(folder, tmp_path / "copy.zip")
+    raw, words = read_movielens(version, archive)
+    assert f"not GroupLens's ml-{version}.zip" in words and raw.name == f"ml-{version}"
+    assert raw.items["title"].to_list() == [
+        "Toy Story", "Misérables, Les", 'A "quoted", title', "Babylon 5", "Star Wars: Episode IV - A New Hope",
+    ]  # fmt: skip
+    assert raw.items["year"].to_list() == ["1995", "1998", "1931", None, "1977"]
+    assert raw.items["genre"].to_list()[0] == ["Animation", "Children's", "Comedy"]
+    assert raw.items["genre"].to_list()[3] == []
+    assert raw.attributes["year"].rows()[2:] == [(3, "1900-1939"), (4, None), (5, "1970-1979")]
+    name = "ratings.dat" if version == "1m" else "ratings.csv"
+    assert raw.origin["sha256"][name] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    assert len(raw.interactions) == 35 and raw.interactions["time"].min() >= 978300000
+    for source in (folder, folder.parent):
+        again, _ = read_movielens(version, source)
+        assert again.interactions.equals(raw.interactions) and again.origin == raw.origin
+
+
+def test_command_with_extra_columns(tmp_path):
+    archive = zipped(write_release(tmp_path / "ml-20m", "20m"), tmp_path / "copy.zip")
+    (tmp_path / "imdb.csv").write_text(
+        'movieId,director,actors,plot\n1,John Lasseter,"Hanks, Allen",Toys &amp; a boy\n9,Nobody,,\n5,,Ford,\n'
+    )
+    words = ["movielens", "20m", "--source", archive, "--negatives", 1, "--extra", "imdb.csv"]
+    done = prepare(*words, cwd=tmp_path)
+    assert (
+        done.returncode == 2
+        and "'--extra': what it makes needs a folder of its own. Name one with --out" in done.stderr
+    )
+    ratings = [(u, m, 3, 100 * u + int(m)) for u in range(1, 8) for m in "12345" if (u, m) != (7, "5")]
+    write_release(tmp_path / "ml-20m", "20m", ratings=ratings)
+    words = ["movielens", "20m", "--source", "ml-20m", "--negatives", 1, "--core", 4, "--extra", "imdb.csv"]
+    done = prepare(*words, "--out", "ml", "--show", 2, cwd=tmp_path)
+    assert done.returncode == 2 and "1 negatives per user are too many" in done.stderr, "everyone rated all"
+    ratings = [row for row in ratings if row[0] % 5 != int(row[1]) % 5]
+    write_release(tmp_path / "ml-20m", "20m", ratings=ratings)
+    done = prepare(*words, "--out", "ml", "--show", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    texts = read_texts(tmp_path / "ml", read_corpus(tmp_path / "ml").num_items)
+    assert texts[1:] == [
+        "Toy Story (1995) Animation, Children's, Comedy John Lasseter Hanks, Allen Toys & a boy",
+        "Misérables, Les (1998) Drama",
+        'A "quoted", title (1931) Sci-Fi',
+        "Babylon 5",
+        "Star Wars: Episode IV - A New Hope (1977) Action Ford",
+    ]
+    assert f"  1: {texts[1]}\n  2: {texts[2]}\nsource: ml-20m" in done.stdout
+    assert "imdb.csv" in (tmp_path / "ml" / "data_card.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,director\n1,x\n", r"field 'movieId': the column is missing. Add the column movieId.*found: id, director"),
+        ("movieId,year\n1,x\n", "MovieLens has this column itself"),
+        ("movieId,plot\n1,x\none,y\n", "row 2 has no whole number"),
+        ("movieId,plot\n1,x\n1,y\n", "row 2 has 1 a second time"),
+        ("movieId,plot\n77,x\n", "none of its movies is in ml-1m"),
+    ],
+)
+def test_wrong_extra_columns(tmp_path, content, message):
+    folder = write_release(tmp_path / "ml-1m", "1m")
+    (tmp_path / "extra.csv").write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_movielens("1m", folder, tmp_path / "extra.csv")
+
+
+def test_damaged_files(tmp_path):
+    folder = write_release(tmp_path / "a", "1m", ratings=[("1", "1", "5", "978300000"), ("x", "1", "5", "978300000")])
+    with pytest.raises(UserError, match="rating 2 of ratings.dat has no whole number"):
+        read_movielens("1m", folder)
+    (folder / "movies.dat").write_text("1::Toy Story (1995)\n")
+    write_release(tmp_path / "b", "1m")
+    (tmp_path / "b" / "movies.dat").write_text("1::Toy Story (1995)\n")
+    with pytest.raises(UserError, match="a line of movies.dat is no movie"):
+        read_movielens("1m", tmp_path / "b")
+    with pytest.raises(UserError, match=r"no MovieLens 32m in it \(ratings.csv\)"):
+        read_movielens("32m", tmp_path / "b")
+    with pytest.raises(UserError, match="it does not exist"):
+        read_movielens("32m", tmp_path / "none.zip")
+    (tmp_path / "cut.zip").write_bytes(
+        zipped(write_release(tmp_path / "c", "20m"), tmp_path / "c.zip").read_bytes()[:-40]
+    )
+    with pytest.raises(UserError, match="it cannot be read"):
+        read_movielens("20m", tmp_path / "cut.zip")
+
+
+def test_downloads(tmp_path, monkeypatch):
+    """The cached copy is taken where its MD5 is GroupLens's; without network the remedy is --source."""
+
+    def refuse(url, folder):
+        raise OSError("no network")
+
+    monkeypatch.setattr(movielens_large, "download_url", refuse)
+    with pytest.raises(UserError, match="MovieLens 1m could not be downloaded: no network. .*ml-1m.zip.* --source"):
+        read_movielens("1m")
+    archive = zipped(write_release(tmp_path / "ml-1m", "1m"), tmp_path / "copy.zip")
+    monkeypatch.setitem(movielens_large._MD5, "1m", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(movielens_large, "download_url", lambda url, folder: archive.rename(folder / "ml-1m.zip"))
+    assert read_movielens("1m")[1].startswith("GroupLens (https://files.grouplens.org")
+    monkeypatch.setattr(movielens_large, "download_url", refuse)
+    assert read_movielens("1m")[1].startswith("the cached copy of GroupLens")
