@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrd_jax.batch import Tables
-from lrd_jax.golden import Case, Golden, build_case, read_golden, read_inputs
+from lrd_jax.golden import Golden, read_golden, read_inputs
+from lrd_jax.golden_case import Case, build_case
 from lrd_jax.metrics import ranking_metrics, target_counts, target_ranks
 from lrd_jax.models.lrd import RelationClassifier, log_posterior
 from lrd_jax.models.system import RelationalSystem
