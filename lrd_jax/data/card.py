@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from lrd_jax.data.dates import date_text
-from lrd_jax.data.templates import ItemTexts
+from lrd_jax.data.templates import NO_TEXT, ItemTexts
 
 CARD_JSON, CARD_MARKDOWN = "data_card.json", "data_card.md"
 
@@ -137,7 +137,7 @@ def card_of_texts(texts: ItemTexts | None, num_items: int) -> dict[str, Any]:
     if texts is None:
         return {"items": 0, "coverage": 0.0, "empty": num_items}
     known = num_items - texts.empty
-    placeholder = {"text_of_the_empty": "."} if texts.empty else {}
+    placeholder = {"text_of_the_empty": NO_TEXT} if texts.empty else {}
     return {**_coverage(known, num_items), "empty": texts.empty, **placeholder, "cut": dict(texts.cut)} | (
         texts.statistics()
     )

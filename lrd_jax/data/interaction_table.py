@@ -109,9 +109,10 @@ def read_interaction_table(
         known = known.with_columns(pl.col("item").cast(pl.String))
         attributes = {name: frame.with_columns(pl.col("item").cast(pl.String)) for name, frame in attributes.items()}
         relations = {name: frame.with_columns(pl.all().cast(pl.String)) for name, frame in relations.items()}
-    found = interactions["item"].unique().is_in(known["item"].implode())
-    said.append(f"{int(found.sum()):,} of {len(found):,} items are in {items.file.name}")
-    if not found.any():
+    touched = interactions.select(pl.col("item").unique())
+    found = touched.join(known, on="item", how="semi")
+    said.append(f"{len(found):,} of {len(touched):,} items are in {items.file.name}")
+    if not len(found):
         remedy = "Name the column of the same ids with --item-id"
         raise UserError(
             "it knows none of the items of the interactions", file=items.file, field=items.item, remedy=remedy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 import polars as pl
 
 from lrd_jax.data import movielens_large
+from lrd_jax.data.downloads import digest
 from lrd_jax.data.folder import MARKER
 from lrd_jax.data.movielens_source import RATINGS_SHA256, Movie, obtain
 from lrd_jax.data.options import PrepareOptions
@@ -146,10 +148,6 @@ def _genres(movies: Sequence[Movie]) -> pl.DataFrame:
 
 def _with_extra(raw: RawDataset, file: Path) -> RawDataset:
     """The movies with further columns, which join the template in the file's order."""
-    import dataclasses
-
-    from lrd_jax.data.downloads import digest
-
     table = read_table(file)
     if "movieId" not in table.columns:
         remedy = f"Add the column movieId with GroupLens's ids (found: {', '.join(table.columns)})"
@@ -164,7 +162,7 @@ def _with_extra(raw: RawDataset, file: Path) -> RawDataset:
         raise UserError(f"row {row} has no whole number", file=file, field="movieId", remedy="Write GroupLens's id")
     table = table.select(ids.alias("item"), *further)
     refuse_repeated(table, "item", file, "movieId")
-    if not table["item"].is_in(raw.items["item"].implode()).any():
+    if not len(table.join(raw.items, on="item", how="semi")):
         remedy = "Key the file by GroupLens's ids of this release"
         raise UserError(f"none of its movies is in {raw.name}", file=file, field="movieId", remedy=remedy)
     items = raw.items.join(table, on="item", how="left", maintain_order="left")
