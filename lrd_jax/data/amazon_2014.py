@@ -42,7 +42,7 @@ RELEASE = Release(
         "meta_Electronics.json.gz": "b39b77b4c980cca078ec2b93dfcba786",
     },
 )  # fmt: skip
-TEMPLATE = "{title} {category} {brand}"
+TEMPLATE = "{title:32} {category} {brand}"
 _REVIEW = {"reviewerID": pl.String, "asin": pl.String, "unixReviewTime": pl.Int64}
 _ITEM = {"item": pl.String, "title": pl.String, "category": pl.String, "brand": pl.String}
 _VALUE = {"item": pl.String, "value": pl.String}

@@ -34,7 +34,7 @@ RELEASE = Release(
         "Subscription_Boxes", "Tools_and_Home_Improvement", "Toys_and_Games", "Unknown", "Video_Games",
     ),
 )  # fmt: skip
-TEMPLATE = "{title} {category} {brand}"
+TEMPLATE = "{title:32} {category} {brand}"
 _REVIEW = {"user_id": pl.String, "parent_asin": pl.String, "timestamp": pl.Int64}
 _ITEM = {
     "parent_asin": pl.String,
