@@ -1,5 +1,6 @@
 """What the README says is so: its commands, options and files."""
 
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -7,12 +8,30 @@ from pathlib import Path
 import pytest
 import tyro
 
+from lrd_jax import embed, prepare
 from lrd_jax.cli import parse_config
 from lrd_jax.evaluate import EvaluateFlags
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
+DOCUMENTS = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+
+
+def commands_in(text):
+    """The lines of the blocks of shell commands, continued ones joined."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+
+
+COMMANDS = commands_in(README)
+
+
+def everywhere(program):
+    """The arguments of each call of `python -m lrd_jax.PROGRAM` in any document."""
+    found = (
+        line.partition(f"python -m lrd_jax.{program} ") for text in DOCUMENTS.values() for line in commands_in(text)
+    )
+    return sorted({arguments for _, call, arguments in found if call})
 
 
 def test_two_commands_come_first():
@@ -26,23 +45,37 @@ def test_ci_runs_the_readmes_test_command():
 
 
 # The configuration in RUN is there only once something has been imported.
-@pytest.mark.parametrize(
-    "command", [line for line in COMMANDS if line.startswith("python -m lrd_jax.train") and "RUN/" not in line]
-)
-def test_training_commands_parse(command, monkeypatch):
+@pytest.mark.parametrize("arguments", [line for line in everywhere("train") if "RUN/" not in line and ";" not in line])
+def test_training_commands_parse(arguments, monkeypatch):
     monkeypatch.chdir(ROOT)
-    config, _ = parse_config(shlex.split(command)[3:])
+    config, _ = parse_config(shlex.split(arguments))
     assert config.run.workdir or config.run_folder.name.endswith(f"-{config.model.name}-seed0")
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("python -m lrd_jax.evaluate")])
-def test_evaluation_commands_parse(command):
-    assert tyro.cli(EvaluateFlags, args=shlex.split(command)[3:]).runs
+@pytest.mark.parametrize("arguments", [line for line in everywhere("evaluate") if "..." not in line])
+def test_evaluation_commands_parse(arguments):
+    assert tyro.cli(EvaluateFlags, args=shlex.split(arguments)).runs
 
 
-def test_files_exist():
-    named = re.findall(r"\b(?:lrd_jax|tests|configs)/[\w./-]*\w", README)
-    assert named
+@pytest.mark.parametrize("arguments", everywhere("prepare"))
+def test_preparing_commands_parse(arguments):
+    """The very commands of `prepare`, which do nothing."""
+
+    def idle(command):
+        return functools.wraps(command)(lambda *args, **kwargs: None)
+
+    commands = {name: idle(command) for name, command in prepare.COMMANDS.items()}
+    tyro.extras.subcommand_cli_from_dict(commands, args=shlex.split(arguments))
+
+
+@pytest.mark.parametrize("arguments", everywhere("embed"))
+def test_embedding_commands_parse(arguments):
+    assert embed.parse_flags(shlex.split(arguments)).dataset
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_exist(document):
+    named = re.findall(r"\b(?:lrd_jax|tests|configs|docs)/[\w./-]*\w", DOCUMENTS[document])
     for path in named:
         assert (ROOT / path).exists(), path
 
