@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from lrd_jax.data.downloads import digest
+from lrd_jax.data.item_tables import RESERVED
 from lrd_jax.data.raw import RawDataset
-from lrd_jax.data.table_files import read_table, refuse_repeated
+from lrd_jax.data.table_files import clean_ids, keyed_rows, read_table, require_columns
+from lrd_jax.data.templates import default_template
 from lrd_jax.errors import UserError
 
 Unit = Literal["s", "ms", "us", "ns", "iso"]
@@ -19,7 +20,6 @@ Unit = Literal["s", "ms", "us", "ns", "iso"]
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f")
 _MOST_SECONDS = 10**11  # the year 5138; a larger number of 2001 or later counts something smaller
-_MAX_WORDS = {"title": 32}  # columns whose text the paper cuts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ def read_interaction_table(
         told = "" if columns.time_unit is not None else ", told by its values"
         said.append(f"{columns.time} is read as {'ISO dates' if unit == 'iso' else unit}{told}")
     interactions = pl.DataFrame(
-        {"user": _ids(table[columns.user]), "item": _ids(table[columns.item]), "time": times.rename("time")}
+        {"user": clean_ids(table[columns.user]), "item": clean_ids(table[columns.item]), "time": times.rename("time")}
     )
     origin = {"source": "table", "files": {file.name: digest(file, "sha256")}, **_described(columns)}
     if items is None:
@@ -120,11 +120,6 @@ def read_interaction_table(
     origin["files"][items.file.name] = digest(items.file, "sha256")
     raw = RawDataset(file.stem, interactions, known, attributes, relations, default_template(known.columns[1:]), origin)
     return raw, said
-
-
-def default_template(columns: Sequence[str]) -> str:
-    """All columns in their order, the title cut at 32 words."""
-    return " ".join(f"{{{name}:{_MAX_WORDS[name]}}}" if name in _MAX_WORDS else f"{{{name}}}" for name in columns)
 
 
 def parse_times(values: pl.Series, unit: Unit | None, *, file: Path, field: str) -> tuple[pl.Series, Unit]:
@@ -194,14 +189,6 @@ def _refuse_null(values: pl.Series, understood: pl.Series, file: Path, field: st
         raise UserError(problem, file=file, field=field, remedy="Mend it, or see --time-unit and --min-rating")
 
 
-def _ids(values: pl.Series) -> pl.Series:
-    """Whole numbers stay numbers, everything else is text; blanks around it and "" do not count."""
-    if values.dtype.is_integer() and values.dtype != pl.UInt64:
-        return values.cast(pl.Int64)
-    texts = values.cast(pl.String).str.strip_chars()
-    return texts.set(texts == "", None)
-
-
 def _described(columns: InteractionColumns) -> dict[str, str | float]:
     """The choices that the values alone do not tell, for the data card."""
     chosen = dataclasses.asdict(columns)
@@ -213,14 +200,9 @@ def _read_items(
 ) -> tuple[pl.DataFrame, dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
     """The items with their columns of text, attributes and relations, as in `RawDataset`."""
     file = Path(columns.file)
-    table = read_table(file, separator=columns.separator)
-    for name in (columns.item, *columns.attributes, *columns.relations):
-        if name not in table.columns:
-            remedy = f"Name another column (found: {', '.join(table.columns)})"
-            raise UserError("the column is missing", file=file, field=name, remedy=remedy)
-    table = table.with_columns(_ids(table[columns.item]).alias(columns.item)).drop_nulls(columns.item)
-    refuse_repeated(table, columns.item, file, columns.item)
     of_lists = [*columns.attributes, *columns.relations]
+    table = keyed_rows(read_table(file, separator=columns.separator), columns.item, file)
+    require_columns(file, table.columns, of_lists)
     table = table.with_columns(
         pl.col(name).str.split(columns.list_separator) for name in of_lists if table.schema[name] == pl.String
     )
@@ -230,7 +212,7 @@ def _read_items(
     for frames, column in ((attributes, "value"), (relations, "other")):
         for name, frame in frames.items():
             flat = frame.explode(column) if frame.schema[column] == pl.List else frame
-            frames[name] = flat.with_columns(_ids(flat[column]).alias(column)).drop_nulls()
+            frames[name] = flat.with_columns(clean_ids(flat[column]).alias(column)).drop_nulls()
     attributes = {name: frame.with_columns(pl.col("value").cast(pl.String)) for name, frame in attributes.items()}
     kind = table.schema[columns.item]
     relations = {
@@ -238,5 +220,4 @@ def _read_items(
         for name, frame in relations.items()
     }
     texts = [name for name in table.columns if name != columns.item and name not in columns.relations]
-    clash = [name for name in texts if name == "item" or name in ("item_id", "raw_id")]
-    return table.select(ids, *(name for name in texts if name not in clash)), attributes, relations
+    return table.select(ids, *(name for name in texts if name not in ("item", *RESERVED))), attributes, relations

@@ -38,7 +38,7 @@ def read_table(file: Path, columns: Sequence[str] | None = None, *, separator: s
             mark = separator if separator is not None else ("\t" if kind == "tsv" else ",")
             frame = pl.scan_csv(file, separator=mark, infer_schema=False)
         found = frame.collect_schema().names()
-        _require(file, found, columns)
+        require_columns(file, found, columns or ())
         return frame.select(found if columns is None else columns).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         problem = " ".join(str(error).split())[:200]
@@ -46,21 +46,41 @@ def read_table(file: Path, columns: Sequence[str] | None = None, *, separator: s
         raise UserError(f"it cannot be read ({problem})", file=file, remedy=remedy) from None
 
 
-def _require(file: Path, found: Sequence[str], columns: Sequence[str] | None) -> None:
-    for name in columns or ():
+def require_columns(
+    file: Path, found: Sequence[str], columns: Sequence[str], remedy: str = "Name another column"
+) -> None:
+    """Refuse a table that lacks one of the columns; `found` are those that it has."""
+    for name in columns:
         if name not in found:
-            remedy = f"Name another column (found: {', '.join(found)})"
+            remedy = f"{remedy} (found: {', '.join(found)})"
             raise UserError("the column is missing", file=file, line=1, field=name, remedy=remedy)
 
 
-def refuse_repeated(table: pl.DataFrame, column: str, file: Path, field: str) -> None:
-    """Refuse a table of which two rows have the same key.
+def clean_ids(values: pl.Series) -> pl.Series:
+    """Whole numbers as Int64, everything else as text without blanks around it; "" is null."""
+    if values.dtype.is_integer() and values.dtype != pl.UInt64:
+        return values.cast(pl.Int64)
+    texts = values.cast(pl.String).str.strip_chars()
+    return texts.set(texts == "", None)
+
+
+def keyed_rows(table: pl.DataFrame, column: str, file: Path, remedy: str = "Name another column") -> pl.DataFrame:
+    """The rows of a table that have a key, which is as `clean_ids` makes it.
+
+    Args:
+      table: from `read_table`.
+      column: of the keys.
+      file: for messages.
+      remedy: where there is no such column.
 
     Raises:
-      UserError: they have.
+      UserError: there is no such column, or two rows have the same key.
     """
-    again = ~table[column].is_first_distinct()
+    require_columns(file, table.columns, (column,), remedy)
+    keys = clean_ids(table[column])
+    again = keys.is_not_null() & ~keys.is_first_distinct()
     if again.any():
         row = int(again.arg_max())
-        problem = f"row {row + 1} has {table[column][row]!r} a second time"
-        raise UserError(problem, file=file, field=field, remedy="Keep one row for each")
+        problem = f"row {row + 1} has {keys[row]!r} a second time"
+        raise UserError(problem, file=file, field=column, remedy="Keep one row for each")
+    return table.with_columns(keys.alias(column)).filter(keys.is_not_null())

@@ -12,7 +12,6 @@ import pytest
 from lrd_jax.data.interaction_table import (
     InteractionColumns,
     ItemColumns,
-    default_template,
     parse_times,
     read_interaction_table,
 )
@@ -98,10 +97,6 @@ def test_ratings_and_the_order_of_the_file(tmp_path):
     assert said == ["2 of 3 rows have stars 4 or more", "no --time: the order of the file counts as time"]
     with pytest.raises(UserError, match="--rating and --min-rating need each other"):
         read_interaction_table(file, InteractionColumns("user", "item", rating="stars"))
-
-
-def test_template_of_all_columns():
-    assert default_template(["title", "brand"]) == "{title:32} {brand}" and default_template([]) == ""
 
 
 @pytest.mark.parametrize(
