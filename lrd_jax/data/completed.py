@@ -23,6 +23,8 @@ from lrd_jax.data.texts import ITEM_TEXT
 from lrd_jax.errors import UserError
 from lrd_jax.writer import write_atomically
 
+_CARD_PARTS = {"name", "source", "options", "sizes", "dropped", "splits", "relations", "attributes", "text", "leakage"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Completed:
@@ -87,20 +89,25 @@ def complete_folder(
 
 
 def _earlier_card(folder: Path) -> dict[str, Any] | None:
-    """The card of a folder that was made here, None for any other."""
+    """The card of a folder that was made here, None for any other, and where it is damaged."""
     if not (folder / MARKER).exists():
         return None
     try:
-        return json.loads((folder / CARD_JSON).read_text(encoding="utf-8"))
+        card = json.loads((folder / CARD_JSON).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return card if isinstance(card, dict) and _CARD_PARTS <= card.keys() else None
 
 
 def _marker_file(folder: Path, template: str) -> dict[str, bytes]:
     """dataset.json with the new template; nothing for a folder that has none."""
     if not (folder / MARKER).exists():
         return {}
-    marker = json.loads((folder / MARKER).read_text(encoding="utf-8")) | {"template": template}
+    try:
+        marker = dict(json.loads((folder / MARKER).read_text(encoding="utf-8"))) | {"template": template}
+    except (OSError, ValueError, TypeError):
+        remedy = "Remove it, so that the folder counts as one of yours, or prepare the dataset again"
+        raise UserError("it cannot be read", file=folder / MARKER, remedy=remedy) from None
     return {MARKER: (json.dumps(marker, indent=2, ensure_ascii=False) + "\n").encode()}
 
 
@@ -138,9 +145,8 @@ def corpus_card(corpus: Corpus, texts: Sequence[str]) -> dict[str, Any]:
         relations[name] = pl.DataFrame({"item_id": of_relation[:, 0], "other_id": of_relation[:, 2]})
     texts = pl.Series("text", texts, dtype=pl.String)
     known = ItemTexts(texts, int((texts == NO_TEXT).sum()), {}) if len(texts) else None
-    dropped = {"given": sizes["interactions"], "duplicates": 0, "by_the_core_filter": 0}
     arrays = (corpus.sequence_users, corpus.sequence_items, corpus.sequence_times)
-    return data_card(marker, dropped, splits, *arrays, attributes, relations, known)
+    return data_card(marker, {}, splits, *arrays, attributes, relations, known)
 
 
 def _fields(folder: Path, num_items: int, file: Path | None, item_id: str | None) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import polars as pl
 
 from lrd_jax.data.downloads import digest
 from lrd_jax.data.item_tables import RESERVED
-from lrd_jax.data.raw import RawDataset
+from lrd_jax.data.raw import NO_TIMES, RawDataset
 from lrd_jax.data.table_files import clean_ids, keyed_rows, read_table, require_columns
 from lrd_jax.data.templates import default_template
 from lrd_jax.errors import UserError
@@ -85,21 +85,23 @@ def read_interaction_table(
     names = [columns.user, columns.item, columns.time, columns.rating]
     names = list(dict.fromkeys(name for name in names if name is not None))
     table, said = read_table(file, names, separator=columns.separator), []
-    given = len(table)
-    if columns.rating is not None:
-        table = table.filter(_numbers(table[columns.rating], file, columns.rating) >= columns.min_rating)
-        said.append(f"{len(table):,} of {given:,} rows have {columns.rating} {columns.min_rating:g} or more")
-    if columns.time is None:
-        times = pl.int_range(len(table), dtype=pl.Int64, eager=True)
-        said.append("no --time: the order of the file counts as time")
-    else:
+    interactions = pl.DataFrame(
+        {name: _ids(table[column], file, column) for name, column in (("user", columns.user), ("item", columns.item))}
+    )
+    if columns.time is not None:
         times, unit = parse_times(table[columns.time], columns.time_unit, file=file, field=columns.time)
         told = "" if columns.time_unit is not None else ", told by its values"
         said.append(f"{columns.time} is read as {'ISO dates' if unit == 'iso' else unit}{told}")
-    interactions = pl.DataFrame(
-        {"user": clean_ids(table[columns.user]), "item": clean_ids(table[columns.item]), "time": times.rename("time")}
-    )
+        interactions = interactions.with_columns(times.alias("time"))
+    if columns.rating is not None:
+        interactions = interactions.filter(_numbers(table[columns.rating], file, columns.rating) >= columns.min_rating)
+        kept = f"{len(interactions):,} of {len(table):,} rows have"
+        said.append(f"{kept} {columns.rating} {columns.min_rating:g} or more")
+    if columns.time is None:
+        said.append("no --time: the order of the file counts as time")
+        interactions = interactions.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("time"))
     origin = {"source": "table", "files": {file.name: digest(file, "sha256")}, **_described(columns)}
+    origin |= {"times": NO_TIMES} if columns.time is None else {}
     if items is None:
         known = pl.DataFrame({"item": interactions["item"].unique(maintain_order=True)})
         return RawDataset(file.stem, interactions, known, {}, {}, "", origin), said
@@ -128,11 +130,11 @@ def parse_times(values: pl.Series, unit: Unit | None, *, file: Path, field: str)
     Args:
       values: numbers, text or dates.
       unit: None: ISO dates where the first value is one, else by the largest number: below 10¹¹ seconds, below 10¹⁴
-        milliseconds, below 10¹⁷ microseconds, then nanoseconds.
+        milliseconds, below 10¹⁷ microseconds, then nanoseconds; the median of what is above 0 must tell the same.
       file, field: for messages.
 
     Raises:
-      UserError: a value is missing or is none of that.
+      UserError: a value is missing or is none of that, or the values are of different units.
     """
     if values.dtype.is_temporal():
         return values.cast(pl.Datetime("us", "UTC" if getattr(values.dtype, "time_zone", None) else None)).dt.epoch(
@@ -148,11 +150,18 @@ def parse_times(values: pl.Series, unit: Unit | None, *, file: Path, field: str)
         numbers = _numbers(values, file, field)
     _refuse_null(values, numbers, file, field)
     if unit is None:
-        most = abs(numbers.max() or 0)
-        unit = next((name for i, name in enumerate(_PER_SECOND) if most < _MOST_SECONDS * 1000**i), "ns")
+        unit, usual = (_unit_of(number or 0) for number in (numbers.max(), numbers.filter(numbers > 0).median()))
+        if unit != usual:
+            problem = f"the largest value, {numbers.max():g}, looks like {unit}, the usual one like {usual}"
+            raise UserError(problem, file=file, field=field, remedy="Mend the values, or name their --time-unit")
     if numbers.dtype.is_float():
+        _refuse_null(values, numbers.set(abs(numbers) >= 2**63, None), file, field)
         return (numbers / _PER_SECOND[unit]).floor().cast(pl.Int64), unit
     return numbers // _PER_SECOND[unit], unit
+
+
+def _unit_of(number: float) -> Unit:
+    return next((name for i, name in enumerate(_PER_SECOND) if number < _MOST_SECONDS * 1000**i), "ns")
 
 
 def _is_number(text: str) -> bool:
@@ -177,7 +186,8 @@ def _seconds_of_dates(texts: pl.Series, file: Path, field: str) -> pl.Series:
 
 
 def _numbers(values: pl.Series, file: Path, field: str) -> pl.Series:
-    numbers = values.cast(pl.Float64, strict=False).fill_nan(None)
+    numbers = values.cast(pl.Float64, strict=False)
+    numbers = numbers.set(~numbers.is_finite(), None)
     _refuse_null(values, numbers, file, field)
     return numbers
 
@@ -187,6 +197,14 @@ def _refuse_null(values: pl.Series, understood: pl.Series, file: Path, field: st
         row = int(understood.is_null().arg_max())
         problem = f"row {row + 1} has {values[row]!r}, which is not understood"
         raise UserError(problem, file=file, field=field, remedy="Mend it, or see --time-unit and --min-rating")
+
+
+def _ids(values: pl.Series, file: Path, field: str) -> pl.Series:
+    ids = clean_ids(values)
+    if ids.null_count():
+        row = int(ids.is_null().arg_max()) + 1
+        raise UserError(f"row {row} has no id", file=file, field=field, remedy="Fill it in, or remove the row")
+    return ids
 
 
 def _described(columns: InteractionColumns) -> dict[str, str | float]:
@@ -200,6 +218,8 @@ def _read_items(
 ) -> tuple[pl.DataFrame, dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
     """The items with their columns of text, attributes and relations, as in `RawDataset`."""
     file = Path(columns.file)
+    if not columns.list_separator:
+        raise UserError("it is empty", field="--list-separator", remedy="Give a character, such as |")
     of_lists = [*columns.attributes, *columns.relations]
     table = keyed_rows(read_table(file, separator=columns.separator), columns.item, file)
     require_columns(file, table.columns, of_lists)

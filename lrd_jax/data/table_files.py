@@ -19,12 +19,16 @@ def read_table(file: Path, columns: Sequence[str] | None = None, *, separator: s
     Args:
       file: named .csv, .tsv, .parquet or .jsonl (.gz after a text file's), else taken for CSV.
       columns: which to read. None: all.
-      separator: of the fields of a text file. None: a comma, in .tsv and .txt a tab.
+      separator: of the fields of a text file, one character or \\t. None: a comma, in .tsv and .txt a tab.
 
     Raises:
       UserError: it cannot be read, or a column is missing.
     """
     file = Path(file)
+    separator = "\t" if separator == "\\t" else separator
+    if separator is not None and len(separator.encode()) != 1:
+        remedy = "Give one ASCII character, \\t for a tab, or replace the separator in the file"
+        raise UserError(f"{separator!r} is not one character", field="--separator", remedy=remedy)
     suffixes = [suffix.lower() for suffix in file.suffixes if suffix.lower() not in (".gz", ".zst")]
     kind = _KINDS.get(suffixes[-1] if suffixes else "", "csv")
     if not file.is_file():

@@ -106,6 +106,22 @@ def test_another_template_for_a_folder_made_here(tmp_path):
     assert {name for name in found if found[name] != expected[name]} == set()
 
 
+def test_damaged_records_of_a_folder_made_here(tmp_path):
+    """A card that lacks something is made anew; a marker that cannot be read is told."""
+    folder = prepare_folder(make_raw(), tmp_path / "made", PrepareOptions(core=3, negatives=5)).folder
+    (folder / "data_card.json").write_text("{}")
+    complete_folder(folder, template="{title:2}", force=True)
+    card = json.loads((folder / "data_card.json").read_text())
+    assert card["source"]["source"] == "dataset folder" and card["dropped"] == {}
+    assert "were dropped" not in (folder / "data_card.md").read_text()
+    for damaged in ("{bad", "[1]"):
+        (folder / "dataset.json").write_text(damaged)
+        before = contents(folder)
+        with pytest.raises(UserError, match="dataset.json: it cannot be read"):
+            complete_folder(folder, template="{title:2}", force=True)
+        assert contents(folder) == before
+
+
 def test_command(bare, tmp_path):
     (tmp_path / "items.csv").write_text(ITEMS)
     command = [sys.executable, "-m", "lrd_jax.prepare", "rechorus", str(bare)]

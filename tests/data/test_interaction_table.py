@@ -15,6 +15,8 @@ from lrd_jax.data.interaction_table import (
     parse_times,
     read_interaction_table,
 )
+from lrd_jax.data.options import PrepareOptions
+from lrd_jax.data.pipeline import prepare_folder
 from lrd_jax.data.rechorus import read_corpus, read_texts
 from lrd_jax.errors import UserError
 
@@ -50,6 +52,59 @@ def times(values, unit=None):
 )
 def test_times(values, unit):
     assert times(values) == ([1000000000, 0], unit)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([10**9, 2 * 10**9, 10**12], r"the largest value, 1e\+12, looks like ms, the usual one like s. .*--time-unit"),
+        (["0", "1e9", "1e9", "1e300"], "looks like ns, the usual one like s"),
+        (["5", "inf"], "row 2 has 'inf', which is not understood"),
+        ([5.0, float("nan")], "row 2 has nan"),
+        (["-1e300", "5"], "row 1 has '-1e300'"),
+        ([None, 5], "row 1 has None"),
+    ],
+)
+def test_wrong_times(values, message):
+    with pytest.raises(UserError, match=message):
+        times(values)
+    with pytest.raises(UserError, match="row 2 has 1e[+]?300"):
+        times([1.0, 1e300], "s")
+    assert times([10**9, 10**12], "s") == ([10**9, 10**12], "s")
+    assert times([0, 0, 0, 10**12], None) == ([0, 0, 0, 10**9], "ms"), "zeros are of any unit"
+
+
+def test_rows_are_counted_as_in_the_file(tmp_path):
+    """Also where --min-rating takes some out."""
+    columns = InteractionColumns("user", "item", "time", rating="stars", min_rating=3)
+    for cells, message in (("e,f,,5", "row 3 has None"), (" ,f,3,5", "field 'user': row 3 has no id")):
+        file = write(tmp_path / "t.csv", f"user,item,time,stars\na,b,1,1\nc,d,2,5\n{cells}\n")
+        with pytest.raises(UserError, match=message):
+            read_interaction_table(file, columns)
+
+
+def test_without_times_the_card_tells_no_dates(tmp_path):
+    rows = [f"u{u},i{(u + k) % 5}" for u in range(4) for k in range(4)]
+    raw, said = read_interaction_table(
+        write(tmp_path / "t.csv", "user,item\n" + "\n".join(rows)), InteractionColumns("user", "item")
+    )
+    assert said == ["no --time: the order of the file counts as time"]
+    prepared = prepare_folder(raw, tmp_path / "out", PrepareOptions(core=1, negatives=1))
+    card = (prepared.folder / "data_card.md").read_text()
+    assert "1970" not in card and "- times: none; the order of the rows stands for them" in card
+    assert "| train | 8 | 4 | 5 |" in card and "goes by the order of its rows" in card
+
+
+def test_separators(tmp_path):
+    file = write(tmp_path / "t.csv", "user\titem\ttime\na,b\tx\t1\n")
+    raw, _ = read_interaction_table(file, InteractionColumns("user", "item", "time", separator="\\t"))
+    assert raw.interactions.rows() == [("a,b", "x", 1)]
+    for separator in ("::", ""):
+        with pytest.raises(UserError, match="field '--separator': '.*' is not one character"):
+            read_interaction_table(file, InteractionColumns("user", "item", separator=separator))
+    items = ItemColumns(write(tmp_path / "i.csv", "id,tag\nx,ab\n"), "id", ("tag",), list_separator="")
+    with pytest.raises(UserError, match="field '--list-separator': it is empty"):
+        read_interaction_table(write(tmp_path / "u.csv", "user,item,time\na,x,1\n"), COLUMNS, items)
 
 
 def test_a_unit_that_is_given_is_not_guessed():
