@@ -11,7 +11,7 @@ import polars as pl
 from lrd_jax.data.downloads import digest
 from lrd_jax.data.item_tables import RESERVED
 from lrd_jax.data.raw import NO_TIMES, RawDataset
-from lrd_jax.data.table_files import clean_ids, keyed_rows, read_table, require_columns
+from lrd_jax.data.table_files import clean_ids, keyed_rows, read_table, refuse_nested, require_columns
 from lrd_jax.data.templates import default_template
 from lrd_jax.errors import UserError
 
@@ -85,6 +85,7 @@ def read_interaction_table(
     names = [columns.user, columns.item, columns.time, columns.rating]
     names = list(dict.fromkeys(name for name in names if name is not None))
     table, said = read_table(file, names, separator=columns.separator), []
+    refuse_nested(table, names, file)
     interactions = pl.DataFrame(
         {name: _ids(table[column], file, column) for name, column in (("user", columns.user), ("item", columns.item))}
     )
@@ -137,9 +138,12 @@ def parse_times(values: pl.Series, unit: Unit | None, *, file: Path, field: str)
       UserError: a value is missing or is none of that, or the values are of different units.
     """
     if values.dtype.is_temporal():
-        return values.cast(pl.Datetime("us", "UTC" if getattr(values.dtype, "time_zone", None) else None)).dt.epoch(
-            "s"
-        ), "iso"
+        if values.dtype not in (pl.Date, pl.Datetime):
+            remedy = "Name a column of dates with their times, or of numbers"
+            raise UserError(f"its cells are {values.dtype}", file=file, field=field, remedy=remedy)
+        _refuse_null(values, values, file, field)
+        zone = "UTC" if getattr(values.dtype, "time_zone", None) else None
+        return values.cast(pl.Datetime("us", zone)).dt.epoch("s"), "iso"
     if unit is None:
         first = values.drop_nulls().head(1).cast(pl.String)
         unit = "iso" if len(first) and not _is_number(first[0]) else None
@@ -223,6 +227,7 @@ def _read_items(
     of_lists = [*columns.attributes, *columns.relations]
     table = keyed_rows(read_table(file, separator=columns.separator), columns.item, file)
     require_columns(file, table.columns, of_lists)
+    refuse_nested(table, of_lists, file, lists=True)
     table = table.with_columns(
         pl.col(name).str.split(columns.list_separator) for name in of_lists if table.schema[name] == pl.String
     )

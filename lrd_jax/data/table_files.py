@@ -42,6 +42,9 @@ def read_table(file: Path, columns: Sequence[str] | None = None, *, separator: s
             mark = separator if separator is not None else ("\t" if kind == "tsv" else ",")
             frame = pl.scan_csv(file, separator=mark, infer_schema=False)
         found = frame.collect_schema().names()
+        twice = [name for name in found if f"{name}_duplicated_0" in found]  # polars' name for the second
+        if kind in ("csv", "tsv") and twice:
+            raise UserError("two columns have this name", file=file, line=1, field=twice[0], remedy="Rename one")
         require_columns(file, found, columns or ())
         return frame.select(found if columns is None else columns).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
@@ -60,8 +63,37 @@ def require_columns(
             raise UserError("the column is missing", file=file, line=1, field=name, remedy=remedy)
 
 
+def refuse_nested(table: pl.DataFrame, columns: Sequence[str], file: Path, *, lists: bool = False) -> None:
+    """Refuse columns of a Parquet or JSON file whose cells are no single values, such as lists, or bytes.
+
+    Args:
+      table: from `read_table`.
+      columns: that must be plain.
+      file: for messages.
+      lists: lists of single values are fine.
+
+    Raises:
+      UserError: one is not.
+    """
+    for name in columns:
+        kind = table.schema[name]
+        kind = kind.inner if lists and kind == pl.List else kind
+        if kind.is_nested() or kind == pl.Binary:
+            remedy = "Name another column, or give it one number or text in each row" + " or a list of them" * lists
+            problem = f"its cells are {table.schema[name]}"
+            raise UserError(problem, file=file, field=name, remedy=remedy)
+
+
 def clean_ids(values: pl.Series) -> pl.Series:
-    """Whole numbers as Int64, everything else as text without blanks around it; "" is null."""
+    """Whole numbers as Int64, everything else as text without blanks around it; "" and NaN are null.
+
+    A column of floats that are all whole counts as whole numbers: it is what pandas makes of them where some are missing.
+    """
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+        whole = values.cast(pl.Int64, strict=False)
+        if (values.is_null() | ((whole.cast(values.dtype) == values) & (whole.abs() < 2**53)).fill_null(False)).all():
+            return whole
     if values.dtype.is_integer() and values.dtype != pl.UInt64:
         return values.cast(pl.Int64)
     texts = values.cast(pl.String).str.strip_chars()
@@ -78,9 +110,10 @@ def keyed_rows(table: pl.DataFrame, column: str, file: Path, remedy: str = "Name
       remedy: where there is no such column.
 
     Raises:
-      UserError: there is no such column, or two rows have the same key.
+      UserError: there is no such column, its cells are no single values, or two rows have the same key.
     """
     require_columns(file, table.columns, (column,), remedy)
+    refuse_nested(table, (column,), file)
     keys = clean_ids(table[column])
     again = keys.is_not_null() & ~keys.is_first_distinct()
     if again.any():

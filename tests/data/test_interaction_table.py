@@ -18,6 +18,7 @@ from lrd_jax.data.interaction_table import (
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import prepare_folder
 from lrd_jax.data.rechorus import read_corpus, read_texts
+from lrd_jax.data.table_files import clean_ids
 from lrd_jax.errors import UserError
 
 COLUMNS = InteractionColumns("user", "item", "time")
@@ -63,6 +64,9 @@ def test_times(values, unit):
         ([5.0, float("nan")], "row 2 has nan"),
         (["-1e300", "5"], "row 1 has '-1e300'"),
         ([None, 5], "row 1 has None"),
+        ([datetime.datetime(2001, 9, 9), None], "row 2 has None"),
+        ([datetime.timedelta(1)], "its cells are Duration"),
+        ([datetime.time(1)], "its cells are Time"),
     ],
 )
 def test_wrong_times(values, message):
@@ -93,6 +97,33 @@ def test_without_times_the_card_tells_no_dates(tmp_path):
     card = (prepared.folder / "data_card.md").read_text()
     assert "1970" not in card and "- times: none; the order of the rows stands for them" in card
     assert "| train | 8 | 4 | 5 |" in card and "goes by the order of its rows" in card
+
+
+def test_columns_that_hold_no_single_values(tmp_path):
+    rows = pl.DataFrame({"user": ["a"], "item": ["x"], "time": [1], "list": [["x", "y"]], "bytes": [b"\xff"]})
+    rows = rows.with_columns(deep=pl.concat_list("list").reshape((1, 1, 2)), pair=pl.struct("user", "item"))
+    rows.write_parquet(tmp_path / "t.parquet")
+    for name in ("list", "bytes", "deep", "pair"):
+        with pytest.raises(UserError, match=f"field '{name}': its cells are"):
+            read_interaction_table(tmp_path / "t.parquet", InteractionColumns("user", name))
+    for name in ("bytes", "deep", "pair"):
+        with pytest.raises(UserError, match=f"field '{name}': its cells are .* or a list of them"):
+            read_interaction_table(
+                tmp_path / "t.parquet", COLUMNS, ItemColumns(tmp_path / "t.parquet", "item", relations=(name,))
+            )
+    raw, _ = read_interaction_table(
+        tmp_path / "t.parquet", COLUMNS, ItemColumns(tmp_path / "t.parquet", "item", relations=("list",))
+    )
+    assert raw.relations["list"].rows() == [("x", "x"), ("x", "y")]
+
+
+def test_ids_of_floats():
+    """As pandas makes of whole numbers where some are missing; others stay what they are."""
+    nan = float("nan")
+    assert clean_ids(pl.Series([3.0, nan, None, -1.0])).to_list() == [3, None, None, -1]
+    assert clean_ids(pl.Series([3.0, 1.5, nan])).to_list() == ["3.0", "1.5", None]
+    assert clean_ids(pl.Series([1.0, 1e300])).dtype == clean_ids(pl.Series([1.0, float("inf")])).dtype == pl.String
+    assert clean_ids(pl.Series(["1.0", " 007 ", " "])).to_list() == ["1.0", "007", None]
 
 
 def test_separators(tmp_path):
@@ -159,6 +190,7 @@ def test_ratings_and_the_order_of_the_file(tmp_path):
     [
         ("user,item\na,x\n", COLUMNS, r"line 1, field 'time': the column is missing. .*\(found: user, item\)"),
         ("", COLUMNS, "it cannot be read"),
+        ("user,item,item\na,x,1\n", COLUMNS, "line 1, field 'item': two columns have this name"),
         ("user,item,time\na,x,1,2\n", COLUMNS, "it cannot be read"),
         (
             "user,item,time,r\na,x,1,good\n",
