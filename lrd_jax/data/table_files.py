@@ -87,7 +87,7 @@ def refuse_nested(table: pl.DataFrame, columns: Sequence[str], file: Path, *, li
 def clean_ids(values: pl.Series) -> pl.Series:
     """Whole numbers as Int64, everything else as text without blanks around it; "" and NaN are null.
 
-    A column of floats that are all whole counts as whole numbers: it is what pandas makes of them where some are missing.
+    Floats that are all whole count as whole numbers: pandas makes them of those where some are missing.
     """
     if values.dtype.is_float():
         values = values.fill_nan(None)
