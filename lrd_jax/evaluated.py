@@ -37,7 +37,7 @@ def results_frame(
     """One row for each row of the split, with everything that tells which evaluation it is of.
 
     Columns: run, model, seed, dataset, split, protocol, ties; user, item (the target), raw_user and raw_item (the ids
-    of the source, null where the dataset folder has no users.tsv or items.tsv), rank, greater, equal (see
+    of the source, null where the dataset folder does not tell them: see `raw_ids`), rank, greater, equal (see
     `Counts`), history_length (of the user's interactions before), target_popularity (training interactions).
 
     Args:
@@ -47,7 +47,7 @@ def results_frame(
       counts: what it found.
 
     Raises:
-      UserError: a score was not finite, or users.tsv or items.tsv cannot be read.
+      UserError: a score was not finite, or the folder's map of ids cannot be read.
     """
     corpus, config = trained.run.corpus, trained.config
     data = config.data.path if config.data.path is not None else default_folder("ml-100k")

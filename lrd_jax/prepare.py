@@ -284,6 +284,9 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
     print(f"split: {prepared.split}")
     if prepared.rows.get("history"):
         print(f"{prepared.rows['history']:,} first interactions from then on are only history, neither dev nor test")
+    for kind in ("attributes", "relations"):
+        held = (f"{name} ({about['triples']:,} triples)" for name, about in prepared.card[kind].items())
+        print(f"{kind}: {', '.join(held) or 'none'}")
     _show(prepared.texts, options.show)
     print(f"source: {source}")  # plain lines: rich would wrap them
     print(f"folder: {prepared.folder}")

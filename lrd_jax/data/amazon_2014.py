@@ -172,16 +172,19 @@ def _literal(line: str) -> dict[str, Any] | None:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    """The text, halves of characters put together ("\\ud83d\\ude00" in a literal) or, where one is alone, replaced."""
+    if not isinstance(value, str) or value.isascii():
+        return value if isinstance(value, str) else None
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _path(categories: object) -> list[str]:
     """The first of an item's category paths."""
     first = categories[0] if isinstance(categories, list) and categories else None
-    return [name for name in first if isinstance(name, str)] if isinstance(first, list) else []
+    return [_text(name) for name in first if isinstance(name, str)] if isinstance(first, list) else []
 
 
 def _related(entry: dict[str, Any], field: str) -> list[str]:
     related = entry.get("related")
     others = related.get(field) if isinstance(related, dict) else None
-    return [other for other in others if isinstance(other, str)] if isinstance(others, list) else []
+    return [_text(other) for other in others if isinstance(other, str)] if isinstance(others, list) else []

@@ -32,8 +32,8 @@ def data_card(
     """Everything that the card says.
 
     Args:
-      marker: of dataset.json.
-      dropped: interactions given, and dropped for each reason.
+      marker: of dataset.json; with "times" (see `RawDataset`) no dates are given.
+      dropped: interactions given, and dropped for each reason; empty where that is not known.
       splits: rows of each file.
       users, items, times: int [N], ids from 1, seconds.
       attributes: {name: item_id, value_id}.
@@ -41,6 +41,9 @@ def data_card(
       texts: of the items; None: nothing is known of any.
     """
     num_items = marker["items"]
+    leakage = _leakage(marker["split"], splits, times)
+    if "times" in marker:
+        leakage["warning"] += " There are no times in the source, so all this goes by the order of its rows."
     of_the_source = {key: value for key, value in marker.items() if key not in (*_SIZES, *_OPTIONS, "name")}
     return {
         "name": marker["name"],
@@ -53,7 +56,11 @@ def data_card(
             "interactions_per_item": _spread(np.bincount(items)[1:]),
         },
         "dropped": dict(dropped),
-        "splits": {name: _of_split(rows, users, items, times) for name, rows in splits.items() if len(rows)},
+        "splits": {
+            name: _of_split(rows, users, items, None if "times" in marker else times)
+            for name, rows in splits.items()
+            if len(rows)
+        },
         "relations": {
             name: {"triples": len(pairs), **_coverage(pairs["item_id"].n_unique(), num_items)}
             for name, pairs in relations.items()
@@ -67,7 +74,7 @@ def data_card(
             for name, values in attributes.items()
         },
         "text": card_of_texts(texts, num_items),
-        "leakage": _leakage(marker["split"], splits, times),
+        "leakage": leakage,
     }
 
 
@@ -87,13 +94,12 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         [[what, *sizes[f"interactions_per_{what}"].values()] for what in ("user", "item")],
     )
     gone = card["dropped"]
-    lines += ["", f"{gone['given']:,} interactions were given; {gone['duplicates']:,} duplicates and "]
-    lines[-1] += f"{gone['by_the_core_filter']:,} by the core filter were dropped."
+    if gone:
+        lines += ["", f"{gone['given']:,} interactions were given; {gone['duplicates']:,} duplicates and "]
+        lines[-1] += f"{gone['by_the_core_filter']:,} by the core filter were dropped."
     lines += ["", "## Splits", ""]
-    lines += _table(
-        ("split", "interactions", "users", "items", "from (UTC)", "until (UTC)"),
-        [[name, *part.values()] for name, part in card["splits"].items()],
-    )
+    columns = ("interactions", "users", "items", "from (UTC)", "until (UTC)")[: len(card["splits"]["train"])]
+    lines += _table(("split", *columns), [[name, *part.values()] for name, part in card["splits"].items()])
     for title, key in (("Relations between items", "relations"), ("Attributes", "attributes")):
         if card[key]:
             columns = list(next(iter(card[key].values())))
@@ -109,13 +115,13 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _of_split(rows: np.ndarray, users: np.ndarray, items: np.ndarray, times: np.ndarray) -> dict[str, Any]:
+def _of_split(rows: np.ndarray, users: np.ndarray, items: np.ndarray, times: np.ndarray | None) -> dict[str, Any]:
+    dates = {} if times is None else {"first": date_text(times[rows].min()), "last": date_text(times[rows].max())}
     return {
         "interactions": len(rows),
         "users": int(np.count_nonzero(np.bincount(users[rows]))),
         "items": int(np.count_nonzero(np.bincount(items[rows]))),
-        "first": date_text(times[rows].min()),
-        "last": date_text(times[rows].max()),
+        **dates,
     }
 
 

@@ -14,15 +14,16 @@ import polars as pl
 from lrd_jax.data.card import CARD_JSON, card_files, card_of_texts, data_card
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.folder import MARKER, tsv_bytes
-from lrd_jax.data.interaction_table import default_template
-from lrd_jax.data.item_tables import FIELDS
+from lrd_jax.data.id_maps import raw_ids
+from lrd_jax.data.item_tables import FIELDS, RESERVED
 from lrd_jax.data.rechorus import read_corpus, read_texts
-from lrd_jax.data.table_files import read_table, refuse_repeated
-from lrd_jax.data.tables import parse_table, read_bytes
-from lrd_jax.data.templates import NO_TEXT, ItemTexts, fill_template
+from lrd_jax.data.table_files import keyed_rows, read_table
+from lrd_jax.data.templates import NO_TEXT, ItemTexts, default_template, fill_template
 from lrd_jax.data.texts import ITEM_TEXT
 from lrd_jax.errors import UserError
 from lrd_jax.writer import write_atomically
+
+_CARD_PARTS = {"name", "source", "options", "sizes", "dropped", "splits", "relations", "attributes", "text", "leakage"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +57,8 @@ def complete_folder(
     Args:
       folder: in ReChorus's format (`read_corpus`).
       items: table of what is known of the items. None: the folder's item_fields.jsonl, where there is one.
-      item_id: its column of ids: the source's own, which the folder must have in items.tsv or NAME.item2index, unless
-        it is called item_id. None: item_id.
+      item_id: its column of ids: the source's own, which the folder must have in items.tsv or NAME.item2index. None:
+        item_id, which holds the folder's.
       template: of the texts. None: all columns.
       force: replace texts that are there.
       write_card: write the data card without new texts too.
@@ -88,20 +89,25 @@ def complete_folder(
 
 
 def _earlier_card(folder: Path) -> dict[str, Any] | None:
-    """The card of a folder that was made here, None for any other."""
+    """The card of a folder that was made here, None for any other, and where it is damaged."""
     if not (folder / MARKER).exists():
         return None
     try:
-        return json.loads((folder / CARD_JSON).read_text(encoding="utf-8"))
+        card = json.loads((folder / CARD_JSON).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return card if isinstance(card, dict) and _CARD_PARTS <= card.keys() else None
 
 
 def _marker_file(folder: Path, template: str) -> dict[str, bytes]:
     """dataset.json with the new template; nothing for a folder that has none."""
     if not (folder / MARKER).exists():
         return {}
-    marker = json.loads((folder / MARKER).read_text(encoding="utf-8")) | {"template": template}
+    try:
+        marker = dict(json.loads((folder / MARKER).read_text(encoding="utf-8"))) | {"template": template}
+    except (OSError, ValueError, TypeError):
+        remedy = "Remove it, so that the folder counts as one of yours, or prepare the dataset again"
+        raise UserError("it cannot be read", file=folder / MARKER, remedy=remedy) from None
     return {MARKER: (json.dumps(marker, indent=2, ensure_ascii=False) + "\n").encode()}
 
 
@@ -139,9 +145,8 @@ def corpus_card(corpus: Corpus, texts: Sequence[str]) -> dict[str, Any]:
         relations[name] = pl.DataFrame({"item_id": of_relation[:, 0], "other_id": of_relation[:, 2]})
     texts = pl.Series("text", texts, dtype=pl.String)
     known = ItemTexts(texts, int((texts == NO_TEXT).sum()), {}) if len(texts) else None
-    dropped = {"given": sizes["interactions"], "duplicates": 0, "by_the_core_filter": 0}
     arrays = (corpus.sequence_users, corpus.sequence_items, corpus.sequence_times)
-    return data_card(marker, dropped, splits, *arrays, attributes, relations, known)
+    return data_card(marker, {}, splits, *arrays, attributes, relations, known)
 
 
 def _fields(folder: Path, num_items: int, file: Path | None, item_id: str | None) -> pl.DataFrame:
@@ -152,33 +157,15 @@ def _fields(folder: Path, num_items: int, file: Path | None, item_id: str | None
             remedy = "Name a table with the items' columns by --items"
             raise UserError("nothing is known of the items", file=file, field="--template", remedy=remedy)
     key = "item_id" if item_id is None else item_id
-    table = read_table(file)
-    if key not in table.columns:
-        remedy = f"Name the column of ids with --item-id (found: {', '.join(table.columns)})"
-        raise UserError("the column is missing", file=file, field=key, remedy=remedy)
-    refuse_repeated(table, key, file, key)
-    ids = pl.DataFrame({"item_id": pl.int_range(1, num_items + 1, eager=True)})
-    keys = ids.select("item_id", pl.col("item_id").cast(pl.String).alias("key"))
-    if key != "item_id":
-        keys = _raw_ids(folder).join(ids, on="item_id", how="inner")
-    table = table.with_columns(pl.col(key).cast(pl.String).str.strip_chars().alias(key))
-    joined = keys.join(table, left_on="key", right_on=key, how="inner").drop("key")
-    if not len(joined):
+    table = keyed_rows(read_table(file), key, file, "Name the column of ids with --item-id")
+    table = table.drop([name for name in RESERVED if name != key], strict=False).rename({key: "item_id"})
+    table = table.with_columns(pl.col("item_id").cast(pl.String))
+    ids = np.arange(1, num_items + 1)
+    keys = pl.Series(ids).cast(pl.String) if item_id is None else raw_ids(folder, "item", ids)
+    if not keys.count():
+        remedy = "Key the table by the folder's item_id, or add items.tsv with the columns raw_id and item_id"
+        raise UserError("the folder does not tell the source's ids", file=folder / "items.tsv", remedy=remedy)
+    if not keys.is_in(table["item_id"].implode()).any():
         raise UserError("it knows none of the dataset's items", file=file, field=key, remedy="Name another column")
-    rows = ids.join(joined, on="item_id", how="left", maintain_order="left")
-    return rows.drop("item_id", "raw_id", strict=False)
-
-
-def _raw_ids(folder: Path) -> pl.DataFrame:
-    """item_id and the source's id (key), from items.tsv or NAME.item2index."""
-    if (folder / "items.tsv").exists():
-        table = parse_table(folder / "items.tsv", read_bytes(folder / "items.tsv"))
-        table.require("raw_id", "item_id")
-        cells = table.cells.select(pl.col("raw_id").alias("key"), "item_id")
-    else:
-        indices = sorted(folder.glob("*.item2index"))
-        if len(indices) != 1:
-            remedy = "Key the table by item_id, or add items.tsv with the columns raw_id and item_id"
-            raise UserError("the folder does not tell the source's ids", file=folder / "items.tsv", remedy=remedy)
-        cells = parse_table(indices[0], read_bytes(indices[0]), columns=("key", "item_id")).cells
-    return cells.with_columns(pl.col("item_id").cast(pl.Int64, strict=False)).drop_nulls()
+    rows = keys.alias("item_id").to_frame().join(table, on="item_id", how="left", maintain_order="left")
+    return rows.drop("item_id")

@@ -108,6 +108,16 @@ def _write_tsv(file: Path | IO[bytes], rows: pl.DataFrame, *, include_header: bo
     rows.write_csv(file, separator="\t", quote_style="never", line_terminator="\n", include_header=include_header)
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that may not be replaced: it exists, is not empty and has no MARKER.
+
+    Raises:
+      UserError: it is such a one, or a file.
+    """
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / MARKER).exists())):
+        raise UserError("it exists and was not made by this program", file=folder, remedy="Name another folder")
+
+
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A temporary sibling that becomes `folder` when the block ends well and vanishes otherwise.
@@ -119,8 +129,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """
     folder = Path(folder).absolute()
     old = None
-    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / MARKER).exists())):
-        raise UserError("it exists and was not made by this program", file=folder, remedy="Name another folder")
+    refuse_foreign(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

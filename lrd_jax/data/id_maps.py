@@ -1,4 +1,8 @@
-"""The ids of the source behind a dataset folder's own: users.tsv and items.tsv (raw_id, user_id or item_id)."""
+"""The ids of the source behind a dataset folder's own.
+
+Folders made here have users.tsv and items.tsv (raw_id, user_id or item_id); those that the LRD authors publish have
+NAME.item2index and perhaps NAME.user2index (no header; raw id and id).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from lrd_jax.data.tables import integer_column, parse_table, read_bytes
+from lrd_jax.data.checks import refuse_duplicates
+from lrd_jax.data.tables import Table, integer_column, parse_table, read_bytes
+from lrd_jax.errors import UserError
 
 
 def raw_ids(folder: Path, kind: Literal["user", "item"], ids: np.ndarray) -> pl.Series:
@@ -20,14 +26,27 @@ def raw_ids(folder: Path, kind: Literal["user", "item"], ids: np.ndarray) -> pl.
       ids: int [N], from 1.
 
     Raises:
-      UserError: the map cannot be read.
+      UserError: the map cannot be read, an id stands in it twice, or there are several.
     """
-    path = Path(folder) / f"{kind}s.tsv"
-    if not path.exists():
+    table = _map(Path(folder), kind)
+    if table is None:
         return pl.repeat(None, len(ids), dtype=pl.String, eager=True)
-    table = parse_table(path, read_bytes(path))
     table.require("raw_id")
-    own = pl.DataFrame({"id": integer_column(table, f"{kind}_id", low=1, meaning=f"a {kind} id")})
-    own = own.with_columns(table.cells["raw_id"]).unique("id", keep="first", maintain_order=True)
+    field = f"{kind}_id"
+    own = integer_column(table, field, low=1, meaning=f"a {kind} id")
+    refuse_duplicates(table, field, own)
+    known = pl.DataFrame({"id": own}).with_columns(table.cells["raw_id"])
     wanted = pl.DataFrame({"id": np.asarray(ids, np.int32)})
-    return wanted.join(own, on="id", how="left", maintain_order="left")["raw_id"]
+    return wanted.join(known, on="id", how="left", maintain_order="left")["raw_id"]
+
+
+def _map(folder: Path, kind: str) -> Table | None:
+    path = folder / f"{kind}s.tsv"
+    if path.exists():
+        return parse_table(path, read_bytes(path))
+    published = sorted(folder.glob(f"*.{kind}2index"))
+    if len(published) > 1:
+        raise UserError(f"there are {len(published)} files *.{kind}2index", file=path, remedy="Keep one of them")
+    if not published:
+        return None
+    return parse_table(published[0], read_bytes(published[0]), columns=("raw_id", f"{kind}_id"))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from lrd_jax.data.downloads import digest
-from lrd_jax.data.raw import RawDataset
-from lrd_jax.data.table_files import read_table, refuse_repeated
+from lrd_jax.data.item_tables import RESERVED
+from lrd_jax.data.raw import NO_TIMES, RawDataset
+from lrd_jax.data.table_files import clean_ids, keyed_rows, read_table, refuse_nested, require_columns
+from lrd_jax.data.templates import default_template
 from lrd_jax.errors import UserError
 
 Unit = Literal["s", "ms", "us", "ns", "iso"]
@@ -19,7 +20,6 @@ Unit = Literal["s", "ms", "us", "ns", "iso"]
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f")
 _MOST_SECONDS = 10**11  # the year 5138; a larger number of 2001 or later counts something smaller
-_MAX_WORDS = {"title": 32}  # columns whose text the paper cuts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,21 +85,24 @@ def read_interaction_table(
     names = [columns.user, columns.item, columns.time, columns.rating]
     names = list(dict.fromkeys(name for name in names if name is not None))
     table, said = read_table(file, names, separator=columns.separator), []
-    given = len(table)
-    if columns.rating is not None:
-        table = table.filter(_numbers(table[columns.rating], file, columns.rating) >= columns.min_rating)
-        said.append(f"{len(table):,} of {given:,} rows have {columns.rating} {columns.min_rating:g} or more")
-    if columns.time is None:
-        times = pl.int_range(len(table), dtype=pl.Int64, eager=True)
-        said.append("no --time: the order of the file counts as time")
-    else:
+    refuse_nested(table, names, file)
+    interactions = pl.DataFrame(
+        {name: _ids(table[column], file, column) for name, column in (("user", columns.user), ("item", columns.item))}
+    )
+    if columns.time is not None:
         times, unit = parse_times(table[columns.time], columns.time_unit, file=file, field=columns.time)
         told = "" if columns.time_unit is not None else ", told by its values"
         said.append(f"{columns.time} is read as {'ISO dates' if unit == 'iso' else unit}{told}")
-    interactions = pl.DataFrame(
-        {"user": _ids(table[columns.user]), "item": _ids(table[columns.item]), "time": times.rename("time")}
-    )
+        interactions = interactions.with_columns(times.alias("time"))
+    if columns.rating is not None:
+        interactions = interactions.filter(_numbers(table[columns.rating], file, columns.rating) >= columns.min_rating)
+        kept = f"{len(interactions):,} of {len(table):,} rows have"
+        said.append(f"{kept} {columns.rating} {columns.min_rating:g} or more")
+    if columns.time is None:
+        said.append("no --time: the order of the file counts as time")
+        interactions = interactions.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("time"))
     origin = {"source": "table", "files": {file.name: digest(file, "sha256")}, **_described(columns)}
+    origin |= {"times": NO_TIMES} if columns.time is None else {}
     if items is None:
         known = pl.DataFrame({"item": interactions["item"].unique(maintain_order=True)})
         return RawDataset(file.stem, interactions, known, {}, {}, "", origin), said
@@ -122,27 +125,25 @@ def read_interaction_table(
     return raw, said
 
 
-def default_template(columns: Sequence[str]) -> str:
-    """All columns in their order, the title cut at 32 words."""
-    return " ".join(f"{{{name}:{_MAX_WORDS[name]}}}" if name in _MAX_WORDS else f"{{{name}}}" for name in columns)
-
-
 def parse_times(values: pl.Series, unit: Unit | None, *, file: Path, field: str) -> tuple[pl.Series, Unit]:
     """Whole seconds since 1970, Int64 [N], and the unit that they were in; fractions are dropped.
 
     Args:
       values: numbers, text or dates.
       unit: None: ISO dates where the first value is one, else by the largest number: below 10¹¹ seconds, below 10¹⁴
-        milliseconds, below 10¹⁷ microseconds, then nanoseconds.
+        milliseconds, below 10¹⁷ microseconds, then nanoseconds; the median of what is above 0 must tell the same.
       file, field: for messages.
 
     Raises:
-      UserError: a value is missing or is none of that.
+      UserError: a value is missing or is none of that, or the values are of different units.
     """
     if values.dtype.is_temporal():
-        return values.cast(pl.Datetime("us", "UTC" if getattr(values.dtype, "time_zone", None) else None)).dt.epoch(
-            "s"
-        ), "iso"
+        if values.dtype not in (pl.Date, pl.Datetime):
+            remedy = "Name a column of dates with their times, or of numbers"
+            raise UserError(f"its cells are {values.dtype}", file=file, field=field, remedy=remedy)
+        _refuse_null(values, values, file, field)
+        zone = "UTC" if getattr(values.dtype, "time_zone", None) else None
+        return values.cast(pl.Datetime("us", zone)).dt.epoch("s"), "iso"
     if unit is None:
         first = values.drop_nulls().head(1).cast(pl.String)
         unit = "iso" if len(first) and not _is_number(first[0]) else None
@@ -153,11 +154,18 @@ def parse_times(values: pl.Series, unit: Unit | None, *, file: Path, field: str)
         numbers = _numbers(values, file, field)
     _refuse_null(values, numbers, file, field)
     if unit is None:
-        most = abs(numbers.max() or 0)
-        unit = next((name for i, name in enumerate(_PER_SECOND) if most < _MOST_SECONDS * 1000**i), "ns")
+        unit, usual = (_unit_of(number or 0) for number in (numbers.max(), numbers.filter(numbers > 0).median()))
+        if unit != usual:
+            problem = f"the largest value, {numbers.max():g}, looks like {unit}, the usual one like {usual}"
+            raise UserError(problem, file=file, field=field, remedy="Mend the values, or name their --time-unit")
     if numbers.dtype.is_float():
+        _refuse_null(values, numbers.set(abs(numbers) >= 2**63, None), file, field)
         return (numbers / _PER_SECOND[unit]).floor().cast(pl.Int64), unit
     return numbers // _PER_SECOND[unit], unit
+
+
+def _unit_of(number: float) -> Unit:
+    return next((name for i, name in enumerate(_PER_SECOND) if number < _MOST_SECONDS * 1000**i), "ns")
 
 
 def _is_number(text: str) -> bool:
@@ -182,7 +190,8 @@ def _seconds_of_dates(texts: pl.Series, file: Path, field: str) -> pl.Series:
 
 
 def _numbers(values: pl.Series, file: Path, field: str) -> pl.Series:
-    numbers = values.cast(pl.Float64, strict=False).fill_nan(None)
+    numbers = values.cast(pl.Float64, strict=False)
+    numbers = numbers.set(~numbers.is_finite(), None)
     _refuse_null(values, numbers, file, field)
     return numbers
 
@@ -194,12 +203,12 @@ def _refuse_null(values: pl.Series, understood: pl.Series, file: Path, field: st
         raise UserError(problem, file=file, field=field, remedy="Mend it, or see --time-unit and --min-rating")
 
 
-def _ids(values: pl.Series) -> pl.Series:
-    """Whole numbers stay numbers, everything else is text; blanks around it and "" do not count."""
-    if values.dtype.is_integer() and values.dtype != pl.UInt64:
-        return values.cast(pl.Int64)
-    texts = values.cast(pl.String).str.strip_chars()
-    return texts.set(texts == "", None)
+def _ids(values: pl.Series, file: Path, field: str) -> pl.Series:
+    ids = clean_ids(values)
+    if ids.null_count():
+        row = int(ids.is_null().arg_max()) + 1
+        raise UserError(f"row {row} has no id", file=file, field=field, remedy="Fill it in, or remove the row")
+    return ids
 
 
 def _described(columns: InteractionColumns) -> dict[str, str | float]:
@@ -213,14 +222,12 @@ def _read_items(
 ) -> tuple[pl.DataFrame, dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
     """The items with their columns of text, attributes and relations, as in `RawDataset`."""
     file = Path(columns.file)
-    table = read_table(file, separator=columns.separator)
-    for name in (columns.item, *columns.attributes, *columns.relations):
-        if name not in table.columns:
-            remedy = f"Name another column (found: {', '.join(table.columns)})"
-            raise UserError("the column is missing", file=file, field=name, remedy=remedy)
-    table = table.with_columns(_ids(table[columns.item]).alias(columns.item)).drop_nulls(columns.item)
-    refuse_repeated(table, columns.item, file, columns.item)
+    if not columns.list_separator:
+        raise UserError("it is empty", field="--list-separator", remedy="Give a character, such as |")
     of_lists = [*columns.attributes, *columns.relations]
+    table = keyed_rows(read_table(file, separator=columns.separator), columns.item, file)
+    require_columns(file, table.columns, of_lists)
+    refuse_nested(table, of_lists, file, lists=True)
     table = table.with_columns(
         pl.col(name).str.split(columns.list_separator) for name in of_lists if table.schema[name] == pl.String
     )
@@ -230,7 +237,7 @@ def _read_items(
     for frames, column in ((attributes, "value"), (relations, "other")):
         for name, frame in frames.items():
             flat = frame.explode(column) if frame.schema[column] == pl.List else frame
-            frames[name] = flat.with_columns(_ids(flat[column]).alias(column)).drop_nulls()
+            frames[name] = flat.with_columns(clean_ids(flat[column]).alias(column)).drop_nulls()
     attributes = {name: frame.with_columns(pl.col("value").cast(pl.String)) for name, frame in attributes.items()}
     kind = table.schema[columns.item]
     relations = {
@@ -238,5 +245,4 @@ def _read_items(
         for name, frame in relations.items()
     }
     texts = [name for name in table.columns if name != columns.item and name not in columns.relations]
-    clash = [name for name in texts if name == "item" or name in ("item_id", "raw_id")]
-    return table.select(ids, *(name for name in texts if name not in clash)), attributes, relations
+    return table.select(ids, *(name for name in texts if name not in ("item", *RESERVED))), attributes, relations

@@ -11,6 +11,8 @@ from lrd_jax.data.templates import clean
 
 FIELDS = "item_fields.jsonl"
 """A line of JSON per item: item_id, raw_id and the columns that texts are made of."""
+RESERVED = ("item_id", "raw_id")
+"""Columns of FIELDS that no column of a source may be called."""
 VALUES = "values.tsv"
 """attribute, value_id, value: the names of what the i_ columns of item_meta.csv hold as numbers."""
 

@@ -13,11 +13,13 @@ import polars as pl
 from lrd_jax.data import movielens_large
 from lrd_jax.data.downloads import digest
 from lrd_jax.data.folder import MARKER
+from lrd_jax.data.item_tables import RESERVED
 from lrd_jax.data.movielens_source import RATINGS_SHA256, Movie, obtain
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import Prepared, default_folder, prepare_folder
 from lrd_jax.data.raw import RawDataset
-from lrd_jax.data.table_files import read_table, refuse_repeated
+from lrd_jax.data.table_files import keyed_rows, read_table, require_columns
+from lrd_jax.data.templates import default_template
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
 
@@ -148,24 +150,22 @@ def _genres(movies: Sequence[Movie]) -> pl.DataFrame:
 
 def _with_extra(raw: RawDataset, file: Path) -> RawDataset:
     """The movies with further columns, which join the template in the file's order."""
+    file = Path(file)
     table = read_table(file)
-    if "movieId" not in table.columns:
-        remedy = f"Add the column movieId with GroupLens's ids (found: {', '.join(table.columns)})"
-        raise UserError("the column is missing", file=file, field="movieId", remedy=remedy)
+    require_columns(file, table.columns, ("movieId",), "Add the column movieId with GroupLens's ids")
     further = [name for name in table.columns if name != "movieId"]
-    taken = [name for name in further if name in raw.items.columns]
+    taken = [name for name in further if name in (*raw.items.columns, *RESERVED)]
     if taken:
-        raise UserError("MovieLens has this column itself", file=file, field=taken[0], remedy="Give it another name")
+        raise UserError("the dataset has this column itself", file=file, field=taken[0], remedy="Give it another name")
     ids = table["movieId"].cast(pl.Int64, strict=False)
     if ids.null_count():
         row = int(ids.is_null().arg_max()) + 1
         raise UserError(f"row {row} has no whole number", file=file, field="movieId", remedy="Write GroupLens's id")
-    table = table.select(ids.alias("item"), *further)
-    refuse_repeated(table, "item", file, "movieId")
+    table = keyed_rows(table.with_columns(ids), "movieId", file).rename({"movieId": "item"})
     if not len(table.join(raw.items, on="item", how="semi")):
         remedy = "Key the file by GroupLens's ids of this release"
         raise UserError(f"none of its movies is in {raw.name}", file=file, field="movieId", remedy=remedy)
     items = raw.items.join(table, on="item", how="left", maintain_order="left")
-    template = " ".join([raw.template, *(f"{{{name}}}" for name in further)])
-    origin = {**raw.origin, "extra": {"file": Path(file).name, "sha256": digest(Path(file), "sha256")}}
+    template = f"{raw.template} {default_template(further)}".strip()
+    origin = {**raw.origin, "extra": {"file": file.name, "sha256": digest(file, "sha256")}}
     return dataclasses.replace(raw, items=items, template=template, origin=origin)

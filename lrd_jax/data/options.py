@@ -42,7 +42,7 @@ class PrepareOptions:
         """Refuse what no dataset can be made with.
 
         Raises:
-          UserError: a number out of range, or options that exclude each other.
+          UserError: a number out of range, options that exclude each other, or an `out` that may not be replaced.
         """
         for field, low in (("seed", 0), ("negatives", 1), ("core", 1), ("show", 0)):
             if getattr(self, field) < low:
@@ -57,3 +57,7 @@ class PrepareOptions:
         if self.like is not None and self.split == "temporal":
             remedy = "Leave out one of --like and --split"
             raise UserError("the notebooks know only leave-one-out", field="--like", remedy=remedy)
+        if self.out is not None:
+            from lrd_jax.data.folder import refuse_foreign
+
+            refuse_foreign(self.out)

@@ -126,7 +126,7 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
     }
     fields = item_tables.item_fields(ids["item"], raw.items)
     columns = fields.drop("item_id", "raw_id")
-    texts = fill_template(template, columns) if template else None
+    texts = fill_template(template, columns) if template or options.template is not None else None
     if texts is not None and texts.empty == len(texts.texts):
         texts = None  # no item_text.tsv then, since readers take what is there for texts
     attributes, value_names = item_tables.attribute_values(ids["item"], raw.attributes)
@@ -214,7 +214,9 @@ def _check_ids(interactions: pl.DataFrame) -> None:
     low, high = interactions["time"].min(), interactions["time"].max()
     if low < 0 or high > INT32_MAX:
         wrong = low if low < 0 else high
-        remedy = f"Give seconds since 1970, from 0 to {INT32_MAX}; see --time-unit"
+        remedy = (
+            f"Give seconds since 1970, from 0 to {INT32_MAX}; `prepare table` reads other units, see its --time-unit"
+        )
         raise UserError(f"the time {wrong} is out of range", field="time", remedy=remedy)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import polars as pl
 
+NO_TIMES = "none; the order of the rows stands for them"
+
 
 @dataclasses.dataclass(frozen=True)
 class RawDataset:
@@ -18,7 +20,8 @@ class RawDataset:
 
     Attributes:
       name: of the dataset, such as "ml-100k".
-      interactions: columns `user`, `item`, `time` (Int64, seconds since 1970), in the order of the source, which
+      interactions: columns `user`, `item`, `time` (Int64, seconds since 1970, or any ascending number where there are
+        no times), in the order of the source, which
         decides between equal times; duplicates not yet dropped.
       items: `item`, each once, and columns of text about it (String, null where nothing is known, or List(String)):
         what templates are filled with and items.tsv keeps.
@@ -28,7 +31,7 @@ class RawDataset:
       template: of the item texts, as `lrd_jax.data.templates` reads it, over the columns of `items`; what the paper
         used for this dataset where it is one of the paper's; "" where nothing is known of the items.
       origin: what the data card says of where this came from: source, the files' names and SHA-256; the same for the
-        same data wherever the copy lay.
+        same data wherever the copy lay; "times" is NO_TIMES where the source has no times.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import zlib
 from collections.abc import Iterator, Mapping
@@ -41,11 +42,14 @@ class RawFile:
     def blocks(self, size: int = _BLOCK) -> Iterator[Block]:
         """The text in blocks of whole lines, each about `size` bytes, or one line where that is longer.
 
+        A byte order mark at the start is left out.
+
         Raises:
           UserError: the file is missing, cannot be read, is empty, or its gzip data is damaged or cut short.
         """
         pieces, held, line = [], 0, 1
-        for piece in self._pieces():
+        for number, piece in enumerate(self._pieces()):
+            piece = piece.removeprefix(codecs.BOM_UTF8) if number == 0 else piece
             end = piece.rfind(b"\n") + 1
             if end and held + end >= size:
                 block = b"".join((*pieces, piece[:end]))

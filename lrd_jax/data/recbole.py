@@ -31,6 +31,7 @@ from pathlib import Path
 
 import polars as pl
 
+from lrd_jax.data.item_tables import RESERVED
 from lrd_jax.data.raw import RawDataset
 from lrd_jax.data.recbole_files import AtomicFile, read_atomic
 from lrd_jax.errors import UserError
@@ -113,7 +114,7 @@ def _item_columns(
             remedy = f"Choose among {', '.join(kinds)}" if kinds else "Leave the option out"
             problem = f"there is no token or token_seq column {name!r}"
             raise UserError(problem, file=file.path, field="--attributes", remedy=remedy)
-    items, found, texts, taken = {"item": ids.filter(first)}, {}, [], {"item"}
+    items, found, texts, taken = {"item": ids.filter(first)}, {}, [], {"item", *RESERVED}
     for column, kind in kinds.items():
         name = _free(_safe(column), taken)
         cells = file.cells[column].filter(first)

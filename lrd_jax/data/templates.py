@@ -2,9 +2,10 @@
 
     {title:32} {category} {brand}
 
-A name in braces is a column, :32 cuts its text at 32 words, lists are joined by ", ". What stands between two blanks of
-the template goes together: "({year})" leaves no brackets behind where the year is missing. HTML entities are resolved
-(also those that were escaped twice), blanks and line breaks folded into single blanks, control characters dropped.
+A name in braces is a column, whatever it is called but for braces; :32 cuts its text at 32 words, lists are joined by
+", ". What stands between two blanks of the template goes together: "({year})" leaves no brackets behind where the year
+is missing. HTML entities are resolved (also those that were escaped twice), blanks and line breaks folded into single
+blanks, control characters dropped.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ NO_TEXT = "."
 """The text of an item of which nothing is known, as in the published code: alike for all, while an id would differ from
 item to item and mean nothing."""
 
-_PLACE = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_WORD = re.compile(r"(?:\{[^{}]*\}|\S)+")  # blanks in braces belong to a column's name
+_MAX_WORDS = {"title": 32}  # columns whose text the paper cuts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,15 +78,15 @@ def parse_template(template: str, columns: Sequence[str]) -> list[list[str | Col
       UserError: an unknown column, a limit that is no number, a brace without its partner, or no column at all.
     """
     field, pieces = "--template", []
-    for word in template.split():
+    for word in _WORD.findall(template):
         piece: list[str | Column] = []
         end = 0
         for match in _PLACE.finditer(word):
-            piece += [word[end : match.start()], _column(match, columns)]
+            piece += [word[end : match.start()], _column(match[1], columns)]
             end = match.end()
         piece = [part for part in [*piece, word[end:]] if part != ""]
         if any(brace in part for part in piece if isinstance(part, str) for brace in "{}"):
-            remedy = "Write columns as {title} or {title:32}, without blanks"
+            remedy = "Write columns as {title} or {title:32}"
             raise UserError(f"a brace in {word!r} has no partner", field=field, remedy=remedy)
         pieces.append(piece)
     if not any(isinstance(part, Column) for piece in pieces for part in piece):
@@ -92,15 +95,26 @@ def parse_template(template: str, columns: Sequence[str]) -> list[list[str | Col
     return pieces
 
 
-def _column(match: re.Match[str], columns: Sequence[str]) -> Column:
-    name, limit = match.groups()
+def _column(inside: str, columns: Sequence[str]) -> Column:
+    if inside in columns:
+        return Column(inside)
+    name, _, limit = inside.rpartition(":") if ":" in inside else (inside, "", "")
     if name not in columns:
         remedy = f"There are: {', '.join(columns) or 'none'}"
         raise UserError(f"there is no column {name!r}", field="--template", remedy=remedy)
-    if limit is not None and not re.fullmatch("[1-9][0-9]{0,8}", limit):
+    if not re.fullmatch("[1-9][0-9]{0,8}", limit):
         remedy = f"Write a number of words, as in {{{name}:32}}"
         raise UserError(f"{limit!r} is no number of words", field="--template", remedy=remedy)
-    return Column(name, None if limit is None else int(limit))
+    return Column(name, int(limit))
+
+
+def default_template(columns: Sequence[str]) -> str:
+    """All columns in their order, the title cut at 32 words; without those that no template can name.
+
+    Those are columns without a name, as of an index that pandas wrote, and those with a brace in it.
+    """
+    nameable = [name for name in columns if name.strip() and not set(name) & set("{}")]
+    return " ".join(f"{{{name}:{_MAX_WORDS[name]}}}" if name in _MAX_WORDS else f"{{{name}}}" for name in nameable)
 
 
 def fill_template(template: str, items: pl.DataFrame) -> ItemTexts:

@@ -57,7 +57,7 @@ def raw(request, tmp_path):
 def test_reviews_in_the_order_of_the_file_with_duplicates(raw):
     assert raw.interactions.columns == ["user", "item", "time"]
     assert raw.interactions.rows() == REVIEWS
-    assert raw.name == "amazon-2014-Pens" and raw.template == "{title} {category} {brand}"
+    assert raw.name == "amazon-2014-Pens" and raw.template == "{title:32} {category} {brand}"
 
 
 def test_items_that_were_reviewed(raw):
@@ -117,6 +117,14 @@ def test_odd_types_within_a_literal_are_as_nothing(tmp_path):
     assert raw.items.rows() == [("B1", None, None, None), ("B2", None, None, None)]
     assert raw.attributes["category"].is_empty() and raw.attributes["brand"].is_empty()
     assert raw.relations["complement"].is_empty() and raw.relations["substitute"].is_empty()
+
+
+def test_halves_of_characters_are_put_together_or_replaced(tmp_path):
+    literal = r"{'asin': 'B1', 'title': '\ud83d\ude00 \ud83d', 'brand': '\xe9', 'categories': [['\udc00']], "
+    literal += r"'related': {'also_bought': ['\ud83d', 'B2']}}"
+    raw = read_amazon_2014("Pens", source=write(tmp_path / "dump", meta=literal + "\n"))
+    assert raw.items.rows() == [("B1", "\U0001f600 \ufffd", "\ufffd", "\xe9")]
+    assert raw.relations["complement"].rows() == [("B1", "B2")]
 
 
 def test_one_way_or_another_in_blocks_it_is_the_same(tmp_path, monkeypatch):

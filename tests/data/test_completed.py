@@ -65,6 +65,16 @@ def test_texts_by_the_published_ids(bare, tmp_path):
     assert read_texts(bare, 5)[1:] == [".", ".", ".", "four", "."]
 
 
+def test_the_sources_ids_may_be_called_item_id_and_look_like_the_folders(bare, tmp_path):
+    """Without --item-id the column holds the folder's ids, with it the source's."""
+    (bare / "items.tsv").write_text("raw_id\titem_id\n5\t1\n4\t2\n3\t3\n2\t4\n1\t5\n")
+    (tmp_path / "items.csv").write_text("item_id,raw_id,Full Title\n 1 ,x,one\n,,\n,,\n2,y,two\n")
+    complete_folder(bare, items=tmp_path / "items.csv")
+    assert read_texts(bare, 5)[1:] == ["one", "two", ".", ".", "."]
+    complete_folder(bare, items=tmp_path / "items.csv", item_id="item_id", force=True)
+    assert read_texts(bare, 5)[1:] == [".", ".", ".", "two", "one"]
+
+
 @pytest.mark.parametrize(
     ("items", "item_id", "message"),
     [
@@ -73,6 +83,7 @@ def test_texts_by_the_published_ids(bare, tmp_path):
         ("asin,title\nB1,x\n", "asin", "the folder does not tell the source's ids"),
         ("item_id,title\n9,x\n", None, "it knows none of the dataset's items"),
         ("item_id,title\n1,x\n1,y\n", None, "row 2 has '1' a second time"),
+        ("item_id,title\n,x\n1,x\n 1,y\n", None, "row 3 has '1' a second time"),
     ],
 )
 def test_wrong_items(bare, tmp_path, items, item_id, message):
@@ -95,6 +106,22 @@ def test_another_template_for_a_folder_made_here(tmp_path):
     assert {name for name in found if found[name] != expected[name]} == set()
 
 
+def test_damaged_records_of_a_folder_made_here(tmp_path):
+    """A card that lacks something is made anew; a marker that cannot be read is told."""
+    folder = prepare_folder(make_raw(), tmp_path / "made", PrepareOptions(core=3, negatives=5)).folder
+    (folder / "data_card.json").write_text("{}")
+    complete_folder(folder, template="{title:2}", force=True)
+    card = json.loads((folder / "data_card.json").read_text())
+    assert card["source"]["source"] == "dataset folder" and card["dropped"] == {}
+    assert "were dropped" not in (folder / "data_card.md").read_text()
+    for damaged in ("{bad", "[1]"):
+        (folder / "dataset.json").write_text(damaged)
+        before = contents(folder)
+        with pytest.raises(UserError, match="dataset.json: it cannot be read"):
+            complete_folder(folder, template="{title:2}", force=True)
+        assert contents(folder) == before
+
+
 def test_command(bare, tmp_path):
     (tmp_path / "items.csv").write_text(ITEMS)
     command = [sys.executable, "-m", "lrd_jax.prepare", "rechorus", str(bare)]
@@ -106,6 +133,15 @@ def test_command(bare, tmp_path):
     assert "texts: 2 of 5 items" in done.stdout and "  1: One & only b" in done.stdout
     done = subprocess.run([*command[:-1], str(tmp_path / "none")], capture_output=True, text=True)
     assert done.returncode == 2 and "cannot open the dataset folder" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_original_ids_of_a_published_folder(tmp_path):
+    (tmp_path / "Office.item2index").write_text("0000013714\t2\nB1\t1\n")
+    assert raw_ids(tmp_path, "item", np.array([2, 1, 3])).to_list() == ["0000013714", "B1", None]
+    assert raw_ids(tmp_path, "user", np.array([1])).to_list() == [None]
+    (tmp_path / "Office.item2index").write_text("0000013714\t2\nB1\t2\n")
+    with pytest.raises(UserError, match="Office.item2index, line 2, field 'item_id': '2' comes a second time"):
+        raw_ids(tmp_path, "item", np.array([1]))
 
 
 def test_original_ids(tmp_path):

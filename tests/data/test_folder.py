@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -152,6 +156,22 @@ def test_new_folder_is_all_or_nothing(tmp_path):
             (building / MARKER).write_text(content)
         assert [file.read_text() for file in folder.iterdir()] == [content]
     assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_killed_process_leaves_what_was_there(tmp_path):
+    """Neither half a folder nor none where there was one, and the next run goes through."""
+    with new_folder(tmp_path / "old") as building:
+        (building / MARKER).write_text("old")
+    program = "import os, pathlib, signal, sys\nfrom lrd_jax.data.folder import MARKER, new_folder\n"
+    program += "with new_folder(pathlib.Path(sys.argv[1])) as building:\n"
+    program += "    (building / MARKER).write_text('new')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    for name in ("old", "new"):
+        done = subprocess.run([sys.executable, "-c", program, str(tmp_path / name)])
+        assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "new").exists() and (tmp_path / "old" / MARKER).read_text() == "old"
+    with new_folder(tmp_path / "new") as building:
+        (building / MARKER).write_text("new")
+    assert (tmp_path / "new" / MARKER).read_text() == "new"
 
 
 def test_new_folder_spares_what_others_made(tmp_path):

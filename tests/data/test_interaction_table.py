@@ -12,11 +12,13 @@ import pytest
 from lrd_jax.data.interaction_table import (
     InteractionColumns,
     ItemColumns,
-    default_template,
     parse_times,
     read_interaction_table,
 )
+from lrd_jax.data.options import PrepareOptions
+from lrd_jax.data.pipeline import prepare_folder
 from lrd_jax.data.rechorus import read_corpus, read_texts
+from lrd_jax.data.table_files import clean_ids
 from lrd_jax.errors import UserError
 
 COLUMNS = InteractionColumns("user", "item", "time")
@@ -51,6 +53,89 @@ def times(values, unit=None):
 )
 def test_times(values, unit):
     assert times(values) == ([1000000000, 0], unit)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([10**9, 2 * 10**9, 10**12], r"the largest value, 1e\+12, looks like ms, the usual one like s. .*--time-unit"),
+        (["0", "1e9", "1e9", "1e300"], "looks like ns, the usual one like s"),
+        (["5", "inf"], "row 2 has 'inf', which is not understood"),
+        ([5.0, float("nan")], "row 2 has nan"),
+        (["-1e300", "5"], "row 1 has '-1e300'"),
+        ([None, 5], "row 1 has None"),
+        ([datetime.datetime(2001, 9, 9), None], "row 2 has None"),
+        ([datetime.timedelta(1)], "its cells are Duration"),
+        ([datetime.time(1)], "its cells are Time"),
+    ],
+)
+def test_wrong_times(values, message):
+    with pytest.raises(UserError, match=message):
+        times(values)
+    with pytest.raises(UserError, match="row 2 has 1e[+]?300"):
+        times([1.0, 1e300], "s")
+    assert times([10**9, 10**12], "s") == ([10**9, 10**12], "s")
+    assert times([0, 0, 0, 10**12], None) == ([0, 0, 0, 10**9], "ms"), "zeros are of any unit"
+
+
+def test_rows_are_counted_as_in_the_file(tmp_path):
+    """Also where --min-rating takes some out."""
+    columns = InteractionColumns("user", "item", "time", rating="stars", min_rating=3)
+    for cells, message in (("e,f,,5", "row 3 has None"), (" ,f,3,5", "field 'user': row 3 has no id")):
+        file = write(tmp_path / "t.csv", f"user,item,time,stars\na,b,1,1\nc,d,2,5\n{cells}\n")
+        with pytest.raises(UserError, match=message):
+            read_interaction_table(file, columns)
+
+
+def test_without_times_the_card_tells_no_dates(tmp_path):
+    rows = [f"u{u},i{(u + k) % 5}" for u in range(4) for k in range(4)]
+    raw, said = read_interaction_table(
+        write(tmp_path / "t.csv", "user,item\n" + "\n".join(rows)), InteractionColumns("user", "item")
+    )
+    assert said == ["no --time: the order of the file counts as time"]
+    prepared = prepare_folder(raw, tmp_path / "out", PrepareOptions(core=1, negatives=1))
+    card = (prepared.folder / "data_card.md").read_text()
+    assert "1970" not in card and "- times: none; the order of the rows stands for them" in card
+    assert "| train | 8 | 4 | 5 |" in card and "goes by the order of its rows" in card
+
+
+def test_columns_that_hold_no_single_values(tmp_path):
+    rows = pl.DataFrame({"user": ["a"], "item": ["x"], "time": [1], "list": [["x", "y"]], "bytes": [b"\xff"]})
+    rows = rows.with_columns(deep=pl.concat_list("list").reshape((1, 1, 2)), pair=pl.struct("user", "item"))
+    rows.write_parquet(tmp_path / "t.parquet")
+    for name in ("list", "bytes", "deep", "pair"):
+        with pytest.raises(UserError, match=f"field '{name}': its cells are"):
+            read_interaction_table(tmp_path / "t.parquet", InteractionColumns("user", name))
+    for name in ("bytes", "deep", "pair"):
+        with pytest.raises(UserError, match=f"field '{name}': its cells are .* or a list of them"):
+            read_interaction_table(
+                tmp_path / "t.parquet", COLUMNS, ItemColumns(tmp_path / "t.parquet", "item", relations=(name,))
+            )
+    raw, _ = read_interaction_table(
+        tmp_path / "t.parquet", COLUMNS, ItemColumns(tmp_path / "t.parquet", "item", relations=("list",))
+    )
+    assert raw.relations["list"].rows() == [("x", "x"), ("x", "y")]
+
+
+def test_ids_of_floats():
+    """As pandas makes of whole numbers where some are missing; others stay what they are."""
+    nan = float("nan")
+    assert clean_ids(pl.Series([3.0, nan, None, -1.0])).to_list() == [3, None, None, -1]
+    assert clean_ids(pl.Series([3.0, 1.5, nan])).to_list() == ["3.0", "1.5", None]
+    assert clean_ids(pl.Series([1.0, 1e300])).dtype == clean_ids(pl.Series([1.0, float("inf")])).dtype == pl.String
+    assert clean_ids(pl.Series(["1.0", " 007 ", " "])).to_list() == ["1.0", "007", None]
+
+
+def test_separators(tmp_path):
+    file = write(tmp_path / "t.csv", "user\titem\ttime\na,b\tx\t1\n")
+    raw, _ = read_interaction_table(file, InteractionColumns("user", "item", "time", separator="\\t"))
+    assert raw.interactions.rows() == [("a,b", "x", 1)]
+    for separator in ("::", ""):
+        with pytest.raises(UserError, match="field '--separator': '.*' is not one character"):
+            read_interaction_table(file, InteractionColumns("user", "item", separator=separator))
+    items = ItemColumns(write(tmp_path / "i.csv", "id,tag\nx,ab\n"), "id", ("tag",), list_separator="")
+    with pytest.raises(UserError, match="field '--list-separator': it is empty"):
+        read_interaction_table(write(tmp_path / "u.csv", "user,item,time\na,x,1\n"), COLUMNS, items)
 
 
 def test_a_unit_that_is_given_is_not_guessed():
@@ -100,15 +185,12 @@ def test_ratings_and_the_order_of_the_file(tmp_path):
         read_interaction_table(file, InteractionColumns("user", "item", rating="stars"))
 
 
-def test_template_of_all_columns():
-    assert default_template(["title", "brand"]) == "{title:32} {brand}" and default_template([]) == ""
-
-
 @pytest.mark.parametrize(
     ("text", "columns", "message"),
     [
         ("user,item\na,x\n", COLUMNS, r"line 1, field 'time': the column is missing. .*\(found: user, item\)"),
         ("", COLUMNS, "it cannot be read"),
+        ("user,item,item\na,x,1\n", COLUMNS, "line 1, field 'item': two columns have this name"),
         ("user,item,time\na,x,1,2\n", COLUMNS, "it cannot be read"),
         (
             "user,item,time,r\na,x,1,good\n",

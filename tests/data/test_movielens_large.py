@@ -118,9 +118,10 @@ def test_command_with_extra_columns(tmp_path):
     ("content", "message"),
     [
         ("id,director\n1,x\n", r"field 'movieId': the column is missing. Add the column movieId.*found: id, director"),
-        ("movieId,year\n1,x\n", "MovieLens has this column itself"),
+        ("movieId,year\n1,x\n", "the dataset has this column itself"),
+        ("movieId,raw_id\n1,x\n", "field 'raw_id': the dataset has this column itself"),
         ("movieId,plot\n1,x\none,y\n", "row 2 has no whole number"),
-        ("movieId,plot\n1,x\n1,y\n", "row 2 has 1 a second time"),
+        ("movieId,plot\n1,x\n01,y\n", "row 2 has 1 a second time"),
         ("movieId,plot\n77,x\n", "none of its movies is in ml-1m"),
     ],
 )

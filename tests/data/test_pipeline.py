@@ -191,6 +191,16 @@ def test_no_interactions(tmp_path):
         prepare_folder(raw, tmp_path / "none", PrepareOptions())
 
 
+def test_a_folder_that_may_not_be_replaced_is_told_before_any_work(tmp_path):
+    (tmp_path / "mine").mkdir()
+    PrepareOptions(out=tmp_path / "mine").check()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(UserError, match="it exists and was not made by this program. Name another folder"):
+        PrepareOptions(out=tmp_path / "mine").check()
+    (tmp_path / "mine" / "dataset.json").write_text("{}")
+    PrepareOptions(out=tmp_path / "mine").check()
+
+
 def test_an_unknown_column_is_told_before_anything_is_written(tmp_path):
     with pytest.raises(UserError, match="there is no column 'brand'. There are: title"):
         prepare_folder(make_raw(), tmp_path / "made", PrepareOptions(core=2, negatives=5, template="{brand}"))

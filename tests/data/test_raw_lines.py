@@ -57,6 +57,13 @@ LINES = b'{"id": "0000013714", "time": 1, "text": "a\\nb"}\n\n{"time": 2, "id": 
 
 
 @pytest.mark.parametrize("packed", [False, True])
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path, packed):
+    data = b'\xef\xbb\xbf{"user": "a"}\n'
+    (tmp_path / "rows").write_bytes(gzip.compress(data) if packed else data)
+    assert [block.data for block in RawFile(tmp_path / "rows").blocks()] == [data[3:]]
+
+
+@pytest.mark.parametrize("packed", [False, True])
 def test_rows_keep_zeros_and_skip_blank_lines_and_other_fields(tmp_path, packed):
     path = tmp_path / "file"
     path.write_bytes(gzip.compress(LINES) if packed else LINES)

@@ -3,9 +3,11 @@
 import re
 import zipfile
 
+import polars as pl
 import pytest
 
 from lrd_jax.data.cache import cache_dir
+from lrd_jax.data.item_tables import item_fields
 from lrd_jax.data.recbole import read_recbole
 from lrd_jax.errors import UserError
 
@@ -78,6 +80,14 @@ def test_columns_with_shared_values_are_attributes_and_all_are_text(atomic):
     assert raw.items.columns == ["item", "the_title", "year", "class", "code"]
     assert raw.items["the_title"].to_list() == ['The "Spy', "The The", "Café", "Long words here now", "More", "Still"]
     assert raw.items["class"].to_list() == ["Action Comedy", "Action", None, "Comedy", "Comedy Action", "Action"]
+
+
+def test_columns_that_the_folder_uses_itself_get_another_name(atomic):
+    (atomic / "tiny.item").write_text(ITEM.replace("year:", "raw_id:"), encoding="utf-8")
+    raw = read_recbole(atomic, max_relations=0)
+    assert "raw_id_" in raw.attributes and "{raw_id_}" in raw.template
+    ids = pl.DataFrame({"raw_id": raw.items["item"], "item_id": range(1, len(raw.items) + 1)})
+    assert item_fields(ids, raw.items).columns[:2] == ["item_id", "raw_id"]
 
 
 def test_attributes_can_be_named(atomic):

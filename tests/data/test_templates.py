@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrd_jax.data.templates import NO_TEXT, Column, clean, fill_template, parse_template
+from lrd_jax.data.templates import NO_TEXT, Column, clean, default_template, fill_template, parse_template
 from lrd_jax.errors import UserError
 
 ITEMS = pl.DataFrame(
@@ -87,6 +87,18 @@ def test_cleaning(raw, cleaned):
 
 def test_pieces():
     assert parse_template("a{x}b {y:3}", ["x", "y"]) == [["a", Column("x"), "b"], [Column("y", 3)]]
+
+
+def test_columns_with_any_name_but_braces():
+    names = ["Product Name", "a:b", "title", "", "x}y"]
+    template = default_template(names)
+    assert template == "{Product Name} {a:b} {title:32}"
+    assert parse_template(template, names) == [[Column("Product Name")], [Column("a:b")], [Column("title", 32)]]
+    assert parse_template("<{Product Name:3}> {a:b:4}", names) == [
+        ["<", Column("Product Name", 3), ">"],
+        [Column("a:b", 4)],
+    ]
+    assert default_template([]) == ""
 
 
 @pytest.mark.parametrize(
