@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -11,8 +12,9 @@ import time
 import numpy as np
 import pytest
 
+from lrd_jax.cli import run_command
 from lrd_jax.config import EncoderConfig, TextConfig
-from lrd_jax.embed import embed_dataset
+from lrd_jax.embed import embed_dataset, main
 from lrd_jax.errors import UserError
 from lrd_jax.text import store
 from lrd_jax.text.openai_embeddings import OpenAIEncoder
@@ -226,6 +228,33 @@ def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
     assert server.requests == {"POST /v1/embeddings": 1}
 
 
+def told(monkeypatch, capsys, *arguments):
+    """Exit code of the command, and all that it printed."""
+    monkeypatch.setattr(sys, "argv", ["embed", *map(str, arguments)])
+    try:
+        run_command(main)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code
+    return code, "".join(capsys.readouterr())
+
+
+def test_embeddings_of_another_server_do_not_fit(server, dataset, monkeypatch, capsys):
+    options = [dataset, "--encoder", "openai", "--model", "m", "--dimensions", "256", "--base-url"]
+    other = "http://127.0.0.1:9/v1"
+    assert told(monkeypatch, capsys, *options, server.url)[0] == 0
+    code, printed = told(monkeypatch, capsys, *options, other)
+    assert code == 2 and f"are of the server {server.url}, not {other}" in printed and "--force" in printed
+    assert "fits the texts already" in told(monkeypatch, capsys, *options, server.url + "/")[1]
+    # Training takes them from any server; what mends them names the one that made them, and the width.
+    config = TextConfig(encoder="openai", model="m", dimensions=256)
+    store.load_or_embed(dataset, 4, config)
+    (dataset / "text_openai-m-256d.npy").write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        store.load_or_embed(dataset, 4, config)
+    assert f"--model m --dimensions 256 --base-url {server.url} --force`" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -237,16 +266,8 @@ def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
     ],
 )
 def test_options_without_effect_are_refused(dataset, options, words, monkeypatch, capsys):
-    import re
-
-    from lrd_jax.cli import run_command
-    from lrd_jax.embed import main
-
-    monkeypatch.setattr(sys, "argv", ["embed", str(dataset), *options])
-    with pytest.raises(SystemExit) as ended:
-        run_command(main)
-    told = capsys.readouterr()
-    assert ended.value.code == 2 and re.search(words, told.err + told.out)
+    code, printed = told(monkeypatch, capsys, dataset, *options)
+    assert code == 2 and re.search(words, printed)
 
 
 def test_killed_twice_and_resumed(server, tmp_path, monkeypatch):
