@@ -263,9 +263,12 @@ def test_embeddings_of_another_server_do_not_fit(server, dataset, monkeypatch, c
         (["--base-url", "http://127.0.0.1:1/v1"], "--base-url.*has no use"),
         (["--dry-run"], "costs nothing"),
         (["--encoder", "openai", "--request-inputs", "2049"], "request"),
+        # A shell's variable that is not set must not become OpenAI's own model, or its own server.
+        (["--encoder", "openai", "--model", ""], "'--model': expected a text of length >= 1, got ''"),
+        (["--encoder", "openai", "--base-url", ""], "'--base-url': expected a text of length >= 1, got ''"),
     ],
 )
-def test_options_without_effect_are_refused(dataset, options, words, monkeypatch, capsys):
+def test_options_that_are_refused(dataset, options, words, monkeypatch, capsys):
     code, printed = told(monkeypatch, capsys, dataset, *options)
     assert code == 2 and re.search(words, printed)
 
