@@ -18,7 +18,7 @@ from tqdm import tqdm
 from lrd_jax.display import say
 from lrd_jax.errors import UnderWay, UserError
 from lrd_jax.text.asked import Asked, already_there
-from lrd_jax.text.batch_records import BatchRecords, OpenBatch
+from lrd_jax.text.batch_records import BatchRecords, OpenBatch, sole_asker
 from lrd_jax.text.batch_results import Results, read_results
 from lrd_jax.text.openai_embeddings import OpenAIEncoder
 from lrd_jax.text.openai_service import Service, find_service
@@ -69,10 +69,7 @@ class OpenAIBatchEncoder(OpenAIEncoder):
         row = {"custom_id": asked.keys[place].hex(), "method": "POST", "url": "/v1/embeddings", "body": body}
         return json.dumps(row).encode() + b"\n"
 
-    def _obtain(self, database: Database, asked: Asked, places: list[int]) -> None:
-        if not places:
-            say(f"all {len(asked.texts):,} distinct texts are in the cache: nothing is asked")
-            return
+    def _obtain(self, database: Database, asked: Asked) -> None:
         import openai
 
         service = find_service(self.url)
@@ -95,7 +92,7 @@ class _Batches:
         """Hand in what is missing and not under way, wait, collect; again for what failed in passing."""
         failures: Counter[str] = Counter()
         for _ in range(ROUNDS):
-            with self._records.submission_lock():
+            with sole_asker(self._database, self._encoder.url):
                 self._settle()
                 self._submit()
             results = self._collect_all()

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from lrd_jax.config import EncoderConfig, TextConfig
 from lrd_jax.embed import embed_dataset, main
 from lrd_jax.errors import UserError
 from lrd_jax.text import store
+from lrd_jax.text.batch_records import sole_asker
 from lrd_jax.text.openai_embeddings import OpenAIEncoder
 from lrd_jax.text.options import RequestOptions, ServerOptions
-from lrd_jax.text.vector_cache import cache_path
+from lrd_jax.text.vector_cache import Database, cache_path
 from tests.text.conftest import KEY, write_dataset
 from tests.text.server import vector_of
 
@@ -271,6 +273,21 @@ def test_embeddings_of_another_server_do_not_fit(server, dataset, monkeypatch, c
 def test_options_that_are_refused(dataset, options, words, monkeypatch, capsys):
     code, printed = told(monkeypatch, capsys, dataset, *options)
     assert code == 2 and re.search(words, printed)
+
+
+def test_what_another_process_is_asking_for_is_waited_for(server, capsys):
+    printed = ""
+    with Database(cache_path()) as database, ThreadPoolExecutor(1) as other:
+        with sole_asker(database, server.url):
+            vectors = other.submit(encoder(server).encode, WORDS)
+            while f"waiting for another process that asks {server.url}" not in printed:
+                assert not vectors.done()
+                printed += capsys.readouterr().out
+                time.sleep(0.005)
+            assert not server.requests
+            database.put(encoder(server).plan(WORDS[:2]).keys, expected(WORDS[:2]))
+        np.testing.assert_array_equal(vectors.result(20), expected(WORDS))
+    assert server.asked == {WORDS[2]: 1}
 
 
 def test_killed_twice_and_resumed(server, tmp_path, monkeypatch):
