@@ -6,6 +6,7 @@ Format: https://platform.openai.com/docs/api-reference/batch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import time
@@ -73,8 +74,14 @@ class OpenAIBatchEncoder(OpenAIEncoder):
         import openai
 
         service = find_service(self.url)
-        with openai.OpenAI(**service.client_options(self.server)) as client, service.told():
-            _Batches(self, service, client, database, asked).obtain()
+        failure = None
+        with service.client(openai.OpenAI, self.server) as client:
+            try:
+                _Batches(self, service, client, database, asked).obtain()
+            except openai.OpenAIError as error:
+                failure = service.explain(error)
+        if failure is not None:
+            raise failure
 
 
 class _Batches:
@@ -200,16 +207,20 @@ class _Batches:
         import openai
 
         assert batch.batch_id is not None
-        try:
+        with contextlib.suppress(openai.NotFoundError):
             return self._client.batches.retrieve(batch.batch_id)
-        except openai.NotFoundError:
-            raise UserError(
-                f"the server {self._service.url} does not know the batch {batch.batch_id}",
-                remedy="Use the key of the account that handed it in, or pay for its texts anew with --abandon-batches",
-            ) from None
+        raise self._unknown(f"the batch {batch.batch_id}")
+
+    def _unknown(self, what: str) -> UserError:
+        return UserError(
+            f"the server {self._service.url} does not know {what} (any more)",
+            remedy="Use the key of the account that handed it in, or pay for its texts anew with --abandon-batches",
+        )
 
     def _collect(self, batch: OpenBatch, state: Batch) -> Results:
         """Put the answers of a finished batch into the cache and close it; after a kill in between, once more."""
+        import openai
+
         failures: Counter[str] = Counter()
         for_good = state.status in ("failed", "cancelled")
         if for_good:
@@ -218,8 +229,12 @@ class _Batches:
             failures[f"batch {state.id} {state.status}" + (f": {told}" if told else "")] += 1
         for file_id in (state.output_file_id, state.error_file_id):
             if file_id is not None:
-                lines = self._lines(file_id)
-                results = read_results(lines, batch.keys, self._encoder, self._database, self._service.redact)
+                results = None
+                with contextlib.suppress(openai.NotFoundError):
+                    lines = self._lines(file_id)
+                    results = read_results(lines, batch.keys, self._encoder, self._database, self._service.redact)
+                if results is None:
+                    raise self._unknown(f"the results of batch {state.id}")
                 failures += results.failures
                 for_good = for_good or results.for_good
         self._records.close(batch.marker)
@@ -227,12 +242,17 @@ class _Batches:
 
     def _lines(self, file_id: str) -> Iterator[bytes]:
         """The lines of a result file as they arrive: one of 50,000 rows is larger than a gigabyte."""
+        import openai
+
         patient = self._client.with_options(timeout=UPLOAD_SECONDS)
         with patient.files.with_streaming_response.content(file_id) as response:
             rest = b""
-            for block in response.iter_bytes():  # the client's own lines would also end at U+2028 and the like
-                *lines, rest = (rest + block).split(b"\n")
-                yield from lines
+            try:
+                for block in response.iter_bytes():  # the client's own lines would also end at U+2028 and the like
+                    *lines, rest = (rest + block).split(b"\n")
+                    yield from lines
+            except Exception:  # the HTTP library's own, for here the client no longer makes it one of its own
+                raise openai.APIConnectionError(request=response.http_request) from None
             yield rest
 
 

@@ -183,21 +183,23 @@ class _Asking:
         """Make all requests; after a failure no new ones, but those under way are waited for, being paid for."""
         import openai
 
-        client_options = self._service.client_options(self._encoder.server)
         workers = self._encoder.request_options.concurrency
-        async with openai.AsyncOpenAI(**client_options) as client:
+        async with self._service.client(openai.AsyncOpenAI, self._encoder.server) as client:
             waiting = iter(requests)
             await asyncio.gather(*(self._work(client, waiting) for _ in range(workers)))
         if self._failure is not None:
             raise self._failure
 
     async def _work(self, client, waiting: Iterator[list[int]]) -> None:
+        import openai
+
         for places in waiting:
             if self._failure is not None:
                 return
             try:
-                with self._service.told():
-                    await self._request(client, places)
+                await self._request(client, places)
+            except openai.OpenAIError as error:
+                self._failure = self._failure or self._service.explain(error)
             except UserError as error:
                 self._failure = self._failure or error
 

@@ -109,7 +109,8 @@ def load_embeddings(
 
     Raises:
       UserError: the array or its JSON is missing or cannot be read, or it is of another encoder, model, server,
-        width, number of items or other texts, or holds NaN or infinity; or the model's folder is there and holds other weights.
+        width, number of items or other texts, or holds NaN or infinity; or the model's folder is there and holds other
+        weights.
     """
     path = embeddings_path(folder, texts, encoder_config)
     remedy = f"Run `{embed_command(folder, encoder_config)}`"

@@ -150,7 +150,8 @@ def test_lasting_faults(server, fault, words, requests):
     asking = encoder(server, dimensions=8, max_retries=1, timeout=0.3 if fault == "hang" else 20.0)
     with pytest.raises(UserError, match=words) as error:
         asking.encode(WORDS)
-    assert KEY not in str(error.value) and error.value.__cause__ is None
+    assert KEY not in str(error.value)
+    assert error.value.__cause__ is None and error.value.__context__ is None  # the client's error has the key in it
     assert server.requests["POST /v1/embeddings"] == requests
     assert stored_texts(server, WORDS) == set()
     server.always = "ok"
@@ -273,6 +274,25 @@ def test_embeddings_of_another_server_do_not_fit(server, dataset, monkeypatch, c
 def test_options_that_are_refused(dataset, options, words, monkeypatch, capsys):
     code, printed = told(monkeypatch, capsys, dataset, *options)
     assert code == 2 and re.search(words, printed)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("http://me:hunter2@127.0.0.1:9", "cannot be reached.*the proxy that the environment.*NO_PROXY=127.0.0.1"),
+        ("gopher://me:hunter2@127.0.0.1:9", "no connection to .* can be set up.*ALL_PROXY"),
+    ],
+)
+def test_proxies(server, monkeypatch, proxy, words):
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(UserError, match=words) as error:
+        encoder(server, max_retries=0).encode(WORDS)
+    assert "hunter2" not in str(error.value) and not server.requests
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    if proxy.startswith("http:"):
+        encoder(server).encode(WORDS)
 
 
 def test_what_another_process_is_asking_for_is_waited_for(server, capsys):

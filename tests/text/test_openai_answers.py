@@ -5,7 +5,7 @@ import pytest
 
 from lrd_jax.errors import UserError
 from lrd_jax.text.openai_answers import UnusableAnswer, read_answer
-from lrd_jax.text.openai_service import OPENAI_URL, Service, find_service, own_width, resolve_url
+from lrd_jax.text.openai_service import NO_KEY, OPENAI_URL, Service, find_service, own_width, resolve_url
 from lrd_jax.text.prices import find_price
 
 
@@ -112,6 +112,7 @@ def test_redaction():
     service = Service(OPENAI_URL, "hunter2")
     assert service.redact("key\n hunter2, hunter2!") == "key [key], [key]!"
     assert len(service.redact("x" * 10_000)) == 300
+    assert Service("http://127.0.0.1:1/v1", NO_KEY).redact("none of them") == "none of them"
 
 
 def test_prices(tmp_path):
