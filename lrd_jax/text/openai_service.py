@@ -57,7 +57,7 @@ def asked_dimensions(model: str, dimensions: int | None) -> int | None:
 
 
 def resolve_url(given: str | None) -> str:
-    """The base URL without a slash at its end: as given, else the environment's OPENAI_BASE_URL, else OpenAI's.
+    """The base URL in one spelling: as given, else the environment's OPENAI_BASE_URL, else OpenAI's.
 
     Raises:
       UserError: not an http or https address, or one that holds more than an address, such as a password.
@@ -76,7 +76,10 @@ def resolve_url(given: str | None) -> str:
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         problem = "holds a user, a password, a query or a fragment, which would be kept beside the embeddings"
         raise UserError(problem, field=field, remedy=f"{remedy}; the key goes into {KEY_VARIABLE}")
-    return url.rstrip("/")
+    # One spelling for one server: answers are kept by it.
+    port = "" if parts.port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{parts.port}"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +168,10 @@ def find_service(url: str) -> Service:
         key = NO_KEY
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UserError(f"{KEY_VARIABLE} holds a character that no key has", remedy="Set it to the key alone")
+    if key != NO_KEY and key in url:
+        raise UserError(
+            "the address holds the key, and is kept beside the embeddings", remedy="Take it out of the address"
+        )
     host = urlsplit(url).hostname
     if url.startswith("http:") and host not in _LOCAL_HOSTS and key != NO_KEY:
         print(f"warning: the key goes to {host} unencrypted (http, not https)", file=sys.stderr)
