@@ -48,7 +48,7 @@ class EncoderConfig(Section):
 
     encoder: Literal["wordllama", "openai", "openai-batch", "sentence-transformers", "model2vec", "file"] = "wordllama"
     """What embeds the texts: a language model, or file, an array of embeddings made elsewhere."""
-    model: str | None = None
+    model: str | None = Field(None, min_length=1)
     """Which of the encoder's models: a folder or, for sentence-transformers, a name on the Hugging Face hub; for openai
     a model of the API. None: the encoder's own, where it has one."""
     dimensions: int | None = Field(None, ge=1)

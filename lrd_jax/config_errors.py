@@ -59,6 +59,7 @@ def _describe(annotation: Any, rules: Iterable[Any]) -> str:
         return " or ".join(_describe(branch, rules) for branch in branches)
     noun = {int: "an integer", float: "a number", bool: "true or false", Path: "a path", str: "a text"}[annotation]
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of"}
+    signs["min_length"] = "of length >="
     bounds = [f"{sign} {getattr(rule, name)}" for rule in rules for name, sign in signs.items() if hasattr(rule, name)]
     return f"{noun} {' and '.join(bounds)}" if bounds else noun
 

@@ -108,6 +108,7 @@ def embed_dataset(
     *,
     force: bool = False,
     build: Callable[[EncoderConfig], Encoder] | None = None,
+    server: str | None = None,
 ) -> tuple[Path, bool]:
     """Make the embeddings of a dataset's items, or check those that are there.
 
@@ -116,6 +117,7 @@ def embed_dataset(
       encoder_config: which encoder and how wide.
       force: replace what is there.
       build: makes the encoder; None: `lrd_jax.text.encoders.build_encoder`.
+      server: base URL of the server that embeddings which are there must be of; None: any.
 
     Returns:
       The array's path, and whether it was written now; of the encoder file, the file.
@@ -136,7 +138,7 @@ def embed_dataset(
     texts = read_texts(folder, num_items)
     path = embeddings_path(folder, texts, encoder_config)
     if path.exists() and not force:
-        load_embeddings(folder, texts, encoder_config)
+        load_embeddings(folder, texts, encoder_config, server=server)
         return path, False
     encoder = (build or build_encoder)(encoder_config)
     return write_embeddings(folder, texts, embed_texts(texts, encoder), encoder, encoder_config), True
@@ -172,8 +174,14 @@ def main() -> None:
     if flags.dry_run:
         print_price(folder, build(flags.encoder))
         return
+    from lrd_jax.text.encoders import PAID
+    from lrd_jax.text.openai_service import resolve_url
+
+    server = None
+    if flags.encoder.encoder in PAID:
+        server = resolve_url(flags.server.base_url)
     try:
-        path, written = embed_dataset(folder, flags.encoder, force=flags.force, build=build)
+        path, written = embed_dataset(folder, flags.encoder, force=flags.force, build=build, server=server)
     except UnderWay as under_way:
         print(under_way)
         sys.exit(os.EX_TEMPFAIL)  # 75

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 
+from lrd_jax.display import say
 from lrd_jax.errors import UserError
 from lrd_jax.text.vector_cache import Database
 
@@ -75,14 +77,26 @@ class BatchRecords:
         for (key,) in self._database.rows("SELECT key FROM batch_rows WHERE marker = ?", (marker,)):
             yield key
 
-    @contextlib.contextmanager
-    def submission_lock(self) -> Iterator[None]:
-        """One process at a time hands in batches; the system frees the lock of a process that was killed."""
-        path = self._database.path.with_name("openai-batch.lock")
+
+@contextlib.contextmanager
+def sole_asker(database: Database, service: str) -> Iterator[None]:
+    """One process at a time asks a server for what the cache lacks, so that two do not pay for the same texts.
+
+    What is missing is to be looked up within. The system frees the lock of a process that was killed.
+
+    Args:
+      database: the cache.
+      service: base URL of the server.
+    """
+    path = database.path.with_name(f"asking-{hashlib.sha256(service.encode()).hexdigest()[:16]}.lock")
+    try:
+        lock = open(path, "ab")
+    except OSError as error:
+        raise UserError(f"cannot be opened ({error.strerror})", file=path, remedy="Mend its rights") from error
+    with lock:
         try:
-            lock = open(path, "ab")
-        except OSError as error:
-            raise UserError(f"cannot be opened ({error.strerror})", file=path, remedy="Mend its rights") from error
-        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process that asks {service}: what it gets need not be asked again")
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        yield

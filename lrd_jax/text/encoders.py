@@ -25,7 +25,7 @@ class Encoder(Protocol):
     Attributes:
       name: the name in `EncoderConfig.encoder`.
       model: which of its models: the folder, the name on the hub, or what the API calls it.
-      version: which software; the API's answer where it tells.
+      version: which software, the client's where a server embeds.
       dimensions: T; None where `encode` is what finds it out.
       pooling: how the vectors of the tokens become one: "mean", "cls", ...; "unknown" where it cannot be told.
       normalised: whether every row has Euclidean length 1 (or 0: nothing known of it).

@@ -6,6 +6,7 @@ Format: https://platform.openai.com/docs/api-reference/batch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import time
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from lrd_jax.display import say
 from lrd_jax.errors import UnderWay, UserError
 from lrd_jax.text.asked import Asked, already_there
-from lrd_jax.text.batch_records import BatchRecords, OpenBatch
+from lrd_jax.text.batch_records import BatchRecords, OpenBatch, sole_asker
 from lrd_jax.text.batch_results import Results, read_results
 from lrd_jax.text.openai_embeddings import OpenAIEncoder
 from lrd_jax.text.openai_service import Service, find_service
@@ -69,15 +70,18 @@ class OpenAIBatchEncoder(OpenAIEncoder):
         row = {"custom_id": asked.keys[place].hex(), "method": "POST", "url": "/v1/embeddings", "body": body}
         return json.dumps(row).encode() + b"\n"
 
-    def _obtain(self, database: Database, asked: Asked, places: list[int]) -> None:
-        if not places:
-            say(f"all {len(asked.texts):,} distinct texts are in the cache: nothing is asked")
-            return
+    def _obtain(self, database: Database, asked: Asked) -> None:
         import openai
 
         service = find_service(self.url)
-        with openai.OpenAI(**service.client_options(self.server)) as client, service.told():
-            _Batches(self, service, client, database, asked).obtain()
+        failure = None
+        with service.client(openai.OpenAI, self.server) as client:
+            try:
+                _Batches(self, service, client, database, asked).obtain()
+            except openai.OpenAIError as error:
+                failure = service.explain(error)
+        if failure is not None:
+            raise failure
 
 
 class _Batches:
@@ -95,7 +99,7 @@ class _Batches:
         """Hand in what is missing and not under way, wait, collect; again for what failed in passing."""
         failures: Counter[str] = Counter()
         for _ in range(ROUNDS):
-            with self._records.submission_lock():
+            with sole_asker(self._database, self._encoder.url):
                 self._settle()
                 self._submit()
             results = self._collect_all()
@@ -203,16 +207,20 @@ class _Batches:
         import openai
 
         assert batch.batch_id is not None
-        try:
+        with contextlib.suppress(openai.NotFoundError):
             return self._client.batches.retrieve(batch.batch_id)
-        except openai.NotFoundError:
-            raise UserError(
-                f"the server {self._service.url} does not know the batch {batch.batch_id}",
-                remedy="Use the key of the account that handed it in, or pay for its texts anew with --abandon-batches",
-            ) from None
+        raise self._unknown(f"the batch {batch.batch_id}")
+
+    def _unknown(self, what: str) -> UserError:
+        return UserError(
+            f"the server {self._service.url} does not know {what} (any more)",
+            remedy="Use the key of the account that handed it in, or pay for its texts anew with --abandon-batches",
+        )
 
     def _collect(self, batch: OpenBatch, state: Batch) -> Results:
         """Put the answers of a finished batch into the cache and close it; after a kill in between, once more."""
+        import openai
+
         failures: Counter[str] = Counter()
         for_good = state.status in ("failed", "cancelled")
         if for_good:
@@ -221,8 +229,12 @@ class _Batches:
             failures[f"batch {state.id} {state.status}" + (f": {told}" if told else "")] += 1
         for file_id in (state.output_file_id, state.error_file_id):
             if file_id is not None:
-                lines = self._lines(file_id)
-                results = read_results(lines, batch.keys, self._encoder, self._database, self._service.redact)
+                results = None
+                with contextlib.suppress(openai.NotFoundError):
+                    lines = self._lines(file_id)
+                    results = read_results(lines, batch.keys, self._encoder, self._database, self._service.redact)
+                if results is None:
+                    raise self._unknown(f"the results of batch {state.id}")
                 failures += results.failures
                 for_good = for_good or results.for_good
         self._records.close(batch.marker)
@@ -230,12 +242,17 @@ class _Batches:
 
     def _lines(self, file_id: str) -> Iterator[bytes]:
         """The lines of a result file as they arrive: one of 50,000 rows is larger than a gigabyte."""
+        import openai
+
         patient = self._client.with_options(timeout=UPLOAD_SECONDS)
         with patient.files.with_streaming_response.content(file_id) as response:
             rest = b""
-            for block in response.iter_bytes():  # the client's own lines would also end at U+2028 and the like
-                *lines, rest = (rest + block).split(b"\n")
-                yield from lines
+            try:
+                for block in response.iter_bytes():  # the client's own lines would also end at U+2028 and the like
+                    *lines, rest = (rest + block).split(b"\n")
+                    yield from lines
+            except Exception:  # the HTTP library's own, for here the client no longer makes it one of its own
+                raise openai.APIConnectionError(request=response.http_request) from None
             yield rest
 
 

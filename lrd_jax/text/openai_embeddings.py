@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
 from lrd_jax.text.asked import Asked, already_there, unit_length, warn_of_estimate, what_to_ask
-from lrd_jax.text.batch_records import BatchRecords
+from lrd_jax.text.batch_records import BatchRecords, sole_asker
 from lrd_jax.text.openai_answers import UnusableAnswer, read_answer
 from lrd_jax.text.openai_service import (
     DEFAULT_MODEL,
@@ -111,12 +111,12 @@ class OpenAIEncoder:
         """
         asked = self.plan(texts)
         with Database(cache_path()) as database:
-            there = already_there(database, asked, self.dimensions)
-            self._agree_on_width(there)
-            places = asked.missing(there)
             if self.server.abandon_batches:
                 BatchRecords(database, self.url).abandon(frozenset(asked.keys))
-            self._obtain(database, asked, places)
+            if self._missing(database, asked):
+                self._obtain(database, asked)
+            else:
+                say(f"all {len(asked.texts):,} distinct texts are in the cache: nothing is asked")
             if self.dimensions is None:  # another process may have obtained all of it
                 self._agree_on_width(already_there(database, asked, None))
             if self.dimensions is None:
@@ -136,11 +136,20 @@ class OpenAIEncoder:
         if widths:
             self.dimensions = widths[0]
 
-    def _obtain(self, database: Database, asked: Asked, places: list[int]) -> None:
-        """Ask for the texts at these places and put the answers into the cache."""
-        if not places:
-            say(f"all {len(asked.texts):,} distinct texts are in the cache: nothing is asked")
-            return
+    def _missing(self, database: Database, asked: Asked) -> list[int]:
+        """Places of the texts that the cache lacks."""
+        there = already_there(database, asked, self.dimensions)
+        self._agree_on_width(there)
+        return asked.missing(there)
+
+    def _obtain(self, database: Database, asked: Asked) -> None:
+        """Ask for what the cache lacks and put the answers into it."""
+        service = find_service(self.url)
+        with sole_asker(database, self.url):
+            if places := self._missing(database, asked):  # another process may have been at it meanwhile
+                self._ask(service, database, asked, places)
+
+    def _ask(self, service: Service, database: Database, asked: Asked, places: list[int]) -> None:
         under_way = BatchRecords(database, self.url).under_way() & {asked.keys[place] for place in places}
         if under_way:
             raise UserError(
@@ -148,7 +157,6 @@ class OpenAIEncoder:
                 remedy="Collect them with --encoder openai-batch, or ask for them again with --abandon-batches",
             )
         requests = self.requests(asked, places)
-        service = find_service(self.url)
         total = sum(asked.tokens[place] for place in places)
         with tqdm(total=total, desc=self.model, unit="tok", unit_scale=True, dynamic_ncols=True, disable=None) as bar:
             asking = _Asking(self, service, database, asked, bar)
@@ -175,21 +183,23 @@ class _Asking:
         """Make all requests; after a failure no new ones, but those under way are waited for, being paid for."""
         import openai
 
-        client_options = self._service.client_options(self._encoder.server)
         workers = self._encoder.request_options.concurrency
-        async with openai.AsyncOpenAI(**client_options) as client:
+        async with self._service.client(openai.AsyncOpenAI, self._encoder.server) as client:
             waiting = iter(requests)
             await asyncio.gather(*(self._work(client, waiting) for _ in range(workers)))
         if self._failure is not None:
             raise self._failure
 
     async def _work(self, client, waiting: Iterator[list[int]]) -> None:
+        import openai
+
         for places in waiting:
             if self._failure is not None:
                 return
             try:
-                with self._service.told():
-                    await self._request(client, places)
+                await self._request(client, places)
+            except openai.OpenAIError as error:
+                self._failure = self._failure or self._service.explain(error)
             except UserError as error:
                 self._failure = self._failure or error
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import urllib.request
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from lrd_jax.errors import UserError
@@ -17,11 +16,15 @@ from lrd_jax.text.options import ServerOptions
 if TYPE_CHECKING:
     import openai
 
+Client = TypeVar("Client", "openai.OpenAI", "openai.AsyncOpenAI")
+
 OPENAI_URL = "https://api.openai.com/v1"
 KEY_VARIABLE, URL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 DEFAULT_MODEL = "text-embedding-ada-002"
 WIDTHS = {"text-embedding-ada-002": 1536, "text-embedding-3-small": 1536, "text-embedding-3-large": 3072}
 """Dimensions of OpenAI's models; the last two can be asked for fewer."""
+NO_KEY = "none"
+"""Sent to a server that does without: the client insists on some key."""
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -54,7 +57,7 @@ def asked_dimensions(model: str, dimensions: int | None) -> int | None:
 
 
 def resolve_url(given: str | None) -> str:
-    """The base URL without a slash at its end: as given, else the environment's OPENAI_BASE_URL, else OpenAI's.
+    """The base URL in one spelling: as given, else the environment's OPENAI_BASE_URL, else OpenAI's.
 
     Raises:
       UserError: not an http or https address, or one that holds more than an address, such as a password.
@@ -73,7 +76,10 @@ def resolve_url(given: str | None) -> str:
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         problem = "holds a user, a password, a query or a fragment, which would be kept beside the embeddings"
         raise UserError(problem, field=field, remedy=f"{remedy}; the key goes into {KEY_VARIABLE}")
-    return url.rstrip("/")
+    # One spelling for one server: answers are kept by it.
+    port = "" if parts.port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{parts.port}"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,31 +94,27 @@ class Service:
     url: str
     key: str = dataclasses.field(repr=False)
 
-    @property
-    def scope(self) -> str | None:
-        """Where answers belong in the cache: None for OpenAI's own, else the base URL."""
-        return scope_of(self.url)
+    def client(self, kind: type[Client], server: ServerOptions) -> Client:
+        """A client of this kind, `openai.OpenAI` or `openai.AsyncOpenAI`.
 
-    def client_options(self, server: ServerOptions) -> dict[str, Any]:
-        """Keyword arguments for `openai.OpenAI` and `openai.AsyncOpenAI`."""
+        Raises:
+          UserError: the HTTP library cannot use the address or a proxy that the environment names.
+        """
         retries, timeout = server.max_retries, server.timeout
-        return {"api_key": self.key, "base_url": self.url, "max_retries": retries, "timeout": timeout}
-
-    @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
-        """An error of the client's within becomes a `UserError`, without its cause, in which the key could be."""
-        import openai
-
-        explained = None
         try:
-            yield
-        except openai.OpenAIError as error:
-            explained = self.explain(error)
-        if explained is not None:  # raised out here, it has no context either
-            raise explained
+            return kind(api_key=self.key, base_url=self.url, max_retries=retries, timeout=timeout)
+        except Exception as error:  # of any kind, by the version; its words may hold a proxy's password
+            reason = str(error) if isinstance(error, ImportError) else type(error).__name__
+        raise UserError(
+            f"no connection to {self.url} can be set up ({reason})",
+            remedy="Look at the address and at the proxies in the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY)",
+        )
 
     def explain(self, error: openai.OpenAIError) -> UserError:
-        """The error in words."""
+        """The error in words.
+
+        To be raised outside of the `except`, or it carries the client's error along: the request, with the key in it.
+        """
         import openai
 
         match error:
@@ -126,14 +128,21 @@ class Service:
                 problem, remedy = "did not answer in time", "Run the command again, or raise --timeout"
             case openai.APIConnectionError():
                 problem = "cannot be reached, or broke off"
-                remedy = "Look at the address and the network, and run the command again"
+                remedy = f"Look at the address and the network{self._proxy()}, and run the command again"
             case _:
                 problem, remedy = f"cannot be used ({type(error).__name__})", "Run the command again"
         return UserError(f"the server {self.url} {problem}", remedy=remedy)
 
+    def _proxy(self) -> str:
+        parts, proxies = urlsplit(self.url), urllib.request.getproxies()
+        if not {parts.scheme, "all"} & proxies.keys() or urllib.request.proxy_bypass(parts.hostname):
+            return ""
+        return f" and the proxy that the environment names (NO_PROXY={parts.hostname} does without it)"
+
     def redact(self, text: str) -> str:
         """The text without the key, on one line and not too long."""
-        return " ".join(text.replace(self.key, "[key]").split())[:300]
+        known = text if self.key == NO_KEY else text.replace(self.key, "[key]")
+        return " ".join(known.split())[:300]
 
 
 def scope_of(url: str) -> str | None:
@@ -156,11 +165,15 @@ def find_service(url: str) -> Service:
                 f"the environment has no {KEY_VARIABLE}",
                 remedy=f"Set it, or see with --dry-run what it would cost: export {KEY_VARIABLE}=...",
             )
-        key = "none"
+        key = NO_KEY
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UserError(f"{KEY_VARIABLE} holds a character that no key has", remedy="Set it to the key alone")
+    if key != NO_KEY and key in url:
+        raise UserError(
+            "the address holds the key, and is kept beside the embeddings", remedy="Take it out of the address"
+        )
     host = urlsplit(url).hostname
-    if url.startswith("http:") and host not in _LOCAL_HOSTS and key != "none":
+    if url.startswith("http:") and host not in _LOCAL_HOSTS and key != NO_KEY:
         print(f"warning: the key goes to {host} unencrypted (http, not https)", file=sys.stderr)
     return Service(url, key)
 

@@ -17,14 +17,14 @@ MAX_REQUEST_TOKENS = 300_000
 class ServerOptions(Section):
     """Which server is asked, and how patiently (openai, openai-batch)."""
 
-    base_url: str | None = None
+    base_url: str | None = Field(None, min_length=1)
     """Base URL of an OpenAI-compatible server, without a key in it. None: OPENAI_BASE_URL, else OpenAI's."""
     max_tokens: int = Field(MAX_INPUT_TOKENS, ge=1, le=MAX_INPUT_TOKENS)
     """Where a text is cut; lower it for another server's model with a shorter context."""
     max_retries: int = Field(8, ge=0, le=100)
     """How often a request is repeated after 408, 409, 429, 5xx or a broken connection, when retry-after says."""
     timeout: float = Field(120.0, ge=0.1, le=3600.0)
-    """Seconds that one request may take."""
+    """Seconds without a sign of the server, after which a request is given up and repeated."""
     prices: Path | None = None
     """TOML file of prices that go before those in lrd_jax/text/prices.toml, which are OpenAI's at its own address."""
     abandon_batches: bool = False

@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 import lrd_jax
-from lrd_jax.config import EncoderConfig, TextConfig
+from lrd_jax.config import WORDLLAMA_DIMENSIONS, EncoderConfig, TextConfig
 from lrd_jax.data.rechorus import read_texts
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
@@ -96,17 +96,21 @@ def write_embeddings(
     return path
 
 
-def load_embeddings(folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig) -> np.ndarray:
+def load_embeddings(
+    folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig, *, server: str | None = None
+) -> np.ndarray:
     """The stored embeddings of a dataset's items, float32 [I + 1, T], row 0 zero.
 
     Args:
       folder: the dataset folder.
       texts: I + 1 texts; the first is padding.
       encoder_config: which encoder and how wide.
+      server: base URL of the server that must have made them; None: any.
 
     Raises:
-      UserError: the array or its JSON is missing or cannot be read, or it is of another encoder, model, width, number
-        of items or other texts, or holds NaN or infinity; or the model's folder is there and holds other weights.
+      UserError: the array or its JSON is missing or cannot be read, or it is of another encoder, model, server,
+        width, number of items or other texts, or holds NaN or infinity; or the model's folder is there and holds other
+        weights.
     """
     path = embeddings_path(folder, texts, encoder_config)
     remedy = f"Run `{embed_command(folder, encoder_config)}`"
@@ -123,6 +127,16 @@ def load_embeddings(folder: str | os.PathLike, texts: Sequence[str], encoder_con
         refuse("does not parse as JSON", provenance_path, cause=error)
     if not isinstance(provenance, dict):
         refuse("the entry is missing", provenance_path, "encoder")
+    if isinstance(recorded := provenance.get("server"), str):
+        # Without its address, the command would ask, and pay, another server than the one these came from.
+        remedy = f"Run `{embed_command(folder, encoder_config, server=recorded)}`"
+        if server is not None and recorded != server:
+            raise UserError(
+                f"the embeddings are of the server {recorded}, not {server}",
+                file=path,
+                field="--base-url",
+                remedy="With --force they are replaced; with --base-url as above they are left as they are",
+            )
     width = encoder_config.known_dimensions or provenance.get("dimensions")
     expected = {
         "encoder": (encoder_config.encoder, "is of another encoder"),
@@ -170,13 +184,18 @@ def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextCo
     return load_embeddings(folder, texts, text_config)
 
 
-def embed_command(folder: str | os.PathLike, encoder_config: EncoderConfig, *, force: bool = True) -> str:
-    """The command line that makes the embeddings of a dataset; with `force`, anew."""
+def embed_command(
+    folder: str | os.PathLike, encoder_config: EncoderConfig, *, server: str | None = None, force: bool = True
+) -> str:
+    """The command line that makes the embeddings of a dataset, of a `server` if one is named; with `force`, anew."""
     command = ["python", "-m", "lrd_jax.embed", str(folder), "--encoder", encoder_config.encoder]
     if encoder_config.model is not None:
         command += ["--model", encoder_config.model]
-    if encoder_config.dimensions not in (None, EncoderConfig().known_dimensions):
+    own_width = WORDLLAMA_DIMENSIONS if encoder_config.encoder == "wordllama" else None
+    if encoder_config.dimensions not in (None, own_width):
         command += ["--dimensions", str(encoder_config.dimensions)]
+    if server is not None:
+        command += ["--base-url", server]
     return shlex.join([*command, "--force"] if force else command)
 
 

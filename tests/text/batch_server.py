@@ -20,6 +20,7 @@ class Batches:
         duplicate, a foreign one, one that is no JSON, one of another width, one of none).
       creating: what the next requests to create a batch meet: "ok", "lost" (made, but the connection breaks), "hang"
         (made, but no answer comes), "stall" (not made, and no answer comes), "500" and "429" (not made).
+      reading: what the next requests for a file's content meet: "ok", "broken off" (half of it comes), "gone" (404).
       looks: how often a batch is looked at before it has finished.
     """
 
@@ -30,6 +31,7 @@ class Batches:
         self.batches: dict[str, dict] = {}
         self.outcomes: deque[str] = deque()
         self.creating: deque[str] = deque()
+        self.reading: deque[str] = deque()
         self.looks = 1
         self.stalled = False
         self._outcome: dict[str, str] = {}
@@ -68,7 +70,16 @@ class Batches:
     async def _content(self, request: Request) -> Response:
         if (refusal := self._server.count(request)) is not None:
             return refusal
-        return Response(self.files[request.path_params["id"]], media_type="application/octet-stream")
+        from tests.text.server import failure
+
+        content = self.files[request.path_params["id"]]
+        fault = self.reading.popleft() if self.reading else "ok"
+        if fault == "gone":
+            return failure(404, "No such File object")
+        headers = {"content-length": str(len(content))}
+        if fault == "broken off":
+            content = content[: len(content) // 2]
+        return Response(content, media_type="application/octet-stream", headers=headers)
 
     async def _create(self, request: Request) -> Response:
         from tests.text.server import failure

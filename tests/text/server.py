@@ -217,8 +217,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before every answer")
     parser.add_argument("--key", help="the only key that is let in")
+    parser.add_argument("--faults", default="", help="of the first requests, as in 429,ok,500,reset,half")
+    parser.add_argument("--always", default="ok", help="the fault of all after those")
     options = parser.parse_args()
-    uvicorn.run(Server(delay=options.delay, key=options.key).app, port=options.port, log_level="warning")
+    server = Server(delay=options.delay, key=options.key)
+    server.faults.extend(filter(None, options.faults.split(",")))
+    server.always = options.always
+    uvicorn.run(server.app, port=options.port, log_level="warning")
 
 
 if __name__ == "__main__":

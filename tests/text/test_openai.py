@@ -2,22 +2,26 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from lrd_jax.cli import run_command
 from lrd_jax.config import EncoderConfig, TextConfig
-from lrd_jax.embed import embed_dataset
+from lrd_jax.embed import embed_dataset, main
 from lrd_jax.errors import UserError
 from lrd_jax.text import store
+from lrd_jax.text.batch_records import sole_asker
 from lrd_jax.text.openai_embeddings import OpenAIEncoder
 from lrd_jax.text.options import RequestOptions, ServerOptions
-from lrd_jax.text.vector_cache import cache_path
+from lrd_jax.text.vector_cache import Database, cache_path
 from tests.text.conftest import KEY, write_dataset
 from tests.text.server import vector_of
 
@@ -146,7 +150,8 @@ def test_lasting_faults(server, fault, words, requests):
     asking = encoder(server, dimensions=8, max_retries=1, timeout=0.3 if fault == "hang" else 20.0)
     with pytest.raises(UserError, match=words) as error:
         asking.encode(WORDS)
-    assert KEY not in str(error.value) and error.value.__cause__ is None
+    assert KEY not in str(error.value)
+    assert error.value.__cause__ is None and error.value.__context__ is None  # the client's error has the key in it
     assert server.requests["POST /v1/embeddings"] == requests
     assert stored_texts(server, WORDS) == set()
     server.always = "ok"
@@ -226,6 +231,33 @@ def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
     assert server.requests == {"POST /v1/embeddings": 1}
 
 
+def told(monkeypatch, capsys, *arguments):
+    """Exit code of the command, and all that it printed."""
+    monkeypatch.setattr(sys, "argv", ["embed", *map(str, arguments)])
+    try:
+        run_command(main)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code
+    return code, "".join(capsys.readouterr())
+
+
+def test_embeddings_of_another_server_do_not_fit(server, dataset, monkeypatch, capsys):
+    options = [dataset, "--encoder", "openai", "--model", "m", "--dimensions", "256", "--base-url"]
+    other = "http://127.0.0.1:9/v1"
+    assert told(monkeypatch, capsys, *options, server.url)[0] == 0
+    code, printed = told(monkeypatch, capsys, *options, other)
+    assert code == 2 and f"are of the server {server.url}, not {other}" in printed and "--force" in printed
+    assert "fits the texts already" in told(monkeypatch, capsys, *options, server.url + "/")[1]
+    # Training takes them from any server; what mends them names the one that made them, and the width.
+    config = TextConfig(encoder="openai", model="m", dimensions=256)
+    store.load_or_embed(dataset, 4, config)
+    (dataset / "text_openai-m-256d.npy").write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        store.load_or_embed(dataset, 4, config)
+    assert f"--model m --dimensions 256 --base-url {server.url} --force`" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -234,19 +266,48 @@ def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
         (["--base-url", "http://127.0.0.1:1/v1"], "--base-url.*has no use"),
         (["--dry-run"], "costs nothing"),
         (["--encoder", "openai", "--request-inputs", "2049"], "request"),
+        # A shell's variable that is not set must not become OpenAI's own model, or its own server.
+        (["--encoder", "openai", "--model", ""], "'--model': expected a text of length >= 1, got ''"),
+        (["--encoder", "openai", "--base-url", ""], "'--base-url': expected a text of length >= 1, got ''"),
     ],
 )
-def test_options_without_effect_are_refused(dataset, options, words, monkeypatch, capsys):
-    import re
+def test_options_that_are_refused(dataset, options, words, monkeypatch, capsys):
+    code, printed = told(monkeypatch, capsys, dataset, *options)
+    assert code == 2 and re.search(words, printed)
 
-    from lrd_jax.cli import run_command
-    from lrd_jax.embed import main
 
-    monkeypatch.setattr(sys, "argv", ["embed", str(dataset), *options])
-    with pytest.raises(SystemExit) as ended:
-        run_command(main)
-    told = capsys.readouterr()
-    assert ended.value.code == 2 and re.search(words, told.err + told.out)
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("http://me:hunter2@127.0.0.1:9", "cannot be reached.*the proxy that the environment.*NO_PROXY=127.0.0.1"),
+        ("gopher://me:hunter2@127.0.0.1:9", "no connection to .* can be set up.*ALL_PROXY"),
+    ],
+)
+def test_proxies(server, monkeypatch, proxy, words):
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(UserError, match=words) as error:
+        encoder(server, max_retries=0).encode(WORDS)
+    assert "hunter2" not in str(error.value) and not server.requests
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    if proxy.startswith("http:"):
+        encoder(server).encode(WORDS)
+
+
+def test_what_another_process_is_asking_for_is_waited_for(server, capsys):
+    printed = ""
+    with Database(cache_path()) as database, ThreadPoolExecutor(1) as other:
+        with sole_asker(database, server.url):
+            vectors = other.submit(encoder(server).encode, WORDS)
+            while f"waiting for another process that asks {server.url}" not in printed:
+                assert not vectors.done()
+                printed += capsys.readouterr().out
+                time.sleep(0.005)
+            assert not server.requests
+            database.put(encoder(server).plan(WORDS[:2]).keys, expected(WORDS[:2]))
+        np.testing.assert_array_equal(vectors.result(20), expected(WORDS))
+    assert server.asked == {WORDS[2]: 1}
 
 
 def test_killed_twice_and_resumed(server, tmp_path, monkeypatch):

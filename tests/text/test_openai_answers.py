@@ -5,7 +5,7 @@ import pytest
 
 from lrd_jax.errors import UserError
 from lrd_jax.text.openai_answers import UnusableAnswer, read_answer
-from lrd_jax.text.openai_service import OPENAI_URL, Service, find_service, own_width, resolve_url
+from lrd_jax.text.openai_service import NO_KEY, OPENAI_URL, Service, find_service, own_width, resolve_url
 from lrd_jax.text.prices import find_price
 
 
@@ -77,6 +77,10 @@ def test_addresses(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     assert resolve_url(None) == OPENAI_URL
     assert resolve_url("http://127.0.0.1:8000/v1/") == "http://127.0.0.1:8000/v1"
+    for same in ("https://API.OpenAI.com/v1/", "HTTPS://api.openai.com:443/v1"):
+        assert resolve_url(same) == OPENAI_URL  # else its answers would be paid for again
+    for same in ("http://[::1]:80/v1", "http://[::1]/v1"):
+        assert resolve_url(same) == "http://[::1]/v1"
     monkeypatch.setenv("OPENAI_BASE_URL", "https://example.org/v1")
     assert resolve_url(None) == "https://example.org/v1"
     for wrong in ("example.org", "ftp://a/v1", "http://", "http://a:99999/v1", " http://a", "http://[::1"):
@@ -101,6 +105,9 @@ def test_keys(monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", " hunter2\n")
     service = find_service(OPENAI_URL)
     assert service.key == "hunter2" and "hunter2" not in repr(service)
+    with pytest.raises(UserError, match="the address holds the key") as error:
+        find_service("http://127.0.0.1:1/hunter2/v1")
+    assert "hunter2" not in str(error.value)
     find_service("http://127.0.0.1:1/v1")
     assert capsys.readouterr().err == ""
     find_service("http://example.org/v1")
@@ -112,6 +119,7 @@ def test_redaction():
     service = Service(OPENAI_URL, "hunter2")
     assert service.redact("key\n hunter2, hunter2!") == "key [key], [key]!"
     assert len(service.redact("x" * 10_000)) == 300
+    assert Service("http://127.0.0.1:1/v1", NO_KEY).redact("none of them") == "none of them"
 
 
 def test_prices(tmp_path):

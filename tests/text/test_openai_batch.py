@@ -199,3 +199,21 @@ def test_a_batch_that_the_server_does_not_know(server):
         encoder(server).encode(TEXTS)
     np.testing.assert_array_equal(encoder(server, abandon=True).encode(TEXTS), expected())
     assert server.asked == dict.fromkeys(TEXTS, 2)
+
+
+def test_results_that_break_off_are_read_again(server):
+    server.batches.reading.append("broken off")
+    with pytest.raises(UserError, match="cannot be reached, or broke off.*run the command again"):
+        encoder(server).encode(TEXTS)
+    np.testing.assert_array_equal(encoder(server).encode(TEXTS), expected())
+    handed_in_once(server)
+
+
+def test_results_that_the_server_keeps_no_longer(server):
+    server.batches.reading.extend(["gone", "gone"])
+    for _ in range(2):
+        with pytest.raises(UserError, match="does not know the results of batch batch_0.*--abandon-batches") as error:
+            encoder(server).encode(TEXTS)
+        assert error.value.__context__ is None
+    np.testing.assert_array_equal(encoder(server, abandon=True).encode(TEXTS), expected())
+    assert server.asked == dict.fromkeys(TEXTS, 2)
