@@ -5,6 +5,7 @@ A source is one function here, which reads a `RawDataset` and hands it to `_writ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -89,13 +90,9 @@ def amazon_2014(
       meta: The file of metadata, whatever its name.
       options: How.
     """
-    options.check()
-    if reviews is not None or meta is not None:
-        _need_out(options, "--reviews, --meta")
     from lrd_jax.data.amazon_2014 import read_amazon_2014
 
-    raw = read_amazon_2014(category, source=source, reviews=reviews, meta=meta)
-    _write(raw, options, ", ".join(raw.origin["files"]))
+    _amazon(read_amazon_2014, category, source, reviews, meta, options)
 
 
 def amazon_2023(
@@ -115,12 +112,24 @@ def amazon_2023(
       meta: The file of metadata, whatever its name.
       options: How.
     """
+    from lrd_jax.data.amazon_2023 import read_amazon_2023
+
+    _amazon(read_amazon_2023, category, source, reviews, meta, options)
+
+
+def _amazon(
+    read: Callable[..., RawDataset],
+    category: str,
+    source: Path | None,
+    reviews: Path | None,
+    meta: Path | None,
+    options: PrepareOptions,
+) -> None:
+    """What both releases of Amazon's data have in common."""
     options.check()
     if reviews is not None or meta is not None:
         _need_out(options, "--reviews, --meta")
-    from lrd_jax.data.amazon_2023 import read_amazon_2023
-
-    raw = read_amazon_2023(category, source=source, reviews=reviews, meta=meta)
+    raw = read(category, source=source, reviews=reviews, meta=meta)
     _write(raw, options, ", ".join(raw.origin["files"]))
 
 
