@@ -16,7 +16,7 @@ from lrd_jax.devices import data_mesh
 from lrd_jax.evaluation import build_full_evaluation
 from lrd_jax.models import SEQUENCE_ENCODERS
 from lrd_jax.models.caser import convolve
-from lrd_jax.models.layers import kept
+from lrd_jax.models.layers import kept, of_rows
 from lrd_jax.models.sequence_system import SequenceSystem
 from lrd_jax.models.tisasrec import relative_intervals
 from lrd_jax.published import from_published, paths, to_published
@@ -163,9 +163,25 @@ def test_without_layers_the_newest_item_is_the_state(name):
     encoder = SEQUENCE_ENCODERS[name].from_config(Config(data=data, model=model))
     items = np.array([[3, 5, 0, 0]], np.int32)
     history = History(items, items.astype(np.float32), items, np.ones(1, np.int32))
-    emb = np.arange(8, dtype=np.float32).reshape(1, 4, 2)
-    variables = jax.tree.map(jnp.zeros_like, encoder.init(jax.random.key(0), emb, None, history))
-    assert encoder.apply(variables, emb, None, history).tolist() == [[2.0, 3.0]]
+    table = np.arange(12, dtype=np.float32).reshape(6, 2)
+    variables = jax.tree.map(jnp.zeros_like, encoder.init(jax.random.key(0), table, None, history))
+    assert encoder.apply(variables, table, None, history).tolist() == [[10.0, 11.0]]
+
+
+def test_rows_are_computed_once_whichever_are_fewer():
+    computed = []
+
+    def function(rows):
+        computed.append(len(rows.reshape(-1, 2)))
+        return 3 * rows[..., :1]
+
+    ids = np.array([[3, 0, 3], [1, 3, 2]])
+    for rows, once in ((5, 5), (6, 6), (7, 6)):
+        table = jnp.arange(2.0 * rows).reshape(rows, 2)
+        np.testing.assert_array_equal(of_rows(function, table, ids)[..., 0], 6 * ids)
+        gradient = jax.grad(lambda table: jnp.sum(of_rows(function, table, ids)))(table)
+        np.testing.assert_array_equal(gradient[:, 0], 3 * np.bincount(ids.ravel(), minlength=rows))
+        assert computed[-1] == once
 
 
 def test_intervals_are_truncated_as_in_torch():

@@ -85,9 +85,10 @@ class Caser(nn.Module):
 
     @nn.compact
     def __call__(
-        self, item_emb: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
+        self, item_table: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
     ) -> jax.Array:
         """[B, D]; see `SequenceSystem`."""
+        item_emb = item_table[history.items]
         b, h, d = item_emb.shape
         x = jnp.where((history.items > 0)[..., None], item_emb, jax.lax.stop_gradient(item_emb))
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from lrd_jax.batch import History
 from lrd_jax.config import Config, Precision
-from lrd_jax.models.layers import NORMAL_INIT, linear, uniform_init
+from lrd_jax.models.layers import NORMAL_INIT, linear, of_rows, uniform_init
 
 
 class GRU4Rec(nn.Module):
@@ -34,10 +34,10 @@ class GRU4Rec(nn.Module):
 
     @nn.compact
     def __call__(
-        self, item_emb: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
+        self, item_table: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
     ) -> jax.Array:
         """[B, D]; see `SequenceSystem`."""
-        b, _, d = item_emb.shape
+        d = item_table.shape[-1]
         width, init = self.hidden_dim, uniform_init(self.hidden_dim)
         input_kernel = self.param("input_kernel", init, (d, 3 * width))
         input_bias = self.param("input_bias", init, (3 * width,))
@@ -45,15 +45,20 @@ class GRU4Rec(nn.Module):
         recurrent_bias = self.param("recurrent_bias", init, (3 * width,))
         out_kernel = self.param("out_kernel", NORMAL_INIT, (width, d))
 
-        def step(state: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-            from_item, exists = inputs
+        # One array per gate: XLA's CPU code for a step that cuts the gates out of its slice of all steps is slow.
+        def through(kernel: jax.Array, bias: jax.Array) -> jax.Array:
+            return of_rows(lambda rows: linear(rows, kernel, self.precision) + bias, item_table, history.items.T)
+
+        gates = tuple(map(through, jnp.split(input_kernel, 3, axis=1), jnp.split(input_bias, 3)))  # [H, B, width] each
+
+        def step(state: jax.Array, inputs: tuple[tuple[jax.Array, ...], jax.Array]) -> tuple[jax.Array, None]:
+            (item_reset, item_keep, item_proposal), exists = inputs
             from_state = linear(state, recurrent_kernel, self.precision) + recurrent_bias
-            reset, keep = jnp.split(jax.nn.sigmoid((from_item + from_state)[:, : 2 * width]), 2, axis=1)
-            proposal = jnp.tanh(from_item[:, 2 * width :] + reset * from_state[:, 2 * width :])
+            state_reset, state_keep, state_proposal = jnp.split(from_state, 3, axis=1)
+            reset, keep = jax.nn.sigmoid(item_reset + state_reset), jax.nn.sigmoid(item_keep + state_keep)
+            proposal = jnp.tanh(item_proposal + reset * state_proposal)
             return jnp.where(exists[:, None], (1 - keep) * proposal + keep * state, state), None
 
-        # What depends on the items alone is one product for all steps.
-        from_items = linear(item_emb.swapaxes(0, 1), input_kernel, self.precision) + input_bias  # [H, B, 3 width]
-        start = jnp.zeros((b, width), item_emb.dtype)
-        state, _ = jax.lax.scan(step, start, (from_items, history.items.T > 0))
+        start = jnp.zeros((len(history.items), width), item_table.dtype)
+        state, _ = jax.lax.scan(step, start, (gates, history.items.T > 0))
         return linear(state, out_kernel, self.precision)

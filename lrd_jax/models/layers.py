@@ -59,6 +59,14 @@ def linear(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
     return project(x.reshape(-1, x.shape[-1]), kernel, precision).reshape(*x.shape[:-1], kernel.shape[1])
 
 
+def of_rows(function: Callable[[jax.Array], jax.Array], table: jax.Array, ids: jax.Array) -> jax.Array:
+    """function(table[ids]) for a function of rows [..., i] → [..., j], a table [N, i] and any ids.
+
+    It is computed for the whole table where that has fewer rows than are looked up, so that none is computed twice.
+    """
+    return function(table)[ids] if len(table) < ids.size else function(table[ids])
+
+
 def largest(x: jax.Array, axis: int) -> jax.Array:
     """The maximum over an axis, its gradient to one place only.
 

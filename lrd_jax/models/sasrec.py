@@ -37,12 +37,12 @@ class SASRec(nn.Module):
 
     @nn.compact
     def __call__(
-        self, item_emb: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
+        self, item_table: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
     ) -> jax.Array:
         """[B, D]; see `SequenceSystem`."""
-        shape = (self.history_length + 1, item_emb.shape[-1])
+        shape = (self.history_length + 1, item_table.shape[-1])
         table, valid = self.param("position_embeddings", NORMAL_INIT, shape), history.items > 0
-        x = item_emb + look_up_position(table, positions(valid))
+        x = item_table[history.items] + look_up_position(table, positions(valid))
         for layer in range(self.num_layers):
             # Of the last layer only the newest item's state is read, and it sees the whole history.
             is_last = layer == self.num_layers - 1

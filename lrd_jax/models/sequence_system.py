@@ -25,8 +25,8 @@ class SequenceSystem:
     """Caser, GRU4Rec, SASRec or TiSASRec, scoring y(u, c) = encode(u's history) · item_c.
 
     Attributes:
-      encoder: a module of (item_emb [B, H, D], user_emb [B, D] or None, history, deterministic=) → [B, D]. Where it has
-        `uses_users`, there is a table of users.
+      encoder: a module of (item_table [I + 1, D], user_emb [B, D] or None, history, deterministic=) → [B, D]. Where it
+        has `uses_users`, there is a table of users.
       num_users, num_items: ids go from 1 to these.
       embedding_dim, history_length, rec_objective, calibration, precision: see `Config`.
     """
@@ -48,7 +48,7 @@ class SequenceSystem:
     @property
     def users_per_block(self) -> int:
         """Histories that an evaluation encodes at a time."""
-        return 64 if jax.default_backend() == "cpu" else 2048
+        return 128 if jax.default_backend() == "cpu" else 2048
 
     @property
     def candidates_per_block(self) -> int:
@@ -138,4 +138,4 @@ class SequenceSystem:
             raise ValueError(f"{history.items.shape[1]} places of history, but the model has {self.history_length}")
         padded = [jnp.pad(x, ((0, 0), (0, missing))) for x in (history.items, history.intervals, history.seconds)]
         user_emb = params["user_embeddings"][users] if self._uses_users else None
-        return params["item_embeddings"][padded[0]], user_emb, History(*padded, history.shortest)
+        return params["item_embeddings"], user_emb, History(*padded, history.shortest)

@@ -63,10 +63,10 @@ class TiSASRec(nn.Module):
 
     @nn.compact
     def __call__(
-        self, item_emb: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
+        self, item_table: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
     ) -> jax.Array:
         """[B, D]; see `SequenceSystem`."""
-        d, valid = item_emb.shape[-1], history.items > 0
+        d, valid = item_table.shape[-1], history.items > 0
         table = lambda name, rows: self.param(f"{name}_embeddings", NORMAL_INIT, (rows + 1, d))  # noqa: E731
         interval_keys = table("interval_key", self.time_max)
         interval_values = table("interval_value", self.time_max)
@@ -74,7 +74,7 @@ class TiSASRec(nn.Module):
         position_keys = look_up_position(table("position_key", self.history_length), places)
         position_values = look_up_position(table("position_value", self.history_length), places)
 
-        x, seconds, seen = item_emb, history.seconds, causal(valid)
+        x, seconds, seen = item_table[history.items], history.seconds, causal(valid)
         for layer in range(self.num_layers):
             queries = x
             if layer == self.num_layers - 1:  # as in SASRec
