@@ -14,7 +14,7 @@ from rich.table import Table
 
 from lrd_jax.assemble import checked_ranks
 from lrd_jax.data.id_maps import raw_ids
-from lrd_jax.data.pipeline import default_folder
+from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.errors import UserError
 from lrd_jax.evaluation import Counts
 from lrd_jax.metrics import ranking_metrics, reciprocal_rank_metrics
@@ -50,7 +50,7 @@ def results_frame(
       UserError: a score was not finite, or the folder's map of ids cannot be read.
     """
     corpus, config = trained.run.corpus, trained.config
-    data = config.data.path if config.data.path is not None else default_folder("ml-100k")
+    data = dataset_folder(config.data.path)
     rows = getattr(corpus, split_name).rows
     users, items = corpus.sequence_users[rows], corpus.sequence_items[rows]
     ranks = checked_ranks(counts, users, split_name, ties=ties, folder=folder)

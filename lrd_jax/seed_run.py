@@ -14,6 +14,8 @@ import numpy as np
 from lrd_jax.assemble import Run, checked_ranks
 from lrd_jax.checkpoint import Checkpoints
 from lrd_jax.config import Config
+from lrd_jax.data.id_maps import raw_ids
+from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.display import epoch_line, losses_text, say
 from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
@@ -78,12 +80,15 @@ class SeedRun:
           after_epoch: called when an epoch has been written down, its checkpoints too.
 
         Raises:
-          UserError: an unwritable or foreign run folder, a checkpoint that cannot be read, other data than before.
+          UserError: an unwritable or foreign run folder, a checkpoint or a map of ids that cannot be read, other data
+            than before.
         """
         self.config, self.seed, self.label, self.epoch = config, config.run.seed, label, 0
         self.results: dict[str, Any] | None = None
         self.failure: UserError | None = None
         self._run, self._folder, self._after_epoch = run, config.run_folder, after_epoch
+        # Before training, so that a map of ids that cannot be read costs none.
+        self._raw_users = raw_ids(dataset_folder(config.data.path), "user", np.arange(1, run.corpus.num_users + 1))
         open_run_folder(self._folder, config, resume=resume)
         self._checkpoints = Checkpoints(self._folder / "checkpoints")
         fingerprint = np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
@@ -194,7 +199,8 @@ class SeedRun:
         ranks = {split: run.rank_targets(params, split) for split in ("dev", "test")}
         metrics = {split: ranking_metrics(values) for split, values in ranks.items()}
         users = {"dev": corpus.sequence_users[corpus.dev.rows], "test": corpus.sequence_users[corpus.test.rows]}
-        self._writer.write_ranks(**{split: (users[split], ranks[split]) for split in ranks})
+        raw_users = {split: self._raw_users[users[split] - 1] for split in users}
+        self._writer.write_ranks(**{split: (users[split], raw_users[split], ranks[split]) for split in ranks})
         self._writer.write_results(
             **metrics,
             best_epoch=best_epoch,

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from tensorboardX import SummaryWriter
 
 import lrd_jax
@@ -210,23 +211,26 @@ class RunWriter:
         write_atomically(path, (to_json(results, indent=2) + "\n").encode())
         return path
 
-    def write_ranks(self, **splits: tuple[np.ndarray, np.ndarray]) -> Path:
-        """Write ranks.npz, all of it or nothing: arrays SPLIT_users (int32) and SPLIT_ranks (float32), [N].
+    def write_ranks(self, **splits: tuple[np.ndarray, pl.Series, np.ndarray]) -> Path:
+        """Write ranks.npz, all of it or nothing: SPLIT_users (int32), SPLIT_raw_users (text), SPLIT_ranks (float32).
 
-        Ranks count from 1; a tie makes halves (`metrics.target_ranks`).
+        Ranks count from 1; a tie makes halves (`metrics.target_ranks`). Raw ids are "" where they are not known, and
+        there are none if all are unknown.
 
         Args:
-          splits: per split ("dev", "test") the user ids and the targets' ranks, in the order of the split's file; a
-            user comes as often as it has targets there.
+          splits: per split ("dev", "test") the user ids, those of the source (`raw_ids`) and the targets' ranks, in the
+            order of the split's file; a user comes as often as it has targets there.
 
         Returns:
           The file, for `numpy.load(path, allow_pickle=False)`.
         """
         arrays = {}
-        for split, (users, ranks) in splits.items():
+        for split, (users, raw_users, ranks) in splits.items():
             if len(users) != len(ranks):
                 raise ValueError(f"{split}: {len(users)} users but {len(ranks)} ranks")
             arrays[f"{split}_users"] = np.asarray(users, np.int32)
+            if raw_users.null_count() < len(raw_users):
+                arrays[f"{split}_raw_users"] = np.array(raw_users.fill_null("").to_list(), np.str_)
             arrays[f"{split}_ranks"] = np.asarray(ranks, np.float32)
         path, partial = self._folder / _RANKS, self._folder / "ranks.partial.npz"
         np.savez_compressed(partial, **arrays)

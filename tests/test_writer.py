@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
@@ -164,18 +165,20 @@ def test_results(tmp_path):
 def test_ranks(tmp_path):
     writer = RunWriter(tmp_path)
     path = writer.write_ranks(
-        dev=(np.arange(1, 4), jnp.asarray([5, 1.5, 2])), test=(np.arange(1, 3), np.array([9, 100]))
+        dev=(np.arange(1, 4), pl.Series(["ä", None, "B01"]), jnp.asarray([5, 1.5, 2])),
+        test=(np.arange(1, 3), pl.Series([None, None], dtype=pl.String), np.array([9, 100])),
     )
     with np.load(path, allow_pickle=False) as ranks:
         assert {name: ranks[name].tolist() for name in ranks} == {
             "dev_users": [1, 2, 3],
+            "dev_raw_users": ["ä", "", "B01"],
             "dev_ranks": [5, 1.5, 2],
             "test_users": [1, 2],
             "test_ranks": [9, 100],
         }
         assert (ranks["dev_users"].dtype, ranks["dev_ranks"].dtype) == (np.int32, np.float32)
     with pytest.raises(ValueError, match="3 users but 2 ranks"):
-        writer.write_ranks(dev=(np.arange(3), np.arange(2)))
+        writer.write_ranks(dev=(np.arange(3), pl.Series(list("abc")), np.arange(2)))
     writer.close()
 
 

@@ -16,7 +16,7 @@ from lrd_jax.data.folder import MARKER
 from lrd_jax.data.item_tables import RESERVED
 from lrd_jax.data.movielens_source import RATINGS_SHA256, Movie, obtain
 from lrd_jax.data.options import PrepareOptions
-from lrd_jax.data.pipeline import Prepared, default_folder, prepare_folder
+from lrd_jax.data.pipeline import Prepared, dataset_folder, prepare_folder
 from lrd_jax.data.raw import RawDataset
 from lrd_jax.data.table_files import keyed_rows, read_table, require_columns
 from lrd_jax.data.templates import default_template
@@ -37,7 +37,7 @@ def ensure_ml_100k() -> Path:
     Raises:
       UserError: see `prepare_ml_100k`.
     """
-    folder = default_folder("ml-100k")
+    folder = dataset_folder(None)
     if not (folder / MARKER).exists():
         say(f"MovieLens-100k prepared in {folder}, source: {prepare_ml_100k(folder)[1]}")
     return folder

@@ -69,6 +69,11 @@ class _Coded:
         return _Coded(users, items, self.times[kept], raw_users, raw_items)
 
 
+def dataset_folder(path: Path | None) -> Path:
+    """The folder that `DataConfig.path` means, whether or not it is there: without a path, MovieLens-100k's."""
+    return Path(path) if path is not None else default_folder("ml-100k")
+
+
 def default_folder(name: str, options: PrepareOptions | None = None) -> Path:
     """Where the cache keeps a dataset; whatever differs from the defaults gives it a folder of its own.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lrd_jax.data.pipeline import default_folder
+from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.errors import UserError
 from lrd_jax.metrics import ranking_metrics
@@ -55,7 +55,7 @@ def _target_popularity(outcomes: Sequence[Outcome]) -> np.ndarray:
       UserError: the dataset is not where the cells say, cannot be read, or is not the one of all runs.
     """
     config = next(outcome.cell.config for outcome in outcomes if outcome.results)
-    folder = config.data.path if config.data.path is not None else default_folder("ml-100k")
+    folder = dataset_folder(config.data.path)
     corpus = read_corpus(folder)
     users = corpus.sequence_users[corpus.test.rows]
     for outcome in outcomes:

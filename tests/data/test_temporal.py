@@ -11,6 +11,7 @@ import pytest
 
 from lrd_jax.data.dates import date_text, parse_date
 from lrd_jax.data.folder import write_interactions
+from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import default_folder
 from lrd_jax.data.rechorus import read_corpus
@@ -140,6 +141,8 @@ def test_from_the_data_to_a_trained_model(raw, tmp_path):
     with np.load(tmp_path / "run" / "ranks.npz", allow_pickle=False) as ranks:
         for name, split in (("dev", corpus.dev), ("test", corpus.test)):
             assert np.array_equal(ranks[f"{name}_users"], corpus.sequence_users[split.rows])
+            raw_users = raw_ids(tmp_path / "ml", "user", ranks[f"{name}_users"])
+            assert ranks[f"{name}_raw_users"].tolist() == raw_users.to_list()
             assert ranks[f"{name}_ranks"].min() >= 1 and ranks[f"{name}_ranks"].max() <= 10
 
 

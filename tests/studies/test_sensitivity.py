@@ -4,6 +4,7 @@ import json
 import xml.etree.ElementTree
 
 import numpy as np
+import polars as pl
 import pytest
 from matplotlib.image import imread
 
@@ -37,7 +38,8 @@ def pretend_to_have_run(config, ranks):
     """A finished run with these ranks in both splits."""
     open_run_folder(config.run_folder, config, resume=False)
     writer = RunWriter(config.run_folder)
-    writer.write_ranks(dev=(np.arange(1, 61), ranks), test=(np.arange(1, 61), ranks))
+    split = np.arange(1, 61), pl.repeat(None, 60, dtype=pl.String, eager=True), ranks
+    writer.write_ranks(dev=split, test=split)
     metrics = ranking_metrics(ranks)
     of_run = {"best_epoch": 1, "epochs": 1, "seconds": 0.5, "device": "1 x cpu"}
     writer.write_results(dev=metrics, test=metrics, config=config, dataset_hash="0", fingerprint="0", **of_run)
