@@ -34,8 +34,11 @@ def positions(valid: jax.Array) -> jax.Array:
 
 
 def look_up_position(table: jax.Array, places: jax.Array) -> jax.Array:
-    """Rows [..., D] of a small table [N, D]: a product, since the gradient of indexing adds up colliding rows."""
-    return jax.nn.one_hot(places, len(table), dtype=table.dtype) @ table
+    """Rows [..., D] of a small table [N, D]: a product, since the gradient of indexing adds up colliding rows.
+
+    By `linear`, of two axes: with more of them XLA's CPU code transposes the gradient in memory, number by number.
+    """
+    return linear(jax.nn.one_hot(places, len(table), dtype=table.dtype), table, "float32")
 
 
 def newest(x: jax.Array, valid: jax.Array) -> jax.Array:
