@@ -177,9 +177,9 @@ class LossConfig(Section):
     """Negative items per positive (published: 1). Not used by cross_entropy."""
     kg_weight: Literal["auto"] | Annotated[float, Field(ge=0.0)] = 5.0
     """Weight of the knowledge-graph loss. auto: stored triples per interaction, as published."""
-    lrd_weight: float = Field(10.0, ge=0.0)
-    """Weight of the latent-relation loss. Used by the LRD models only."""
-    lrd_objective: Literal["paper", "released"] = "released"
+    lrd_weight: float = Field(1.0, ge=0.0)
+    """Weight of the latent-relation loss (published: 10, with the released objective). Used by the LRD models only."""
+    lrd_objective: Literal["paper", "released"] = "paper"
     """Eq. 14 as printed, or what the published code computes."""
     entropy_weight: float = Field(0.1, ge=0.0)
     """Weight of the posterior's entropy within the latent-relation loss."""

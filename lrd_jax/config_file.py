@@ -126,12 +126,15 @@ def config_to_toml(config: Config) -> str:
 
 def config_difference(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
     """Options that differ, as (key, old value, new value). Where run folder and dataset lie does not count, nor does
-    the recorded width of text embeddings where the new configuration leaves it to the encoder.
+    the recorded width of text embeddings where the new configuration leaves it to the encoder, nor the latent-relation
+    loss of a model that has none.
 
     (Whether the dataset is still the same is told by its content, `assemble.Run.fingerprint`.)
     """
     before, after = flatten(old), flatten(new)
     unasked = _PLACES + (("text.dimensions",) if new.text.dimensions is None else ())
+    if not new.model.discovers_relations:
+        unasked += "loss.lrd_weight", "loss.lrd_objective", "loss.entropy_weight"
     return [(key, before[key], after[key]) for key in before if key not in unasked and before[key] != after[key]]
 
 

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
-from lrd_jax.config import Config, OptimConfig, RunConfig
+from lrd_jax.config import Config, LossConfig, ModelConfig, OptimConfig, RunConfig
 from lrd_jax.config_file import load_config
 from lrd_jax.display import epoch_line, epoch_progress, losses_text, results_table
 from lrd_jax.errors import UserError
@@ -68,6 +68,19 @@ def test_changed_configuration_is_refused_with_the_difference(tmp_path):
         open_run_folder(tmp_path, changed, resume=True)
     assert "optim.l2 was 1e-06, now 0.25; run.epochs was 200, now 300" in str(error.value)
     assert load_config(tmp_path / "config.toml") == Config()
+
+
+def test_only_what_has_an_effect_may_not_change(tmp_path):
+    light = LossConfig(lrd_weight=0.5, lrd_objective="released", entropy_weight=1.0)
+    for name in ("kda", "kda_lrd"):
+        folder = tmp_path / name
+        open_run_folder(folder, Config(model=ModelConfig(name=name)), resume=False)
+        changed = Config(model=ModelConfig(name=name), loss=light)
+        if name == "kda":
+            open_run_folder(folder, changed, resume=True)
+        else:
+            with pytest.raises(UserError, match="lrd_weight was 1.0, now 0.5; loss.lrd_objective was paper, now rel"):
+                open_run_folder(folder, changed, resume=True)
 
 
 def test_unwritable_folder_is_told(tmp_path):

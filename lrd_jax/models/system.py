@@ -70,7 +70,7 @@ class RelationalSystem:
     scorer: RelationalModel
     classifier: RelationClassifier | None
     loss_weights: dict[str, float]
-    lrd_objective: str = "released"
+    lrd_objective: str = "paper"
     entropy_weight: float = 0.1
     drop_virtual: bool = False
     decay: tuple[jax.Array, jax.Array] | None = None
