@@ -160,7 +160,7 @@ def test_together_as_alone(corpus, text, quickly_compiled, caplog):
                 np.testing.assert_array_equal(counts, expected_counts)
                 assert counts.finite.all() and len(set(counts.greater)) > 10
                 for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected_state), strict=True):
-                    np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * max(np.abs(b).max(), 1e-3))
+                    np.testing.assert_allclose(a, b, rtol=0, atol=5e-4 * max(np.abs(b).max(), 1e-3))
     compiled = [record.message for record in caplog.records if "compil" in record.message.lower()]
     assert not [message for message in compiled if "epoch_on_device" in message or "evaluate" in message], compiled
     zeros = np.zeros(2, np.int32)
