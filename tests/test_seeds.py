@@ -129,6 +129,7 @@ def test_together_as_alone(corpus, text, quickly_compiled, caplog):
             "data": {"history_length": 5},
             "model": {"embedding_dim": 8, "num_heads": 2, "num_latent_relations": 2, "dropout": 0.2},
             "optim": {"batch_size": 16, "learning_rate": 0.01},
+            "loss": {"lrd_objective": "released", "lrd_weight": 10.0},
         }
     )
     run = assemble.assemble_corpus(config, corpus, text)
@@ -160,7 +161,8 @@ def test_together_as_alone(corpus, text, quickly_compiled, caplog):
                 np.testing.assert_array_equal(counts, expected_counts)
                 assert counts.finite.all() and len(set(counts.greater)) > 10
                 for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected_state), strict=True):
-                    np.testing.assert_allclose(a, b, rtol=0, atol=5e-4 * max(np.abs(b).max(), 1e-3))
+                    # At least a thousandth of a step of Adam, which makes whole steps of gradients that all but cancel.
+                    np.testing.assert_allclose(a, b, rtol=0, atol=max(1e-4 * np.abs(b).max(), 1e-5))
     compiled = [record.message for record in caplog.records if "compil" in record.message.lower()]
     assert not [message for message in compiled if "epoch_on_device" in message or "evaluate" in message], compiled
     zeros = np.zeros(2, np.int32)
