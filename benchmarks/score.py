@@ -14,7 +14,7 @@ from lrd_jax.arrays import put_split
 from lrd_jax.cli import run_command
 from lrd_jax.data.corpus import Split
 from lrd_jax.devices import data_mesh
-from lrd_jax.evaluation import Counts
+from lrd_jax.metrics import Counts
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.devices import available_cores, data_mesh, keep_compiled, set_up_devices
 from lrd_jax.engine import TrainState, build_epoch, build_optimizer, init_state
 from lrd_jax.errors import UserError
-from lrd_jax.evaluation import Counts, build_evaluation
-from lrd_jax.metrics import target_ranks
+from lrd_jax.evaluation import build_evaluation
+from lrd_jax.metrics import Counts, target_ranks
 from lrd_jax.models import build_system
 from lrd_jax.models.system import Params, System
 from lrd_jax.protocols import TieRule

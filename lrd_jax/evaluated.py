@@ -16,8 +16,7 @@ from lrd_jax.assemble import checked_ranks
 from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.errors import UserError
-from lrd_jax.evaluation import Counts
-from lrd_jax.metrics import ranking_metrics, reciprocal_rank_metrics
+from lrd_jax.metrics import Counts, ranking_metrics, reciprocal_rank_metrics
 from lrd_jax.models.simple import item_counts
 from lrd_jax.protocols import Protocol, SplitName, TieRule
 from lrd_jax.slices import HISTORY_STARTS, POPULARITY_STARTS, slice_rows

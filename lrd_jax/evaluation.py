@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,26 +11,12 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lrd_jax.arrays import Arrays, gather_history
-from lrd_jax.candidates import draw_negatives, other_items
-from lrd_jax.metrics import target_counts
+from lrd_jax.candidates import draw_negatives, left_out
+from lrd_jax.metrics import Counts, target_counts
 from lrd_jax.models.system import Params, System
 from lrd_jax.precision import in_float32
 
 _CANDIDATES_HELD = 1 << 26  # ids of a whole catalogue for the users of a block, 256 MB
-
-
-class Counts(NamedTuple):
-    """How the other candidates of each row compare with its target; `metrics.target_ranks` makes ranks of it.
-
-    Attributes:
-      greater: int32 [N], candidates with a higher score.
-      equal: int32 [N], other candidates with the target's score.
-      finite: bool [N], whether every score was finite; if not, the other two tell nothing.
-    """
-
-    greater: jax.Array
-    equal: jax.Array
-    finite: jax.Array
 
 
 def build_evaluation(
@@ -71,11 +57,11 @@ def build_sampled_evaluation(
 def build_full_evaluation(
     system: System, mesh: Mesh, *, history_length: int, num_items: int, keep_seen: bool = False
 ) -> Callable[[Params, Arrays, jax.Array], Counts]:
-    """Compiles to (params, arrays, rows [N]) → counts: the targets against all `other_items` of the catalogue."""
+    """Compiles to (params, arrays, rows [N]) → counts: the targets against all items but those `left_out`."""
 
     def block(params: Params, arrays: Arrays, rows: jax.Array) -> Counts:
-        others = other_items(arrays, rows, num_items, keep_seen=keep_seen)
-        return _count_items(system, params, arrays, rows, others, history_length)
+        out = left_out(arrays, rows, num_items, keep_seen=keep_seen)
+        return _count_items(system, params, arrays, rows, out, history_length)
 
     def evaluate(params: Params, arrays: Arrays, rows: jax.Array) -> Counts:
         return _over_rows(block, mesh, users_per_block(system, num_items), (params, arrays), (rows,))
@@ -88,19 +74,29 @@ def users_per_block(system: System, num_items: int) -> int:
     return max(1, min(system.users_per_block, _CANDIDATES_HELD // num_items))
 
 
+def equal_blocks(number: int, most: int) -> tuple[int, int]:
+    """Into how many blocks of which size to cut a number of things, `most` in each at most; the last may be short."""
+    num_blocks = max(1, -(-number // most))
+    return num_blocks, -(-number // num_blocks)
+
+
 def _over_rows(
     block: Callable[..., Counts], mesh: Mesh, users_per_block: int, shared: tuple[Any, ...], by_row: tuple[Any, ...]
 ) -> Counts:
-    """Calls block(*shared, *parts of by_row) for blocks of rows, split over the devices; the last are padded with 0."""
+    """Calls block(*shared, *parts of by_row) for blocks of rows, split over the devices; the last are padded with 0.
+
+    The blocks are of equal size, `users_per_block` at most.
+    """
+    number = len(by_row[0])
+    num_blocks, block_size = equal_blocks(-(-number // mesh.size), users_per_block)
 
     def local(shared: tuple[Any, ...], by_row: tuple[Any, ...]) -> Counts:
-        blocks = jax.tree.map(lambda x: x.reshape(-1, users_per_block, *x.shape[1:]), by_row)
+        blocks = jax.tree.map(lambda x: x.reshape(num_blocks, block_size, *x.shape[1:]), by_row)
         counts = jax.lax.map(lambda parts: block(*shared, *parts), blocks)
         return jax.tree.map(jnp.ravel, counts)
 
     sharded = jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data"), check_vma=False)
-    number = len(by_row[0])
-    padding = -number % (users_per_block * mesh.size)
+    padding = num_blocks * block_size * mesh.size - number
     padded = jax.tree.map(lambda x: jnp.pad(x, ((0, padding), *((0, 0) for _ in x.shape[1:]))), by_row)
     return jax.tree.map(lambda x: x[:number], sharded(shared, padded))
 
@@ -113,8 +109,7 @@ def _count(
     encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
     # The target leads the first chunk; 0 is padding.
     candidates = jnp.concatenate([arrays.sequence_items[rows][:, None], negatives], axis=1)
-    candidates_per_block = min(system.candidates_per_block, candidates.shape[1])
-    num_chunks = -(-candidates.shape[1] // candidates_per_block)
+    num_chunks, candidates_per_block = equal_blocks(candidates.shape[1], system.candidates_per_block)
     candidates = jnp.pad(candidates, ((0, 0), (0, num_chunks * candidates_per_block - candidates.shape[1])))
     chunks = candidates.reshape(len(rows), num_chunks, candidates_per_block).swapaxes(0, 1)
 
@@ -124,9 +119,8 @@ def _count(
         scores = system.score(params, encoded, candidates, arrays.tables)  # [B, candidates_per_block]
         target_scores = jnp.where(is_first, scores[:, 0], target_scores)
         valid = (candidates > 0) & ~(is_first & (jnp.arange(candidates_per_block) == 0))
-        greater, equal = jax.vmap(target_counts)(target_scores, scores, valid)
-        finite = jnp.all(jnp.isfinite(scores) | (candidates == 0), axis=1)
-        counts = Counts(counts.greater + greater, counts.equal + equal, counts.finite & finite)
+        found = jax.vmap(target_counts)(target_scores, scores, valid)
+        counts = Counts(counts.greater + found.greater, counts.equal + found.equal, counts.finite & found.finite)
         return (target_scores, counts), None
 
     zeros = jnp.zeros(len(rows), jnp.int32)
@@ -136,18 +130,17 @@ def _count(
 
 
 def _count_items(
-    system: System, params: Params, arrays: Arrays, rows: jax.Array, others: jax.Array, history_length: int
+    system: System, params: Params, arrays: Arrays, rows: jax.Array, out: jax.Array, history_length: int
 ) -> Counts:
-    """The targets of one block's rows [B] against the items of `other_items` [B, I], scored for all rows at once.
+    """The targets of one block's rows [B] against all items but those `left_out` [B, I], scored for all rows at once.
 
     The target's score is taken from among all scores, not computed by itself: another product would round otherwise,
     and items that are exactly alike would no longer tie.
     """
     users, targets = arrays.sequence_users[rows], arrays.sequence_items[rows]
     encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
-    num_items = others.shape[1]
-    items_per_block = min(system.candidates_per_block, num_items)
-    num_blocks = -(-num_items // items_per_block)
+    num_items = out.shape[1]
+    num_blocks, items_per_block = equal_blocks(num_items, system.items_per_block)
     items = jnp.minimum(1 + jnp.arange(num_blocks * items_per_block), num_items)  # the last repeats itself as padding
 
     def score_block(items: jax.Array) -> jax.Array:
@@ -157,6 +150,4 @@ def _count_items(
     scores = jax.lax.map(score_block, items.reshape(num_blocks, items_per_block))  # [blocks, B, items_per_block]
     scores = scores.swapaxes(0, 1).reshape(len(rows), -1)[:, :num_items]
     target_scores = jnp.take_along_axis(scores, targets[:, None] - 1, axis=1)[:, 0]
-    valid = others > 0
-    greater, equal = jax.vmap(target_counts)(target_scores, scores, valid)
-    return Counts(greater, equal, jnp.isfinite(target_scores) & jnp.all(jnp.isfinite(scores) | ~valid, axis=1))
+    return jax.vmap(target_counts)(target_scores, scores, out == 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,21 @@ import numpy as np
 from lrd_jax.protocols import TieRule
 
 
-def target_counts(
-    target_score: jax.Array, candidate_scores: jax.Array, valid: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+class Counts(NamedTuple):
+    """How the other candidates of targets compare with them; `target_ranks` makes ranks of it.
+
+    Attributes:
+      greater: int32, candidates with a higher score.
+      equal: int32, other candidates with the target's score.
+      finite: bool, whether every score was finite; if not, the other two tell nothing.
+    """
+
+    greater: jax.Array
+    equal: jax.Array
+    finite: jax.Array
+
+
+def target_counts(target_score: jax.Array, candidate_scores: jax.Array, valid: jax.Array) -> Counts:
     """How many of the other candidates score higher than the target, and how many the same.
 
     Args:
@@ -20,11 +34,15 @@ def target_counts(
       valid: [C] bool, False for padding.
 
     Returns:
-      (greater, equal), int32 [] each.
+      Counts of scalars.
     """
-    # Not "greater", so that a NaN on either side counts against the target.
-    greater = jnp.sum(valid & ~(candidate_scores <= target_score), dtype=jnp.int32)
-    return greater, jnp.sum(valid & (candidate_scores == target_score), dtype=jnp.int32)
+    # One reduction, since XLA's CPU code would write out what each of three sums up. Not "greater", so that a NaN on
+    # either side counts against the target.
+    counted = (~(candidate_scores <= target_score), candidate_scores == target_score, ~jnp.isfinite(candidate_scores))
+    numbers = tuple((valid & x).astype(jnp.int32) for x in counted)
+    add = lambda x, y: tuple(a + b for a, b in zip(x, y, strict=True))  # noqa: E731
+    greater, equal, not_finite = jax.lax.reduce(numbers, (jnp.int32(0),) * 3, add, (0,))
+    return Counts(greater, equal, jnp.isfinite(target_score) & (not_finite == 0))
 
 
 def target_ranks(greater: np.ndarray, equal: np.ndarray, ties: TieRule = "average") -> np.ndarray:

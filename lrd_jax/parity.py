@@ -218,5 +218,5 @@ def _ranking(golden: Golden) -> Arrays:
     # We rank float32. These are float64, so each goes as its place among all of them: the same order, the same ties.
     places = np.unique(scores, return_inverse=True)[1].reshape(scores.shape).astype(np.float32)
     counts = jax.jit(jax.vmap(target_counts))(places[:, 0], places[:, 1:], np.ones_like(places[:, 1:], bool))
-    ours = ranking_metrics(target_ranks(*counts), tuple(sorted(cutoffs)))
+    ours = ranking_metrics(target_ranks(counts.greater, counts.equal), tuple(sorted(cutoffs)))
     return {name: ours[name] for name in golden.out if name in ours}

@@ -13,7 +13,8 @@ from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.devices import data_mesh
 from lrd_jax.display import row_progress
 from lrd_jax.errors import UserError
-from lrd_jax.evaluation import Counts, build_full_evaluation, build_sampled_evaluation, users_per_block
+from lrd_jax.evaluation import build_full_evaluation, build_sampled_evaluation, users_per_block
+from lrd_jax.metrics import Counts
 from lrd_jax.models.simple import item_counts
 from lrd_jax.models.system import Params
 from lrd_jax.protocols import Full, Given, Protocol, Sampled, SplitName

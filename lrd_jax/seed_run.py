@@ -19,8 +19,7 @@ from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.display import epoch_line, losses_text, say
 from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
-from lrd_jax.evaluation import Counts
-from lrd_jax.metrics import ranking_metrics
+from lrd_jax.metrics import Counts, ranking_metrics
 from lrd_jax.models.system import Params
 from lrd_jax.writer import RunWriter, open_run_folder, read_results
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from lrd_jax.assemble import Run
 from lrd_jax.engine import TrainState
-from lrd_jax.evaluation import Counts
+from lrd_jax.metrics import Counts
 from lrd_jax.models.system import Params
 
 MEMORY_SHARE = 0.8

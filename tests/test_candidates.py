@@ -7,7 +7,7 @@ import pytest
 
 from lrd_jax import candidates
 from lrd_jax.arrays import put_corpus
-from lrd_jax.candidates import draw_negatives, other_items
+from lrd_jax.candidates import draw_negatives, left_out
 from lrd_jax.devices import data_mesh
 from lrd_jax.models.simple import item_counts
 from tests import small_runs
@@ -27,7 +27,7 @@ def arrays(corpus):
 draw = jax.jit(draw_negatives, static_argnums=4)
 
 
-def left_out(corpus, row, keep_seen=False):
+def expected_out(corpus, row, keep_seen=False):
     """The target and, unless they are kept, the items of the user's interactions before it."""
     first = row if keep_seen else corpus.sequence_offsets[corpus.sequence_users[row]]
     return {int(item) for item in corpus.sequence_items[first : row + 1]}
@@ -35,14 +35,13 @@ def left_out(corpus, row, keep_seen=False):
 
 @pytest.mark.parametrize("keep_seen", [False, True])
 @pytest.mark.parametrize("places_per_step", [2, 256])
-def test_other_items(keep_seen, places_per_step, corpus, arrays, monkeypatch):
+def test_left_out(keep_seen, places_per_step, corpus, arrays, monkeypatch):
     monkeypatch.setattr(candidates, "_PLACES_PER_STEP", places_per_step)
     rows = np.concatenate([corpus.test.rows, corpus.dev.rows[:5], [0, len(corpus.sequence_items) - 1]])
-    listing = jax.jit(lambda arrays, rows: other_items(arrays, rows, corpus.num_items, keep_seen=keep_seen))
-    listed = jax.device_get(listing(arrays, rows))
-    for row, items in zip(rows, listed, strict=True):
-        excluded = left_out(corpus, row, keep_seen)
-        assert items.tolist() == [item if item not in excluded else 0 for item in range(1, corpus.num_items + 1)]
+    flags = jax.jit(lambda arrays, rows: left_out(arrays, rows, corpus.num_items, keep_seen=keep_seen))
+    for row, out in zip(rows, jax.device_get(flags(arrays, rows)), strict=True):
+        excluded = expected_out(corpus, row, keep_seen)
+        assert out.tolist() == [int(item in excluded) for item in range(1, corpus.num_items + 1)]
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "popularity"])
@@ -53,7 +52,7 @@ def test_negatives_are_distinct_and_untouched(sampling, corpus, arrays):
     log_weights[4] = -np.inf  # item 5 is never drawn
     drawn = np.asarray(draw(jax.random.key(3), arrays, corpus.test.rows, log_weights, 24))
     for row, items in zip(corpus.test.rows, drawn.tolist(), strict=True):
-        assert len(set(items)) == 24 and not set(items) & (left_out(corpus, row) | {0, 5})
+        assert len(set(items)) == 24 and not set(items) & (expected_out(corpus, row) | {0, 5})
 
 
 def test_a_rows_negatives_depend_on_seed_and_row_only(corpus, arrays):
@@ -77,7 +76,7 @@ def test_frequencies(weighted, corpus, arrays):
     one = jax.jit(lambda key: draw_negatives(key, arrays, jnp.asarray([row]), log_weights, 2)[0])
     drawn = np.asarray(jax.lax.map(one, jax.random.split(jax.random.key(0), draws), batch_size=500))
     p = np.concatenate([[0], weights])
-    p[list(left_out(corpus, row))] = 0
+    p[list(expected_out(corpus, row))] = 0
     p /= p.sum()
     first, either = p, p + p * (np.sum(p / (1 - p)) - p / (1 - p))
     for expected, items in ((first, drawn[:, 0]), (either, drawn)):

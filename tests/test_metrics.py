@@ -11,14 +11,16 @@ from tests import golden_files, reference
 def rank(scores, valid=None, ties="average"):
     scores = np.asarray(scores, np.float32)
     valid = np.ones(len(scores) - 1, bool) if valid is None else np.asarray(valid)
-    return float(target_ranks(*target_counts(scores[0], scores[1:], valid), ties))
+    counts = target_counts(scores[0], scores[1:], valid)
+    return float(target_ranks(counts.greater, counts.equal, ties))
 
 
 def test_golden():
     with np.load(golden_files.FOLDER / "ranking_metrics.npz") as file:
         golden = {key: file[key] for key in file.files}
     scores = golden["scores"].astype(np.float32)
-    ranks = target_ranks(*jax.vmap(target_counts)(scores[:, 0], scores[:, 1:], np.ones_like(scores[:, 1:], bool)))
+    counts = jax.vmap(target_counts)(scores[:, 0], scores[:, 1:], np.ones_like(scores[:, 1:], bool))
+    ranks = target_ranks(counts.greater, counts.equal)
     metrics = ranking_metrics(ranks, cutoffs=(1, 5, 10, 20))
     assert len(metrics) == 8
     for name, value in metrics.items():

@@ -55,6 +55,11 @@ class SequenceSystem:
         """Enough for a hundred candidates at once."""
         return 128
 
+    @property
+    def items_per_block(self) -> int:
+        """A product of a few megabytes of the table."""
+        return 8192
+
     def init(self, key: jax.Array, tables: Tables) -> Params:
         """Draws the parameters: {"item_embeddings", "encoder"} and, where the encoder wants them, "user_embeddings"."""
         item_key, user_key, encoder_key = jax.random.split(key, 3)

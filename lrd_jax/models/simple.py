@@ -71,6 +71,7 @@ class CountedSystem:
     loss_weights = {}
     users_per_block = 64
     candidates_per_block = 512
+    items_per_block = 8192
 
     def init(self, key: jax.Array, tables: Tables) -> Params:
         """The counted parameters; nothing is drawn."""

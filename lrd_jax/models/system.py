@@ -26,11 +26,13 @@ class System(Protocol):
     Attributes:
       loss_weights: the weight of each term that `losses` returns.
       users_per_block, candidates_per_block: how many of them an evaluation scores at a time.
+      items_per_block: how many items it scores for all of these users at a time when all items are ranked.
     """
 
     loss_weights: dict[str, float]
     users_per_block: int
     candidates_per_block: int
+    items_per_block: int
 
     def init(self, key: jax.Array, tables: Tables) -> Params:
         """Draws the parameters."""
@@ -99,6 +101,11 @@ class RelationalSystem:
     def candidates_per_block(self) -> int:
         """See `users_per_block`."""
         return 25
+
+    @property
+    def items_per_block(self) -> int:
+        """See `users_per_block`."""
+        return self.candidates_per_block
 
     def encode(self, params: Params, users: jax.Array, history: History, tables: Tables) -> tuple[jax.Array, History]:
         """Users [B] and their histories as they are: what is seen of a history depends on the candidate."""
