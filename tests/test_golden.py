@@ -170,6 +170,5 @@ def test_ranking_metrics():
     scores = golden["scores"].astype(np.float32)
     counts = jax.jit(jax.vmap(target_counts))(scores[:, 0], scores[:, 1:], np.ones_like(scores[:, 1:], bool))
     expected = {key.removeprefix("out/"): float(value) for key, value in golden.items() if key.startswith("out/")}
-    assert ranking_metrics(target_ranks(counts.greater, counts.equal), cutoffs=(1, 5, 10, 20)) == pytest.approx(
-        expected, abs=1e-9
-    )
+    ranks = target_ranks(counts.greater, counts.equal)
+    assert ranking_metrics(ranks, cutoffs=(1, 5, 10, 20)) == pytest.approx(expected, abs=1e-9)

@@ -48,7 +48,7 @@ class SequenceSystem:
     @property
     def users_per_block(self) -> int:
         """Histories that an evaluation encodes at a time."""
-        return 128 if jax.default_backend() == "cpu" else 2048
+        return 256 if jax.default_backend() == "cpu" else 2048
 
     @property
     def candidates_per_block(self) -> int:

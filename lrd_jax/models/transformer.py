@@ -33,12 +33,23 @@ def positions(valid: jax.Array) -> jax.Array:
     return jnp.where(valid, length - jnp.arange(valid.shape[1]), 0)
 
 
+@jax.custom_vjp
 def look_up_position(table: jax.Array, places: jax.Array) -> jax.Array:
-    """Rows [..., D] of a small table [N, D]: a product, since the gradient of indexing adds up colliding rows.
+    """Rows [..., D] of a small table [N, D], with a product as gradient, since indexing's adds up colliding rows."""
+    return table[places]
 
-    By `linear`, of two axes: with more of them XLA's CPU code transposes the gradient in memory, number by number.
-    """
-    return linear(jax.nn.one_hot(places, len(table), dtype=table.dtype), table, "float32")
+
+def _look_up_position_forward(table: jax.Array, places: jax.Array):
+    return table[places], (places, len(table))
+
+
+def _look_up_position_backward(saved: tuple[jax.Array, int], gradient: jax.Array):
+    places, number = saved
+    one_hot = jax.nn.one_hot(places.ravel(), number, dtype=gradient.dtype)
+    return matmul(one_hot.T, gradient.reshape(-1, gradient.shape[-1]), "float32"), None
+
+
+look_up_position.defvjp(_look_up_position_forward, _look_up_position_backward)
 
 
 def newest(x: jax.Array, valid: jax.Array) -> jax.Array:
@@ -92,6 +103,50 @@ def masked_attention(
     return mixed
 
 
+@jax.named_scope("attention")
+def newest_attention(
+    query: jax.Array,
+    x: jax.Array,
+    valid: jax.Array,
+    key_kernel: jax.Array,
+    value_kernel: jax.Array,
+    num_heads: int,
+    precision: Precision,
+    offsets: Offsets | None = None,
+) -> jax.Array:
+    """`masked_attention` of one query per history to keys x W_k and values x W_v, which are never made.
+
+    q·(W_kᵀ x) = (W_k q)·x, and the sum over the history is taken before its product with W_v, so that only vectors of
+    the query are multiplied with the kernels. A bias of the keys adds the same to all of a query's logits, which the
+    softmax takes away; one of the values is to be added to the result.
+
+    Args:
+      query: [B, 1, D].
+      x: [B, H, D].
+      valid: bool [B, H].
+      key_kernel, value_kernel: [D, D].
+      num_heads: heads; divides D.
+      precision: of the products.
+      offsets: see `masked_attention`; Q is 1.
+
+    Returns:
+      [B, 1, D].
+    """
+    d = x.shape[-1]
+    own = jnp.repeat(jnp.eye(num_heads, dtype=x.dtype), d // num_heads, axis=1)  # [heads, D]: whose a number is
+    queries = query * own  # [B, heads, D], zero outside the head
+    logits = matmul(linear(queries, key_kernel.T, precision), transposed(x), precision)  # [B, heads, H]
+    if offsets is not None:
+        key_offsets = offsets.keys + offsets.pair_keys[:, 0]  # [B, H, D]
+        logits += matmul(queries, transposed(key_offsets), precision)
+    logits = jnp.where(valid[:, None], logits * (d // num_heads) ** -0.5, jnp.finfo(logits.dtype).min)
+    weights = jax.nn.softmax(logits, axis=-1)
+    mixed = linear(matmul(weights, x, precision), value_kernel, precision)  # [B, heads, D]
+    if offsets is not None:
+        mixed += matmul(weights, offsets.values + offsets.pair_values[:, 0], precision)
+    return jnp.sum(mixed * own, axis=1, keepdims=True)
+
+
 class TransformerBlock(nn.Module):
     """x ← LayerNorm(x + A(x)), x ← LayerNorm(x + W2·relu(W1·x + b1) + b2), A attention without an output projection.
 
@@ -141,9 +196,15 @@ class TransformerBlock(nn.Module):
             return x if deterministic or self.dropout == 0 else dropped(x, self.dropout, self.make_rng("dropout"))
 
         query = linear(queries, kernel("query"), self.precision) + bias("query")
-        key_value = linear(x, jnp.concatenate([kernel("key"), kernel("value")], axis=1), self.precision)
-        keys, values = jnp.split(key_value + jnp.concatenate([bias("key"), bias("value")]), 2, axis=-1)
-        attended = masked_attention(query, keys, values, seen, self.num_heads, self.precision, offsets)
+        kernels, biases = (kernel("key"), kernel("value")), (bias("key"), bias("value"))
+        if queries.shape[1] == 1:
+            attended = newest_attention(query, x, seen[:, 0], *kernels, self.num_heads, self.precision, offsets)
+            attended += biases[1]
+        else:
+            keys, values = (
+                linear(x, kernel, self.precision) + bias for kernel, bias in zip(kernels, biases, strict=True)
+            )
+            attended = masked_attention(query, keys, values, seen, self.num_heads, self.precision, offsets)
         x = normalised("attention_norm", queries + maybe_dropped(attended))
         hidden = jax.nn.relu(linear(x, kernel("w1"), self.precision) + bias("w1"))
         hidden = linear(hidden, kernel("w2"), self.precision) + bias("w2")
