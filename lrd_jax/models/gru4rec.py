@@ -10,7 +10,6 @@ from lrd_jax.batch import History
 from lrd_jax.config import Config, Precision
 from lrd_jax.models.layers import NORMAL_INIT, linear, of_rows, uniform_init
 
-
 Gates = tuple[jax.Array, jax.Array, jax.Array]
 """Of r, z and c."""
 
