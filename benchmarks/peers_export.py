@@ -56,7 +56,7 @@ def write_interactions(corpus: Corpus, folder: Path) -> Path:
 def recbole_settings(config: Config, folder: Path, *, use_gpu: bool) -> dict:
     """RecBole's configuration for the same data, sizes, loss, optimizer and evaluation.
 
-    What only RecBole has (dropout of GRU4Rec and Caser, an L2 term of Caser's, initialisation) stays as it sets it.
+    What only RecBole has (an L2 term of Caser's, initialisation) stays as it sets it.
 
     Args:
       config: ours, of one of RECBOLE_NAMES.
@@ -106,10 +106,12 @@ def _sizes(config: Config) -> dict:
                 "embedding_size": model.embedding_dim,
                 "hidden_size": model.gru_hidden_dim,
                 "num_layers": 1,
+                "dropout_prob": model.dropout,
             }
         case "caser":
             return {
                 "embedding_size": model.embedding_dim,
                 "nh": model.num_horizontal_filters,
                 "nv": model.num_vertical_filters,
+                "dropout_prob": model.dropout,
             }

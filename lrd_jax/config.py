@@ -102,7 +102,7 @@ class ModelConfig(Section):
     num_heads: int = Field(4, ge=1)
     """Attention heads; must divide the embedding width."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout rate in the attention blocks."""
+    """Dropout rate in the attention blocks, of the items that GRU4Rec reads and of what Caser's filters found."""
     pooling: Literal["mean", "max", "attention"] = "mean"
     """How the relation tokens become one vector."""
     attention_dim: int = Field(10, ge=1)

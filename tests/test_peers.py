@@ -91,8 +91,8 @@ class TestExport:
         assert config.loss.rec_objective == "cross_entropy" and settings["loss_type"] == "CE"
         expected = {
             "sasrec": {"n_layers": 2, "hidden_size": 64, "inner_size": 64, "hidden_dropout_prob": 0.25},
-            "gru4rec": {"embedding_size": 64, "hidden_size": 100},
-            "caser": {"embedding_size": 64, "nh": 8, "nv": 4},
+            "gru4rec": {"embedding_size": 64, "hidden_size": 100, "dropout_prob": 0.25},
+            "caser": {"embedding_size": 64, "nh": 8, "nv": 4, "dropout_prob": 0.25},
         }[model]
         assert expected.items() <= settings.items()
 

@@ -20,6 +20,7 @@ from lrd_jax.models.layers import kept, of_rows
 from lrd_jax.models.sequence_system import SequenceSystem
 from lrd_jax.models.tisasrec import relative_intervals
 from lrd_jax.published import from_published, paths, to_published
+from lrd_jax.threefry import random_bits
 from lrd_jax.touched import put_rows, take_rows
 from tests import golden_files, reference
 from tests.test_engine import UNOPTIMISED
@@ -274,9 +275,10 @@ def test_gradients_of_the_rows_are_those_of_the_tables(name):
         assert ids[ids <= last].tolist() == sorted(expected) and len(ids) <= last
 
 
-def test_dropout_comes_from_the_key():
-    system = dataclasses.replace(small_system("sasrec"), encoder=small_encoder("sasrec", dropout=0.5))
-    batch, params = drawn_batch(system), initial(system)
+@pytest.mark.parametrize("name", NAMES)
+def test_dropout_comes_from_the_key(name):
+    system = dataclasses.replace(small_system(name), encoder=small_encoder(name, dropout=0.5))
+    batch, params = drawn_batch(system), jax.tree.map(lambda x: 10 * x, initial(system))
     encode = jax.jit(
         lambda key: system.encode(params, batch.users, batch.history, None, key), compiler_options=UNOPTIMISED
     )
@@ -313,6 +315,14 @@ def test_initial_values():
         assert 0.95 < np.abs(kernel).max() * fan_in**0.5 <= 1 and np.std(kernel) == pytest.approx(
             (3 * fan_in) ** -0.5, rel=0.1
         )
+
+
+@pytest.mark.parametrize("number", [1, 2, 1000])
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_random_bits_are_those_of_jax(number, impl):
+    key = jax.random.fold_in(jax.random.key(7, impl=impl), 3)
+    expected = jax.random.bits(key, (number,), jnp.uint32)
+    np.testing.assert_array_equal(jax.jit(random_bits, static_argnums=1)(key, number), expected)
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.5, 0.999999])

@@ -11,7 +11,7 @@ import numpy as np
 
 from lrd_jax.batch import History
 from lrd_jax.config import Config, Precision
-from lrd_jax.models.layers import NORMAL_INIT, largest, linear, uniform_init
+from lrd_jax.models.layers import NORMAL_INIT, dropped, largest, linear, uniform_init
 
 _STARTS_PER_PRODUCT = 5
 
@@ -58,7 +58,7 @@ class Caser(nn.Module):
 
     Attributes:
       history_length: H, places of the history.
-      num_horizontal_filters, num_vertical_filters, max_filter_height, precision: see `ModelConfig`.
+      num_horizontal_filters, num_vertical_filters, max_filter_height, dropout, precision: see `ModelConfig`.
 
     Source: Tang and Wang, WSDM 2018, as ReChorus has it; convolutions start as PyTorch's.
     """
@@ -67,6 +67,7 @@ class Caser(nn.Module):
     num_horizontal_filters: int
     num_vertical_filters: int
     max_filter_height: int
+    dropout: float = 0.0
     precision: Precision = "float32"
 
     uses_users: ClassVar[bool] = True
@@ -80,6 +81,7 @@ class Caser(nn.Module):
             model.num_horizontal_filters,
             model.num_vertical_filters,
             model.max_filter_height,
+            model.dropout,
             model.precision,
         )
 
@@ -111,5 +113,8 @@ class Caser(nn.Module):
             kernel = self.param(f"{name}_kernel", NORMAL_INIT, (x.shape[-1], d))
             return linear(x, kernel, self.precision) + self.param(f"{name}_bias", NORMAL_INIT, (d,))
 
-        hidden = jax.nn.relu(dense("hidden", jnp.concatenate(parts, axis=-1)))
+        found = jnp.concatenate(parts, axis=-1)
+        if self.dropout > 0 and not deterministic:
+            found = dropped(found, self.dropout, self.make_rng("dropout"))
+        hidden = jax.nn.relu(dense("hidden", found))
         return dense("out", jnp.concatenate([hidden, user_emb], axis=-1))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from lrd_jax.batch import History
 from lrd_jax.config import Config, Precision
-from lrd_jax.models.layers import NORMAL_INIT, linear, of_rows, uniform_init
+from lrd_jax.models.layers import NORMAL_INIT, dropped, linear, of_rows, uniform_init
 
 Gates = tuple[jax.Array, jax.Array, jax.Array]
 """Of r, z and c."""
@@ -59,18 +59,20 @@ class GRU4Rec(nn.Module):
 
     Attributes:
       hidden_dim: width of the state.
+      dropout: rate, of the items' embeddings.
       precision: see `ModelConfig`.
 
     Source: Hidasi et al., ICLR 2016, as ReChorus has it; the GRU and where it starts are PyTorch's.
     """
 
     hidden_dim: int
+    dropout: float = 0.0
     precision: Precision = "float32"
 
     @classmethod
     def from_config(cls, config: Config) -> GRU4Rec:
         """The encoder that the options describe."""
-        return cls(config.model.gru_hidden_dim, config.model.precision)
+        return cls(config.model.gru_hidden_dim, config.model.dropout, config.model.precision)
 
     @nn.compact
     def __call__(
@@ -85,9 +87,13 @@ class GRU4Rec(nn.Module):
         recurrent_bias = self.param("recurrent_bias", init, (3 * width,))
         out_kernel = self.param("out_kernel", NORMAL_INIT, (width, d))
 
+        items, drops = history.items.T, self.dropout > 0 and not deterministic
+        item_emb = dropped(item_table[items], self.dropout, self.make_rng("dropout")) if drops else None
+
         # One array per gate: XLA's CPU code for a step that cuts the gates out of its slice of all steps is slow.
         def through(kernel: jax.Array, bias: jax.Array) -> jax.Array:
-            return of_rows(lambda rows: linear(rows, kernel, self.precision) + bias, item_table, history.items.T)
+            product = lambda rows: linear(rows, kernel, self.precision) + bias  # noqa: E731
+            return product(item_emb) if drops else of_rows(product, item_table, items)
 
         gates = tuple(map(through, jnp.split(input_kernel, 3, axis=1), jnp.split(input_bias, 3)))  # [H, B, width] each
 
@@ -96,5 +102,5 @@ class GRU4Rec(nn.Module):
             return next_state(*inputs, from_state, state), None
 
         start = jnp.zeros((len(history.items), width), item_table.dtype)
-        state, _ = jax.lax.scan(step, start, (gates, history.items.T > 0))
+        state, _ = jax.lax.scan(step, start, (gates, items > 0))
         return linear(state, out_kernel, self.precision)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from lrd_jax.config import Precision
 from lrd_jax.precision import matmul
+from lrd_jax.threefry import random_bits
 
 LAYER_NORM_EPSILON = 1e-5
 NORMAL_INIT = nn.initializers.normal(0.01)
@@ -82,10 +83,10 @@ def largest(x: jax.Array, axis: int) -> jax.Array:
 def kept(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
     """What dropout keeps: True with probability 1 − rate, to within 2⁻¹⁷, independently.
 
-    Two numbers share 32 random bits, since jax makes as many for fewer; on a CPU the draws take time.
+    Two numbers share 32 random bits: on a CPU the draws take time.
     """
     number = math.prod(shape)
-    words = jax.random.bits(key, (-(-number // 2),), jnp.uint32)
+    words = random_bits(key, -(-number // 2))
     halves = jnp.concatenate([words & 0xFFFF, words >> 16])[:number].reshape(shape)
     return halves >= min(round(rate * 2**16), 2**16 - 1)
 
