@@ -543,7 +543,7 @@ def test_one_compilation(setup, caplog):
 
 
 # B, C, H, R and D of which no other size is a multiple, so that a product of the last three is seen in any layout.
-WIDE_H, WIDE_R, WIDE_D = 13, 11, 14
+WIDE_H, WIDE_R, WIDE_D = 13, 11, 34
 
 
 @pytest.fixture(scope="module", params=["paper", "released"])
