@@ -77,7 +77,7 @@ def users_per_block(system: System, num_items: int) -> int:
 def equal_blocks(number: int, most: int) -> tuple[int, int]:
     """Into how many blocks of which size to cut a number of things, `most` in each at most; the last may be short."""
     num_blocks = max(1, -(-number // most))
-    return num_blocks, -(-number // num_blocks)
+    return num_blocks, max(1, -(-number // num_blocks))
 
 
 def _over_rows(

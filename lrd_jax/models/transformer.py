@@ -40,12 +40,12 @@ def look_up_position(table: jax.Array, places: jax.Array) -> jax.Array:
 
 
 def _look_up_position_forward(table: jax.Array, places: jax.Array):
-    return table[places], (places, len(table))
+    return table[places], (places, table)
 
 
-def _look_up_position_backward(saved: tuple[jax.Array, int], gradient: jax.Array):
-    places, number = saved
-    one_hot = jax.nn.one_hot(places.ravel(), number, dtype=gradient.dtype)
+def _look_up_position_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array):
+    places, table = saved
+    one_hot = jax.nn.one_hot(places.ravel(), len(table), dtype=gradient.dtype)
     return matmul(one_hot.T, gradient.reshape(-1, gradient.shape[-1]), "float32"), None
 
 
