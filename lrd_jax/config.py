@@ -136,8 +136,13 @@ class ModelConfig(Section):
     """Most successive items that a horizontal filter of Caser sees; at most the history length."""
     gru_hidden_dim: int = Field(100, ge=1)
     """Width of GRU4Rec's state."""
+    gru_out_bias: bool = False
+    """A bias in the linear layer behind GRU4Rec's state, as ReChorus has it now; the paper's code has none."""
     time_max: int = Field(512, ge=1)
     """Longest interval that TiSASRec tells apart, in units of the user's shortest."""
+    time_unit_cap: Literal["none"] | Annotated[int, Field(ge=1)] = "none"
+    """Longest unit of TiSASRec's time, seconds. none: a user's unit is the user's shortest interval, however long, as in
+    ReChorus now; the paper's code caps it at 65535, which is less than a day."""
 
     @property
     def is_relational(self) -> bool:
