@@ -140,9 +140,8 @@ class ModelConfig(Section):
     """A bias in the linear layer behind GRU4Rec's state, as ReChorus has it now; the paper's code has none."""
     time_max: int = Field(512, ge=1)
     """Longest interval that TiSASRec tells apart, in units of the user's shortest."""
-    time_unit_cap: Literal["none"] | Annotated[int, Field(ge=1)] = "none"
-    """Longest unit of TiSASRec's time, seconds. none: a user's unit is the user's shortest interval, however long, as in
-    ReChorus now; the paper's code caps it at 65535, which is less than a day."""
+    longest_time_unit: int | None = Field(None, ge=1, lt=2**31)
+    """Longest unit of TiSASRec's intervals, in seconds (published: 65535, which is less than a day). None: no limit."""
 
     @property
     def is_relational(self) -> bool:

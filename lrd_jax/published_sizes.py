@@ -123,7 +123,7 @@ def untold_options(model: str, shapes: Shapes) -> dict[str, Any]:
         "caser": {},
         "gru4rec": {"data.history_length": 20},
         "sasrec": {"model.num_heads": 1},
-        "tisasrec": {"model.num_heads": 1, "model.time_unit_cap": 0xFFFF},
+        "tisasrec": {"model.num_heads": 1, "model.longest_time_unit": 0xFFFF},
     }[model]
 
 

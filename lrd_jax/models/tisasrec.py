@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -38,7 +36,7 @@ class TiSASRec(nn.Module):
 
     Attributes:
       time_max: the longest interval, in units of the user's shortest.
-      time_unit_cap: see `ModelConfig`.
+      longest_unit: the longest unit, in seconds; None: no limit.
       history_length, num_layers, num_heads, dropout, precision: see `SASRec`.
 
     Source: Li et al., WSDM 2020, as ReChorus has it.
@@ -48,7 +46,7 @@ class TiSASRec(nn.Module):
     time_max: int
     num_layers: int
     num_heads: int
-    time_unit_cap: int | Literal["none"] = "none"
+    longest_unit: int | None = None
     dropout: float = 0.0
     precision: Precision = "float32"
 
@@ -61,7 +59,7 @@ class TiSASRec(nn.Module):
             model.time_max,
             model.num_layers,
             model.num_heads,
-            model.time_unit_cap,
+            model.longest_time_unit,
             model.dropout,
             model.precision,
         )
@@ -79,9 +77,7 @@ class TiSASRec(nn.Module):
         position_keys = look_up_position(table("position_key", self.history_length), places)
         position_values = look_up_position(table("position_value", self.history_length), places)
 
-        unit = history.shortest
-        if self.time_unit_cap != "none":
-            unit = jnp.minimum(unit, self.time_unit_cap)
+        unit = history.shortest if self.longest_unit is None else jnp.minimum(history.shortest, self.longest_unit)
         x, seconds, seen = item_table[history.items], history.seconds, causal(valid)
         for layer in range(self.num_layers):
             queries = x
