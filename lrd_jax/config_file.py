@@ -149,7 +149,9 @@ def flatten(config: Config) -> dict[str, Any]:
 
 def stated_options(config: Config) -> set[str]:
     """The options ("section.option") that were given a value, be it their default; the others are at theirs."""
-    return {f"{section}.{option}" for section in Config.model_fields for option in getattr(config, section).model_fields_set}
+    return {
+        f"{section}.{option}" for section in Config.model_fields for option in getattr(config, section).model_fields_set
+    }
 
 
 def find_line(text: str, key: str) -> int | None:

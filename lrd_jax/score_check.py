@@ -115,7 +115,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             remedy = "Write user_id, item_id, scores and rank, a row for each target of test.csv"
             raise UserError(problem, file=path, field=name, remedy=remedy)
         value = arrays[name]
-        if value.ndim != axes or len(value) != len(arrays["user_id"]) or not len(value) or value.dtype.kind not in "iuf":
+        if (
+            value.ndim != axes
+            or len(value) != len(arrays["user_id"])
+            or not len(value)
+            or value.dtype.kind not in "iuf"
+        ):
             problem = f"expected {axes} axes of numbers, a row for each user_id, got {value.dtype} {value.shape}"
             raise UserError(problem, file=path, field=name)
     return arrays

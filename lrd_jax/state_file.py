@@ -1,5 +1,4 @@
-"""Files of named arrays: .npz, .safetensors and, where torch is, .pt, read whole with every mistake told, and written.
-"""
+"""Files of named arrays, .npz, .safetensors and, where torch is, .pt: read whole, every mistake told, and written."""
 
 from __future__ import annotations
 

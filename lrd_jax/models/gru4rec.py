@@ -88,7 +88,6 @@ class GRU4Rec(nn.Module):
         recurrent_kernel = self.param("recurrent_kernel", init, (width, 3 * width))
         recurrent_bias = self.param("recurrent_bias", init, (3 * width,))
         out_kernel = self.param("out_kernel", NORMAL_INIT, (width, d))
-        out_bias = self.param("out_bias", NORMAL_INIT, (d,)) if self.out_bias else 0.0
 
         items, drops = history.items.T, self.dropout > 0 and not deterministic
         item_emb = dropped(item_table[items], self.dropout, self.make_rng("dropout")) if drops else None
@@ -106,4 +105,5 @@ class GRU4Rec(nn.Module):
 
         start = jnp.zeros((len(history.items), width), item_table.dtype)
         state, _ = jax.lax.scan(step, start, (gates, items > 0))
-        return linear(state, out_kernel, self.precision) + out_bias
+        answer = linear(state, out_kernel, self.precision)
+        return answer + self.param("out_bias", NORMAL_INIT, (d,)) if self.out_bias else answer
