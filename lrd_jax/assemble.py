@@ -85,7 +85,7 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
       text: float32 [I + 1, T], text embeddings; None without LRD.
     """
     mesh, history_length = data_mesh(), config.data.history_length
-    arrays = put_corpus(corpus, text, mesh)
+    arrays = put_corpus(corpus, text, mesh, config.loss)
     splits = {"dev": put_split(corpus.dev, mesh), "test": put_split(corpus.test, mesh)}
     users = {split: corpus.sequence_users[getattr(corpus, split).rows] for split in splits}
     system = build_system(config, corpus, has_triples=arrays.sampler.triples is not None)

@@ -53,7 +53,7 @@ def results_frame(
     rows = getattr(corpus, split_name).rows
     users, items = corpus.sequence_users[rows], corpus.sequence_items[rows]
     ranks = checked_ranks(counts, users, split_name, ties=ties, folder=folder)
-    of_the_run = {"run": str(folder), "model": config.model.name, "seed": config.run.seed, "dataset": corpus.name}
+    of_the_run = {"run": str(folder), "model": config.model_title, "seed": config.run.seed, "dataset": corpus.name}
     of_the_evaluation = {"split": split_name, "protocol": protocol.name, "ties": ties}
     by_row = {
         "user": users,

@@ -199,7 +199,7 @@ def _show(seeds: Sequence[SeedRun]) -> None:
 
 
 def _title(config: Config) -> str:
-    return f"{config.model.name} on {config.dataset_name}"
+    return f"{config.model_title} on {config.dataset_name}"
 
 
 def _failure(seeds: Sequence[SeedRun], failed: Sequence[SeedRun]) -> UserError:
@@ -214,7 +214,7 @@ def _describe(run: Run) -> str:
     corpus, device = run.corpus, jax.devices()[0].device_kind
     num_params = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(run.init).params))
     return (
-        f"{run.config.model.name} on {corpus.name}: {corpus.num_users:,} users, {corpus.num_items:,} items, "
+        f"{run.config.model_title} on {corpus.name}: {corpus.num_users:,} users, {corpus.num_items:,} items, "
         f"{len(corpus.sequence_items):,} interactions; {num_params:,} parameters; {jax.device_count()} x {device}"
     )
 

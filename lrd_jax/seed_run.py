@@ -21,7 +21,8 @@ from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
 from lrd_jax.metrics import Counts, ranking_metrics
 from lrd_jax.models.system import Params
-from lrd_jax.writer import RunWriter, open_run_folder, read_results
+from lrd_jax.stopping import stops
+from lrd_jax.writer import RunWriter, open_run_folder, read_dev_metrics, read_results
 
 STOPPING_METRIC = "NDCG@5"
 
@@ -105,7 +106,10 @@ class SeedRun:
             self.epoch, progress = self._checkpoints.restore("latest", progress)
             self._checkpoints.discard_after(self.epoch)
         self._progress = progress
+        self._scores: list[float] = []  # on dev, of every epoch
         if resume:
+            scores = read_dev_metrics(self._folder)
+            self._scores = [scores[epoch][STOPPING_METRIC] for epoch in range(1, self.epoch + 1)]
             self.results = read_results(self._folder)
         if self.results is None:
             self._writer = RunWriter(self._folder, resume_after=self.epoch if resume else None)
@@ -117,13 +121,13 @@ class SeedRun:
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is another epoch to train: neither failed, nor out of epochs, nor out of patience.
+        """Whether there is another epoch to train: the seed has neither failed nor stopped (`stopping.stops`).
 
         One epoch is enough where nothing is trained.
         """
-        run, waited = self.config.run, self.epoch - int(self._progress.best_epoch)
-        epochs = run.epochs if self._run.system.loss_weights else 1
-        return self.failure is None and self.epoch < epochs and waited < run.patience
+        if self.failure is not None or (self.epoch and not self._run.system.loss_weights):
+            return False
+        return not stops(self._scores, int(self._progress.best_epoch), self.config.run)
 
     def take_state(self) -> TrainState:
         """The state to start from, on the host. It is not kept here: only one state per seed is to be held."""
@@ -169,6 +173,7 @@ class SeedRun:
         # Last, so that a checkpoint vouches for everything before it.
         self._checkpoints.save("latest", epoch, progress)
         self.epoch, self._progress = epoch, progress._replace(train=None)
+        self._scores.append(metrics[STOPPING_METRIC])
         if self._after_epoch is not None:
             self._after_epoch(epoch, metrics)
         best = {"best_epoch": int(progress.best_epoch), "best_score": float(progress.best_score)}

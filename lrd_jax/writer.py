@@ -205,6 +205,7 @@ class RunWriter:
             "model": config.model.name,
             "dataset": {"name": config.dataset_name, "hash": dataset_hash, "fingerprint": fingerprint},
             "seed": config.run.seed,
+            **({"leak": config.leak} if config.leak else {}),
             "device": device,
             "versions": versions(),
         }
