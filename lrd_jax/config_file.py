@@ -134,7 +134,7 @@ def config_difference(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
     before, after = flatten(old), flatten(new)
     unasked = _PLACES + (("text.dimensions",) if new.text.dimensions is None else ())
     if not new.model.discovers_relations:
-        unasked += "loss.lrd_weight", "loss.lrd_objective", "loss.entropy_weight"
+        unasked += "loss.lrd_weight", "loss.lrd_objective", "loss.entropy_weight", "loss.history_negatives"
     return [(key, before[key], after[key]) for key in before if key not in unasked and before[key] != after[key]]
 
 

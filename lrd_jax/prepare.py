@@ -67,7 +67,12 @@ def movielens(
     for option, given in (("--extra", extra), ("--template", options.template)):
         if given is not None:
             _need_out(options, option)
-    raw, words = read_movielens(version, source, extra)
+    published = options.like == "published"
+    if published and version != "100k":
+        raise _not_published()
+    raw, words = read_movielens(version, source, extra, published=published)
+    if raw.origin.get("years") == "titles":
+        print("This copy of the data holds no release dates: years are those in the titles.")
     prepared = _write(raw, options, words)
     if version == "100k":
         check_published_sizes(prepared, options)
@@ -263,6 +268,13 @@ COMMANDS = {
 }
 
 
+def _not_published() -> UserError:
+    remedy = "Choose rechorus, or prepare movielens 100k"
+    return UserError(
+        "only MovieLens-100k has relations and texts of the published notebook", field="--like", remedy=remedy
+    )
+
+
 def _need_out(options: PrepareOptions, option: str) -> None:
     """Refuse to write into the cache what is not told by the folder's name."""
     if options.out is None:
@@ -282,6 +294,8 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
 
     from lrd_jax.data.pipeline import default_folder, prepare_folder
 
+    if options.like == "published" and raw.name != "ml-100k":
+        raise _not_published()
     folder = options.out if options.out is not None else default_folder(raw.name, options)
     prepared = prepare_folder(raw, folder, options)
     table = Table(title=raw.name)

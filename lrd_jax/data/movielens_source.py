@@ -37,12 +37,22 @@ _YEAR = re.compile(r"^(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?$")  # (V
 
 @dataclasses.dataclass(frozen=True)
 class Movie:
-    """One movie: GroupLens's id, title without year, year of release (0: unknown), genres in the order of GENRES."""
+    """One movie.
+
+    Attributes:
+      raw_id: GroupLens's id.
+      title: without the year.
+      year: of release, as the title names it; 0: unknown.
+      genres: in the order of GENRES.
+      release_year: of GroupLens's release date, which is later for movies that were released again; 0: unknown; None:
+        this copy of the data holds no dates.
+    """
 
     raw_id: int
     title: str
     year: int
     genres: tuple[str, ...]
+    release_year: int | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +160,8 @@ def _grouplens_movie(line: str) -> Movie:
     if len(fields) != 24 or not fields[0].isdecimal():
         raise UserError(f"a line of u.item has no 24 fields: {line[:60]!r}", remedy=f"Download {ZIP_URL} again")
     genres = tuple(genre for genre, flag in zip(GENRES, fields[6:], strict=True) if flag.strip() == "1")
-    return Movie(int(fields[0]), *title_and_year(fields[1]), genres)
+    year = fields[2].rpartition("-")[2]  # 01-Jan-1995
+    return Movie(int(fields[0]), *title_and_year(fields[1]), genres, int(year) if year.isdecimal() else 0)
 
 
 def _recbole_movie(line: str) -> Movie:

@@ -29,9 +29,10 @@ class PrepareOptions:
     """Negatives per row of dev and test."""
     seed: int = 0
     """Seed of the negatives."""
-    like: Literal["rechorus"] | None = None
+    like: Literal["rechorus", "published"] | None = None
     """rechorus: draw the negatives as the notebooks of ReChorus and of the paper's authors do, with repetitions and in
-    their order; ids, filter and leave-one-out are theirs in any case."""
+    their order; ids, filter and leave-one-out are theirs in any case. published: the same, and the relations and texts
+    of the authors' notebook for MovieLens-100k: an attribute for each genre, the names shifted by one."""
     template: str | None = None
     """Of the item texts: the dataset's columns in braces, as in "{title:32} {category} {brand}", where :32 cuts at 32
     words. None: the source's own."""

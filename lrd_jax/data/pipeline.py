@@ -145,7 +145,7 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
     marker |= {"template": template} if texts is not None else {}
     card = data_card(marker, dropped, splits, users, items, times, by_attribute, by_relation, texts)
     with new_folder(folder) as building:
-        like_notebooks = options.like == "rechorus"
+        like_notebooks = options.like is not None
         write_interactions(
             building, splits, users, items, times, options.negatives, options.seed, like_notebooks=like_notebooks
         )
