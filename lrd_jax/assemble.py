@@ -61,8 +61,12 @@ class Run(NamedTuple):
     evaluations_on_device: Callable
 
 
-def assemble(config: Config) -> Run:
+def assemble(config: Config, *, text: np.ndarray | None = None) -> Run:
     """Reads the data, making what is missing, and builds the compiled functions.
+
+    Args:
+      config: all options.
+      text: float32 [I + 1, T], text embeddings to take in place of those that the options name.
 
     Raises:
       UserError: bad input.
@@ -70,7 +74,7 @@ def assemble(config: Config) -> Run:
     config = resolve(config)
     set_up_devices(config.run.cpu_devices)
     keep_compiled(cache_dir() / "compiled")
-    corpus, text = _read_inputs(config)
+    corpus, text = _read_inputs(config, text)
     if text is not None:
         config = config.model_copy(update={"text": config.text.model_copy(update={"dimensions": text.shape[1]})})
     return assemble_corpus(config, corpus, text)
@@ -205,10 +209,10 @@ def resolve(config: Config) -> Config:
     return config.model_copy(update={"data": data, "text": text, "run": run})
 
 
-def _read_inputs(config: Config) -> tuple[Corpus, np.ndarray | None]:
-    """The corpus and, for an LRD model, its text embeddings [I + 1, T]."""
+def _read_inputs(config: Config, text: np.ndarray | None) -> tuple[Corpus, np.ndarray | None]:
+    """The corpus and, for an LRD model, its text embeddings [I + 1, T], these if there are any."""
     folder = config.data.path if config.data.path is not None else ensure_ml_100k()
     corpus = read_corpus(folder)
-    if not config.uses_text:
-        return corpus, None
+    if not config.uses_text or text is not None:
+        return corpus, text
     return corpus, load_or_embed(folder, corpus.num_items, config.text) * np.float32(config.text.scale)

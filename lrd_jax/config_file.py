@@ -147,6 +147,13 @@ def flatten(config: Config) -> dict[str, Any]:
     }
 
 
+def stated_options(config: Config) -> set[str]:
+    """The options ("section.option") that were given a value, be it their default; the others are at theirs."""
+    return {
+        f"{section}.{option}" for section in Config.model_fields for option in getattr(config, section).model_fields_set
+    }
+
+
 def find_line(text: str, key: str) -> int | None:
     """1-based line of a TOML text that sets `key` ("section.option") or opens the table of that name."""
     table = ""

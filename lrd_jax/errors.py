@@ -39,7 +39,7 @@ class UserError(Exception):
             )
             if part
         )
-        self.problem, self.file, self.field, self.remedy = problem, file, field, remedy
+        self.problem, self.file, self.line, self.field, self.remedy = problem, file, line, field, remedy
         text = f"{where}: {problem}" if where else problem
         super().__init__(f"{text}. {remedy}." if remedy else f"{text}.")
 
