@@ -13,7 +13,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from lrd_jax.cli import MAX_SEED, run_command
 from lrd_jax.errors import UserError
-from lrd_jax.protocols import Full, Given, Protocol, Sampled, Sampling, SplitName, TieRule
+from lrd_jax.protocols import CUTOFFS, Full, Given, Protocol, Sampled, Sampling, SplitName, TieRule
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ class EvaluateFlags:
     """sampled: of the draw, which is the same for every run on a dataset."""
     keep_seen: Annotated[bool, tyro.conf.FlagCreatePairsOff] = Full.keep_seen
     """full: keep the items that the user had touched before."""
-    at: Annotated[tuple[int, ...], _CUTOFFS] = (5, 10)
+    at: Annotated[tuple[int, ...], _CUTOFFS] = CUTOFFS
     """The cutoffs K of HR@K, NDCG@K and MRR@K."""
     ties: TieRule = "average"
     """Rank of a target among candidates of its score: their middle, or the last."""

@@ -31,7 +31,7 @@ Names = Annotated[
         str_from_instance=lambda values: [",".join(values)],
     ),
 ]
-Options = tyro.conf.OmitArgPrefixes[PrepareOptions]
+Options = tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[PrepareOptions]]
 DEFAULTS = PrepareOptions()
 
 
@@ -234,6 +234,7 @@ def rechorus(
       card: Write the data card; new texts bring it in any case.
     """
     from lrd_jax.data.completed import complete_folder
+    from lrd_jax.display import say, warn
 
     done = complete_folder(folder, items=items, item_id=item_id, template=template, force=force, write_card=card)
     corpus = done.corpus
@@ -241,15 +242,16 @@ def rechorus(
         f"{corpus.num_users:,} users, {corpus.num_items:,} items, {len(corpus.sequence_items):,} interactions: "
         f"{len(corpus.train_rows):,} train, {len(corpus.dev.rows):,} dev, {len(corpus.test.rows):,} test"
     )
-    print(
+    say(
         f"attributes: {', '.join(corpus.attributes) or 'none'}; relations: {', '.join(corpus.item_relations) or 'none'}"
     )
     if done.texts is None:
         print(done.found)
     else:
         _show(done.texts, show)
-    print(done.card["leakage"]["warning"])
-    print(f"folder: {folder}")
+    say(f"folder: {folder}")
+    for notice in done.card["warnings"]:
+        warn(notice["text"])
 
 
 COMMANDS = {
@@ -278,13 +280,16 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
       source: where it was read, in words.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from lrd_jax.data.pipeline import default_folder, prepare_folder
+    from lrd_jax.display import say, warn
+    from lrd_jax.printable import printable
 
     folder = options.out if options.out is not None else default_folder(raw.name, options)
     prepared = prepare_folder(raw, folder, options)
-    table = Table(title=raw.name)
+    table = Table(title=escape(printable(raw.name)))
     counts = prepared.sizes | prepared.rows
     for name in counts:
         table.add_column(name, justify="right")
@@ -295,17 +300,19 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
         print(f"{prepared.rows['history']:,} first interactions from then on are only history, neither dev nor test")
     for kind in ("attributes", "relations"):
         held = (f"{name} ({about['triples']:,} triples)" for name, about in prepared.card[kind].items())
-        print(f"{kind}: {', '.join(held) or 'none'}")
+        say(f"{kind}: {', '.join(held) or 'none'}")
     _show(prepared.texts, options.show)
-    print(f"source: {source}")  # plain lines: rich would wrap them
-    print(f"folder: {prepared.folder}")
+    say(f"source: {source}")  # plain lines: rich would wrap them
+    say(f"folder: {prepared.folder}")
+    for notice in prepared.card["warnings"]:
+        warn(notice["text"])
     return prepared
 
 
 def _show(texts: ItemTexts | None, number: int) -> None:
     """Print statistics of the texts, and the first ones."""
     if texts is None:
-        print("texts: none, since nothing is known of the items; the LRD models need item_text.tsv")
+        print("texts: none, since nothing is known of the items")
         return
     known = len(texts.texts) - texts.empty
     print(f"texts: {known:,} of {len(texts.texts):,} items" + "".join(
