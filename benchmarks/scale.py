@@ -113,7 +113,7 @@ def generate_corpus(scale: Scale, seed: int = 0) -> Corpus:
     negatives = [_unseen(rng, lengths, items, scale.num_items) for _ in range(2)]  # items ascend within a user
     is_train = np.ones(len(items), bool)
     is_train[offsets[2:] - 1] = is_train[offsets[2:] - 2] = False
-    item_values, num_entities = _item_values(rng, scale)
+    item_values, none_entities, num_entities = _item_values(rng, scale)
     arrays = {
         "sequence_items": items[order].astype(np.int32),
         "sequence_times": times[order].astype(np.int32),
@@ -122,6 +122,7 @@ def generate_corpus(scale: Scale, seed: int = 0) -> Corpus:
         "train_rows": np.flatnonzero(is_train).astype(np.int32),
         "triples": _triples(rng, scale, by_popularity),
         "item_values": item_values,
+        "none_entities": none_entities,
     }
     splits = {
         "dev": Split((offsets[2:] - 2).astype(np.int32), negatives[0]),
@@ -208,18 +209,20 @@ def _triples(rng: np.random.Generator, scale: Scale, by_popularity: np.ndarray) 
     return np.concatenate(found)
 
 
-def _item_values(rng: np.random.Generator, scale: Scale) -> tuple[np.ndarray, int]:
-    """item_values int32 [I + 1, A, V] and the number of entities."""
+def _item_values(rng: np.random.Generator, scale: Scale) -> tuple[np.ndarray, np.ndarray, int]:
+    """item_values int32 [I + 1, A, V], none_entities int32 [A] and the number of entities (`Corpus`)."""
     width = max(attribute.max_values for attribute in scale.attributes)
     item_values = np.zeros((scale.num_items + 1, len(scale.attributes), width), np.int32)
-    num_entities = 1 + scale.num_items
+    none_entities, num_entities = [], 1 + scale.num_items
     for index, attribute in enumerate(scale.attributes):
         shape = (scale.num_items, attribute.max_values)
-        values = np.sort(_ranks(rng, shape, attribute.num_values, _VALUE_OFFSET), axis=1) + num_entities
+        values = np.sort(_ranks(rng, shape, attribute.num_values, _VALUE_OFFSET), axis=1) + num_entities + 1
         held = np.arange(shape[1]) < rng.integers(1, shape[1] + 1, size=(shape[0], 1))
         held[:, 1:] &= values[:, 1:] != values[:, :-1]  # one value once
         held &= rng.random((shape[0], 1)) < attribute.coverage
         at_the_front = np.argsort(~held, axis=1, kind="stable")
         item_values[1:, index, : shape[1]] = np.take_along_axis(np.where(held, values, 0), at_the_front, axis=1)
-        num_entities += attribute.num_values
-    return item_values, num_entities
+        item_values[1:, index, 0] += np.where(held.any(axis=1), 0, num_entities)
+        none_entities.append(num_entities)
+        num_entities += 1 + attribute.num_values
+    return item_values, np.array(none_entities, np.int32), num_entities

@@ -67,10 +67,9 @@ def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh) -> Arrays:
 def shortest_intervals(corpus: Corpus) -> np.ndarray:
     """The shortest time between two interactions of a user at different moments, seconds, int32 [U + 1].
 
-    At most 65,535 (18 hours), also where there are none. Source: ReChorus's TiSASRec, which looks at dev and test times
-    too, and takes that number for the time from an interaction to itself.
+    2³¹ − 1 where there are none. Dev and test times count too. Source: ReChorus's TiSASRec.
     """
-    shortest = np.full(corpus.num_users + 1, 0xFFFF, np.int32)
+    shortest = np.full(corpus.num_users + 1, 2**31 - 1, np.int32)
     users, gaps = corpus.sequence_users, np.diff(corpus.sequence_times)  # times ascend within a user
     counts = (users[1:] == users[:-1]) & (gaps > 0)
     np.minimum.at(shortest, users[1:][counts], gaps[counts])

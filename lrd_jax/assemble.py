@@ -42,6 +42,7 @@ class Run(NamedTuple):
       init: (seed; config.run.seed by default) → the state before the first epoch.
       rank_targets: (params, "dev" or "test") → float64 [N], the target's rank in every row of the split.
       fingerprint: SHA-256 (hex) of the dataset and the text embeddings.
+      earlier_fingerprint: the same of `Corpus.earlier_hash`.
       epoch_on_device, evaluation_on_device: jitted, of one seed; see `build_epoch` and `build_evaluation`.
       epochs_on_device, evaluations_on_device: the same for stacked states, seeds and epochs, and parameters; see
         `together.py`.
@@ -56,6 +57,7 @@ class Run(NamedTuple):
     init: Callable[..., TrainState]
     rank_targets: Callable[[Params, str], np.ndarray]
     fingerprint: str
+    earlier_fingerprint: str
     epoch_on_device: Callable
     evaluation_on_device: Callable
     epochs_on_device: Callable
@@ -117,14 +119,48 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
         splits=splits,
         init=lambda seed=config.run.seed: init(arrays, seed),
         rank_targets=rank_targets,
-        fingerprint=hashlib.sha256(
-            corpus.content_hash.encode() + (b"" if text is None else text.tobytes())
-        ).hexdigest(),
+        fingerprint=_fingerprint(corpus.content_hash, text),
+        earlier_fingerprint=_fingerprint(corpus.earlier_hash, text),
         epoch_on_device=epoch_on_device,
         evaluation_on_device=evaluation_on_device,
         epochs_on_device=jax.jit(jax.vmap(epoch_on_device, in_axes=(0, None, 0, 0)), donate_argnums=0),
         evaluations_on_device=jax.jit(jax.vmap(evaluation_on_device, in_axes=(0, None, None, None))),
     )
+
+
+def _fingerprint(content_hash: str, text: np.ndarray | None) -> str:
+    return hashlib.sha256(content_hash.encode() + (b"" if text is None else text.tobytes())).hexdigest()
+
+
+def refuse_other_data(run: Run, fingerprint: str, folder: Path) -> None:
+    """Refuses a run folder that was made with other data, or by a version that numbered the entities otherwise.
+
+    Args:
+      run: assembled now.
+      fingerprint: `Run.fingerprint` when the run in the folder was started.
+      folder: the run folder.
+
+    Raises:
+      UserError: see above. Earlier runs of models that nothing has changed for still fit.
+    """
+    if fingerprint == run.fingerprint:
+        return
+    if fingerprint != run.earlier_fingerprint:
+        problem = "the dataset or its text embeddings have changed since the run was started"
+        raise UserError(problem, file=folder, remedy="Restore them, or start a new run with another --run.workdir")
+    if change := _change_since_earlier(run):
+        problem = f"the run was made by an earlier version of lrd_jax, which {change}"
+        remedy = f"Train it again with --config {folder / 'config.toml'} and another --run.workdir"
+        raise UserError(problem, file=folder, remedy=remedy)
+
+
+def _change_since_earlier(run: Run) -> str | None:
+    """What `Run.earlier_fingerprint` marks for this model and dataset; None where both versions do the same."""
+    if run.config.model.uses_relations and run.corpus.attributes:
+        return "had no entity for items without an attribute's value, so its parameters do not fit"
+    if run.config.model.name == "tisasrec":
+        return "measured intervals in units of at most 65,535 seconds, so its ranks would come out differently"
+    return None
 
 
 def checked_ranks(

@@ -14,8 +14,8 @@ class History(NamedTuple):
       items: int32 [B, H], 0 for padding.
       intervals: float32 [B, H], Δt = max(log2(seconds / 60 + 1e-6), 0) from each item to the prediction.
       seconds: int32 [B, H], from each item to the prediction; 0 for padding.
-      shortest: int32 [B], the user's shortest time between two interactions at different moments, in seconds, at
-        most 65,535.
+      shortest: int32 [B], the user's shortest time between two interactions at different moments, in seconds; 2³¹ − 1
+        where there are none.
     """
 
     items: jax.Array
@@ -63,7 +63,7 @@ class Tables(NamedTuple):
     """Frozen facts about items that models look up.
 
     Attributes:
-      item_values: int32 [I + 1, A, V], entities of each item's attribute values, padded with 0.
+      item_values: int32 [I + 1, A, V], entities of each item's attribute values, padded with 0 (`Corpus`).
       text: float32 [I + 1, T], text embeddings, row 0 is padding; None without LRD.
     """
 

@@ -51,43 +51,64 @@ class CheckpointReader:
           UserError: there is no such checkpoint, it cannot be read, or it differs from `like` in structure, shapes
             or types. (Orbax by itself restores a tree with missing leaves without complaint.)
         """
-        folder = self._folder / name
         epoch = self.latest_epoch(name) if epoch is None else epoch
+        path = self._path(name, epoch)
+        expected = [_describe(key, leaf) for key, leaf in _leaves(like)]
+        with _readable(path):
+            saved = self._leaves_of(path)
+            _compare(path, saved, expected)
+            leaves = self._arrays_of(path, saved)
+        _compare(path, [_describe(leaf["key"], array) for leaf, array in zip(saved, leaves, strict=True)], expected)
+        return epoch, jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+    def restore_leaf(self, name: Name, key: str) -> np.ndarray:
+        """Read one array of the last checkpoint of a kind, whatever else it holds.
+
+        Args:
+          name: which kind.
+          key: of the leaf, such as ".fingerprint".
+
+        Raises:
+          UserError: there is no such checkpoint or leaf, or it cannot be read.
+        """
+        path = self._path(name, self.latest_epoch(name))
+        with _readable(path):
+            saved = self._leaves_of(path)
+            number = [leaf["key"] for leaf in saved].index(key)
+            return self._arrays_of(path, saved, only=number)[0]
+
+    def _path(self, name: Name, epoch: int | None) -> Path:
+        """The folder of a checkpoint, which must exist."""
+        folder = self._folder / name
         if epoch is None or not (folder / str(epoch)).is_dir():
             raise UserError(
                 f"there is no {name} checkpoint" + (f" of epoch {epoch}" if epoch is not None else ""),
                 file=folder,
                 remedy="Start the run afresh in another --run.workdir",
             )
-        path = folder / str(epoch)
-        expected = [_describe(key, leaf) for key, leaf in _leaves(like)]
-        try:
-            with _quiet():
-                saved = self._orbax.restore(path, args=ocp.args.Composite(leaves=ocp.args.JsonRestore())).leaves
-                _compare(path, saved, expected)
-                sizes = [int(np.prod(leaf["shape"])) for leaf in saved]
-                wanted = {
-                    _entry(i): jax.ShapeDtypeStruct(tuple(leaf["shape"]), np.dtype(leaf["dtype"]))
-                    for i, leaf in enumerate(saved)
-                    if sizes[i]
-                }
-                arrays: dict[str, np.ndarray] = {}
-                if wanted:
-                    plain = {entry: ocp.RestoreArgs(restore_type=np.ndarray) for entry in wanted}
-                    request = ocp.args.PyTreeRestore(wanted, restore_args=plain)
-                    arrays = self._orbax.restore(path, args=ocp.args.Composite(arrays=request)).arrays
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"the checkpoint cannot be read ({str(error).splitlines()[0] if str(error) else repr(error)})",
-                file=path,
-                remedy="Start the run afresh in another --run.workdir",
-            ) from error
-        leaves = [
-            np.asarray(arrays[_entry(i)]) if sizes[i] else np.zeros(leaf["shape"], np.dtype(leaf["dtype"]))
-            for i, leaf in enumerate(saved)
+        return folder / str(epoch)
+
+    def _leaves_of(self, path: Path) -> list[dict[str, Any]]:
+        """Key, shape and dtype of every leaf of a checkpoint."""
+        return self._orbax.restore(path, args=ocp.args.Composite(leaves=ocp.args.JsonRestore())).leaves
+
+    def _arrays_of(self, path: Path, saved: list[dict[str, Any]], only: int | None = None) -> list[np.ndarray]:
+        """The arrays of the leaves of a checkpoint, or of the only one that is wanted."""
+        chosen = [(i, leaf) for i, leaf in enumerate(saved) if only in (None, i)]
+        wanted = {
+            _entry(i): jax.ShapeDtypeStruct(tuple(leaf["shape"]), np.dtype(leaf["dtype"]))
+            for i, leaf in chosen
+            if np.prod(leaf["shape"])
+        }
+        arrays: dict[str, np.ndarray] = {}
+        if wanted:
+            plain = {entry: ocp.RestoreArgs(restore_type=np.ndarray) for entry in wanted}
+            request = ocp.args.PyTreeRestore(wanted, restore_args=plain, partial_restore=only is not None)
+            arrays = self._orbax.restore(path, args=ocp.args.Composite(arrays=request)).arrays
+        return [
+            np.asarray(arrays[_entry(i)]) if _entry(i) in arrays else np.zeros(leaf["shape"], np.dtype(leaf["dtype"]))
+            for i, leaf in chosen
         ]
-        _compare(path, [_describe(leaf["key"], array) for leaf, array in zip(saved, leaves, strict=True)], expected)
-        return epoch, jax.tree.unflatten(jax.tree.structure(like), leaves)
 
     def latest_epoch(self, name: Name) -> int | None:
         """The last epoch of which there is a checkpoint; None where there is none."""
@@ -228,6 +249,20 @@ def _recover(folder: Path) -> None:
             shutil.rmtree(path)
     for path in folder.glob("*.new"):
         _install(folder, int(path.name.removesuffix(".new")))
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever orbax raises while it reads a checkpoint becomes a `UserError`."""
+    try:
+        with _quiet():
+            yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"the checkpoint cannot be read ({str(error).splitlines()[0] if str(error) else repr(error)})",
+            file=path,
+            remedy="Start the run afresh in another --run.workdir",
+        ) from error
 
 
 @contextlib.contextmanager

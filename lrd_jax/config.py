@@ -138,6 +138,8 @@ class ModelConfig(Section):
     """Width of GRU4Rec's state."""
     time_max: int = Field(512, ge=1)
     """Longest interval that TiSASRec tells apart, in units of the user's shortest."""
+    longest_time_unit: int | None = Field(None, ge=1, lt=2**31)
+    """Longest unit of TiSASRec's intervals, in seconds (published: 65535, which is less than a day). None: no limit."""
 
     @property
     def is_relational(self) -> bool:

@@ -156,6 +156,7 @@ def _corpus(rows: dict[str, int], values: np.ndarray, *, has_latent: bool) -> tu
         test=split,
         triples=np.zeros((0, 3), np.int32),
         item_values=values[:, first:end, None],
+        none_entities=np.zeros(end - first, np.int32),  # the file does not say; nothing is sampled of this corpus
     )
     return corpus, num_relations - end
 

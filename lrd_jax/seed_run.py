@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrd_jax.assemble import Run, checked_ranks
-from lrd_jax.checkpoint import Checkpoints
+from lrd_jax.assemble import Run, checked_ranks, refuse_other_data
+from lrd_jax.checkpoint import CheckpointReader, Checkpoints
 from lrd_jax.config import Config
 from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.pipeline import dataset_folder
@@ -44,6 +44,11 @@ class Progress(NamedTuple):
     best_score: np.ndarray
     seconds: np.ndarray
     fingerprint: np.ndarray
+
+
+def read_fingerprint(checkpoints: CheckpointReader) -> str:
+    """`Run.fingerprint` (hex) when the run was started, from its latest checkpoint."""
+    return checkpoints.restore_leaf("latest", ".fingerprint").tobytes().hex()
 
 
 class SeedRun:
@@ -96,13 +101,8 @@ class SeedRun:
             state = state._replace(params=params)
         progress = Progress(state, np.int32(0), np.float32(-1.0), np.float32(0.0), fingerprint)
         if resume and self._checkpoints.latest_epoch("latest") is not None:
+            refuse_other_data(run, read_fingerprint(self._checkpoints), self._folder)
             self.epoch, progress = self._checkpoints.restore("latest", progress)
-            if not np.array_equal(progress.fingerprint, fingerprint):
-                raise UserError(
-                    "the dataset or its text embeddings have changed since the run was started",
-                    file=self._folder,
-                    remedy="Restore them, or start a new run with another --run.workdir",
-                )
             self._checkpoints.discard_after(self.epoch)
         self._progress = progress
         if resume:

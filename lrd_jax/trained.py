@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
-from lrd_jax.assemble import Run, assemble, resolve
+from lrd_jax.assemble import Run, assemble, refuse_other_data, resolve
 from lrd_jax.checkpoint import CheckpointReader
 from lrd_jax.config import Config
 from lrd_jax.config_file import load_config
 from lrd_jax.devices import available_cores
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
-from lrd_jax.seed_run import Progress
+from lrd_jax.seed_run import read_fingerprint
 from lrd_jax.writer import TEXT_FILE, holds_run, read_results
 
 
@@ -61,12 +60,7 @@ def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
         epoch = _best_epoch(folder, results, reader)
         shared = assembled is not None and assembled.config.model_copy(update={"run": config.run}) == config
         run = assembled if shared else assemble(config)
-        if _fingerprint(results, reader, run) != run.fingerprint:
-            raise UserError(
-                "the dataset or its text embeddings have changed since the run was started",
-                file=folder,
-                remedy="Restore them, or train anew",
-            )
+        refuse_other_data(run, _fingerprint(results, reader), folder)
         _, params = reader.restore("best", jax.eval_shape(run.init).params, epoch=epoch)
     finally:
         reader.close()
@@ -114,10 +108,8 @@ def _cpu_devices() -> int:
     return held if held > 0 else available_cores()
 
 
-def _fingerprint(results: dict | None, reader: CheckpointReader, run: Run) -> str:
+def _fingerprint(results: dict | None, reader: CheckpointReader) -> str:
     """`Run.fingerprint` when the run was started: results.json tells it, else the latest checkpoint."""
     if results is not None and "fingerprint" in results["dataset"]:
         return results["dataset"]["fingerprint"]
-    zero = np.float32(0)
-    like = Progress(jax.eval_shape(run.init), np.int32(0), zero, zero, np.zeros(32, np.uint8))
-    return reader.restore("latest", like)[1].fingerprint.tobytes().hex()
+    return read_fingerprint(reader)

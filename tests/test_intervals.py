@@ -18,6 +18,7 @@ def slow_histograms(corpus, history_length, num_points):
     """Pair by pair, as the docstring says."""
     counts = np.zeros((corpus.num_defined_relations, num_points))
     triples = {tuple(triple) for triple in corpus.triples.tolist()}
+    nones = {0, *corpus.none_entities.tolist()}
     for user in range(1, corpus.num_users + 1):
         mine = [row for row in corpus.train_rows.tolist() if corpus.sequence_users[row] == user]
         for place, later in enumerate(mine):
@@ -29,7 +30,7 @@ def slow_histograms(corpus, history_length, num_points):
                 for r in range(1, 1 + len(corpus.item_relations)):
                     counts[r, point] += (head, r, tail) in triples
                 for a in range(len(corpus.attributes)):
-                    ours, theirs = (set(corpus.item_values[i, a].tolist()) - {0} for i in (head, tail))
+                    ours, theirs = (set(corpus.item_values[i, a].tolist()) - nones for i in (head, tail))
                     counts[1 + len(corpus.item_relations) + a, point] += bool(ours & theirs)
     return counts
 
@@ -50,6 +51,7 @@ def test_no_metadata_no_relations(corpus):
         attributes=(),
         triples=np.zeros((0, 3), np.int32),
         item_values=np.zeros((corpus.num_items + 1, 0, 1), np.int32),
+        none_entities=np.zeros(0, np.int32),
     )
     counts = interval_histograms(bare, 5, 32)
     np.testing.assert_array_equal(counts, interval_histograms(corpus, 5, 32)[:1])

@@ -21,6 +21,7 @@ HOLDERS = {  # entity of the value: the items that hold it
     18: [1, 12],
 }
 FIRST_ENTITY_OF_SECOND_ATTRIBUTE = 16
+NONE_ENTITIES = 19, 20  # of either attribute, for the items that hold no value of it
 EVERYWHERE = 11  # every item is its tail in relation 2
 TRIPLES = [
     *[(1, 1, 2), (1, 1, 3), (1, 1, 12), (2, 1, 1), (5, 1, 5)],
@@ -42,7 +43,10 @@ def make_corpus(triples=TRIPLES, holders=HOLDERS, sequences=((1, 2, 3), (2, 5), 
     for value, items in holders.items():
         for item in items:
             held[item][int(value >= FIRST_ENTITY_OF_SECOND_ATTRIBUTE)].append(value)
-    width = max(len(values) for item in held for values in item) or 1
+    for item in held[1:]:
+        for values, none in zip(item, NONE_ENTITIES, strict=True):
+            values.extend([] if values else [none])
+    width = max(len(values) for item in held for values in item)
     item_values = np.array([[values + [0] * (width - len(values)) for values in item] for item in held], np.int32)
     items = np.concatenate([np.array(sequence) for sequence in sequences]).astype(np.int32)
     lengths = [len(sequence) for sequence in sequences]
@@ -53,7 +57,7 @@ def make_corpus(triples=TRIPLES, holders=HOLDERS, sequences=((1, 2, 3), (2, 5), 
         content_hash="",
         num_users=len(sequences),
         num_items=ITEMS,
-        num_entities=max([ITEMS, *holders]) + 1,
+        num_entities=max(NONE_ENTITIES) + 1,
         item_relations=("also", "instead"),
         attributes=("colour", "size"),
         sequence_items=items,
@@ -65,6 +69,7 @@ def make_corpus(triples=TRIPLES, holders=HOLDERS, sequences=((1, 2, 3), (2, 5), 
         test=nothing,
         triples=np.array(triples, np.int32).reshape(-1, 3),
         item_values=item_values,
+        none_entities=np.array(NONE_ENTITIES, np.int32),
     )
 
 
@@ -290,6 +295,7 @@ def test_corpus_triples_are_true(corpus):
                 true = (head, int(relation), tail) in known
             else:
                 assert value in corpus.item_values[heads[0], relation - 1 - num_item_relations]
+                assert value not in corpus.none_entities
                 true = value in held[head] and value in held[tail]
             assert true == (place == 0)
         counted.add((int(heads[0]), int(relation), int(tails[0]) if value == 0 else 0, int(value)))

@@ -1,6 +1,7 @@
 """The sequence models against what the published code computed, against loops, and at their edges."""
 
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrd_jax.arrays import gather_history
+from lrd_jax.arrays import gather_history, shortest_intervals
 from lrd_jax.assemble import assemble_corpus
 from lrd_jax.batch import Batch, History
 from lrd_jax.config import Config, DataConfig, ModelConfig
@@ -156,6 +157,36 @@ def test_empty_history_is_finite(case, encode):
     empty = batch.history._replace(**{name: 0 * getattr(batch.history, name) for name in ("items", "seconds")})
     empty = empty._replace(shortest=0 * empty.shortest)  # as examples that fill the last batch up
     assert np.isfinite(encode(batch.users, empty)).all()
+
+
+def test_the_unit_of_time_is_the_users_shortest_interval_however_long(corpus):
+    shortest = shortest_intervals(corpus)
+    for user in range(1, corpus.num_users + 1):
+        times = corpus.sequence_times[corpus.sequence_users == user].tolist()
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times) if later > earlier]
+        assert shortest[user] == min(gaps, default=2**31 - 1)
+    assert (shortest[1:] > 65_535).any()  # where the published code stops
+
+
+def test_a_limit_of_the_unit_of_time():
+    """Dates by the day: 1, 2 and 4 days apart are 1, 2 and 4 units, or 1, 2 and 5 of at most 65,535 seconds."""
+    data = DataConfig(history_length=4)
+    days = np.array([[7, 6, 4, 0]], np.int32) * 86_400
+    history = History(np.array([[1, 2, 3, 4]], np.int32), np.zeros((1, 4), np.float32), days, np.array([86_400]))
+    rng, vectors = np.random.default_rng(0), {}
+    items = rng.normal(size=(5, 8)).astype(np.float32)
+    for limit in (None, 65_535, 10**6):
+        model = ModelConfig(name="tisasrec", num_layers=1, num_heads=1, embedding_dim=8, longest_time_unit=limit)
+        encoder = SEQUENCE_ENCODERS["tisasrec"].from_config(Config(data=data, model=model))
+        if not vectors:
+            params = encoder.init(jax.random.key(0), items, None, history)
+            params = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), params)
+        vectors[limit] = encoder.apply(params, items, None, history)
+        if limit == 65_535:
+            capped = history._replace(shortest=np.array([65_535]))
+            np.testing.assert_array_equal(vectors[limit], encoder.apply(params, items, None, capped))
+    np.testing.assert_array_equal(vectors[None], vectors[10**6])
+    assert np.abs(vectors[None] - vectors[65_535]).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["sasrec", "tisasrec"])

@@ -41,8 +41,8 @@ def corpus(tmp_path_factory):
     sizes = {"min_length": 3, "max_length": 6, "num_negatives": 5}
     write_synthetic(folder, num_users=NUM_USERS, num_items=NUM_ITEMS, **sizes)
     corpus = read_corpus(folder, use_cache=False)
-    assert (corpus.item_values > 0).all(axis=2).any()  # items with several values
-    assert not (corpus.item_values > 0).any(axis=2).all()  # and without any
+    assert corpus.holds_value.all(axis=2).any()  # items with several values
+    assert not corpus.holds_value[1:].any(axis=2).all()  # and without any
     return corpus
 
 

@@ -89,6 +89,26 @@ def test_changed_data_are_refused(told_by, place, copy):
         load_trained(copy)
 
 
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [("rcf", "had no entity for items without an attribute's value"), ("tisasrec", "65,535 seconds"), ("caser", None)],
+)
+def test_runs_of_an_earlier_version(model, change, finished, place, tmp_path, monkeypatch):
+    """Refused with the reason where the version makes a difference to the model, else read as they are."""
+    with monkeypatch.context() as patch:
+        patch.setattr("lrd_jax.data.rechorus._FORMAT_VERSION", 1)
+        patch.setattr("lrd_jax.data.rechorus.content_hash.__defaults__", (1,))
+        folder = small_runs.train(tmp_path / "run", place / "data", model=model)
+    if not finished:
+        (folder / "results.json").unlink()
+    if change is None:
+        assert load_trained(folder).epoch > 0
+        return
+    with pytest.raises(UserError, match=f"earlier version of lrd_jax, which .*{change}.*Train it again with --config"):
+        load_trained(folder)
+
+
 def test_no_run(tmp_path):
     with pytest.raises(UserError, match=f"{tmp_path}: there is no run. Name the run folder"):
         load_trained(tmp_path)

@@ -140,7 +140,7 @@ def corpus_card(corpus: Corpus, texts: Sequence[str]) -> dict[str, Any]:
     marker |= {"split": "leave-one-out" if leave_one_out else "as given", "negatives": corpus.test.negatives.shape[1]}
     attributes, relations = {}, {}
     for place, name in enumerate(corpus.attributes):
-        owners, slots = np.nonzero(corpus.item_values[:, place])
+        owners, slots = np.nonzero(corpus.holds_value[:, place])
         values = corpus.item_values[owners, place, slots]
         attributes[name] = pl.DataFrame({"item_id": owners, "value_id": values})
     for relation, name in enumerate(corpus.item_relations, start=1):

@@ -31,8 +31,8 @@ class Corpus:
       name: the dataset folder's name.
       content_hash: SHA-256 (hex) of the files it was read from.
       num_users, num_items: largest ids.
-      num_entities: rows of the entity table: 1 + num_items + all attribute values. Entities 1..num_items are the
-        items, then come the values of each attribute in turn.
+      num_entities: rows of the entity table: 1 + num_items + for each attribute one for "none" and one for each value.
+        Entities 1..num_items are the items, then come each attribute's "none" and its values in turn, as published.
       item_relations: names of the item-item relations (columns r_*, without the prefix), in file order.
       attributes: names of the attribute relations (columns i_*, without the prefix), in file order.
       sequence_items, sequence_times, sequence_users: int32 [M], every interaction of train, history, dev and test,
@@ -44,7 +44,10 @@ class Corpus:
       dev, test: the evaluation splits.
       triples: int32 [E, 3], (head item, relation, tail item) of the item-item relations; relation 1 is the first of
         item_relations (0 is the virtual relation).
-      item_values: int32 [I + 1, A, V], entity ids of each item's values per attribute, padded with 0 at the end.
+      item_values: int32 [I + 1, A, V], entity ids of each item's values per attribute, padded with 0 at the end; an
+        item without a value has the attribute's "none" alone.
+      none_entities: int32 [A], the entity that stands for "none" of each attribute. No triple is made of it.
+      earlier_hash: what `content_hash` was before "none" had entities of its own; "" where it is not known.
     """
 
     name: str
@@ -63,6 +66,8 @@ class Corpus:
     test: Split
     triples: np.ndarray
     item_values: np.ndarray
+    none_entities: np.ndarray
+    earlier_hash: str = ""
 
     @property
     def num_defined_relations(self) -> int:
@@ -72,4 +77,9 @@ class Corpus:
     @property
     def num_stored_triples(self) -> int:
         """Item-item triples plus (item, attribute, value) triples."""
-        return len(self.triples) + int(np.count_nonzero(self.item_values))
+        return len(self.triples) + int(np.count_nonzero(self.holds_value))
+
+    @property
+    def holds_value(self) -> np.ndarray:
+        """Which places of item_values hold a value, neither padding nor "none"; bool [I + 1, A, V]."""
+        return (self.item_values > 0) & (self.item_values != self.none_entities[:, None])

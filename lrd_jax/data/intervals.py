@@ -29,6 +29,7 @@ def interval_histograms(corpus: Corpus, history_length: int, num_points: int) ->
     items, times, users = corpus.sequence_items[rows], corpus.sequence_times[rows], corpus.sequence_users[rows]
     width = np.int64(corpus.num_items + 1)
     known = np.unique((corpus.triples[:, 1] * width + corpus.triples[:, 0]) * width + corpus.triples[:, 2])
+    values = np.where(corpus.holds_value, corpus.item_values, 0)
     counts = np.zeros((corpus.num_defined_relations, num_points))
     for lag in range(1, min(history_length, len(rows) - 1) + 1):
         same = users[lag:] == users[:-lag]
@@ -40,7 +41,7 @@ def interval_histograms(corpus: Corpus, history_length: int, num_points: int) ->
             related = _is_among((relation * width + heads) * width + tails, known)
             counts[relation] += np.bincount(bins[related], minlength=num_points)
         for attribute in range(len(corpus.attributes)):
-            ours, theirs = corpus.item_values[heads, attribute], corpus.item_values[tails, attribute]  # [N, V]
+            ours, theirs = values[heads, attribute], values[tails, attribute]  # [N, V]
             related = np.any((ours[:, :, None] == theirs[:, None, :]) & (ours[:, :, None] > 0), axis=(1, 2))
             relation = 1 + len(corpus.item_relations) + attribute
             counts[relation] += np.bincount(bins[related], minlength=num_points)

@@ -18,6 +18,7 @@ import hashlib
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from lrd_jax.files import is_there
 
 _TRAIN, _HISTORY, _DEV, _TEST = "train.csv", "history.csv", "dev.csv", "test.csv"
 METADATA = "item_meta.csv"
-_FORMAT_VERSION = 1  # raise it whenever the same bytes give another Corpus: old cache entries then miss
+_FORMAT_VERSION = 2  # raise it whenever the same bytes give another Corpus: old cache entries then miss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,15 @@ class _Interactions:
     users: np.ndarray
     items: np.ndarray
     times: np.ndarray
+
+
+class _Attributes(NamedTuple):
+    """Names [A], item_values int32 [I + 1, A, V], none_entities int32 [A] and num_entities of a `Corpus`."""
+
+    names: tuple[str, ...]
+    item_values: np.ndarray
+    none_entities: np.ndarray
+    num_entities: int
 
 
 def read_corpus(folder: Path, *, use_cache: bool = True) -> Corpus:
@@ -76,12 +86,12 @@ def read_corpus(folder: Path, *, use_cache: bool = True) -> Corpus:
         corpus = _build(folder, name, key, data)
         if use_cache:
             store_corpus(corpus)
-    return corpus
+    return dataclasses.replace(corpus, earlier_hash=content_hash(data, _FORMAT_VERSION - 1))
 
 
-def content_hash(data: Mapping[str, bytes]) -> str:
+def content_hash(data: Mapping[str, bytes], version: int = _FORMAT_VERSION) -> str:
     """SHA-256 (hex) over the files' names and bytes and the version of what is made of them."""
-    digest = hashlib.sha256(f"lrd_jax corpus {_FORMAT_VERSION}\n".encode())
+    digest = hashlib.sha256(f"lrd_jax corpus {version}\n".encode())
     for name, content in data.items():
         digest.update(f"{name} {len(content)}\n".encode())
         digest.update(content)
@@ -119,15 +129,15 @@ def _build(folder: Path, name: str, key: str, data: Mapping[str, bytes]) -> Corp
         return Split(rows=rows, negatives=flat.reshape(len(rows), -1))
 
     item_relations, triples = _item_relations(meta, meta_items, num_items)
-    attributes, item_values, num_entities = _attributes(meta, meta_items, num_items)
+    attributes = _attributes(meta, meta_items, num_items)
     return Corpus(
         name=name,
         content_hash=key,
         num_users=num_users,
         num_items=num_items,
-        num_entities=num_entities,
+        num_entities=attributes.num_entities,
         item_relations=item_relations,
-        attributes=attributes,
+        attributes=attributes.names,
         sequence_items=items[order],
         sequence_times=times[order],
         sequence_users=users[order],
@@ -136,7 +146,8 @@ def _build(folder: Path, name: str, key: str, data: Mapping[str, bytes]) -> Corp
         dev=evaluation(_DEV),
         test=evaluation(_TEST),
         triples=triples,
-        item_values=item_values,
+        item_values=attributes.item_values,
+        none_entities=attributes.none_entities,
     )
 
 
@@ -162,10 +173,10 @@ def _item_relations(meta: Table | None, heads: np.ndarray, num_items: int) -> tu
     return tuple(column[2:] for column in columns), np.concatenate(triples).astype(np.int32)
 
 
-def _attributes(meta: Table | None, items: np.ndarray, num_items: int) -> tuple[tuple[str, ...], np.ndarray, int]:
-    """Names of the attributes, item_values int32 [I + 1, A, V] of entity ids, and the number of entities."""
+def _attributes(meta: Table | None, items: np.ndarray, num_items: int) -> _Attributes:
+    """The attributes, value v of each being entity none + v, where `none` follows all values of those before it."""
     columns = _columns(meta, "i_")
-    num_entities, edges, width = 1 + num_items, [], 1
+    none_entities, num_entities, edges, width = [], 1 + num_items, [], 1
     for column in columns:
         values, lengths = list_column(meta, column, meaning="value ids", scalars=True)
         owners, values = _unique_rows(np.stack([np.repeat(items, lengths), values], axis=1)).T
@@ -173,14 +184,17 @@ def _attributes(meta: Table | None, items: np.ndarray, num_items: int) -> tuple[
         by_owner = np.argsort(owners, kind="stable")
         owners, values = owners[by_owner], values[by_owner]
         slots = np.arange(len(owners)) - (np.cumsum(counts) - counts)[owners]  # position among the item's own values
-        edges.append((owners, slots, values.astype(np.int64) + num_entities - 1))
+        edges.append((owners, slots, values.astype(np.int64) + num_entities))
         width = max(width, int(counts.max()))
-        num_entities += int(values.max(initial=0))
+        none_entities.append(num_entities)
+        num_entities += 1 + int(values.max(initial=0))
         checks.refuse_too_many_entities(meta, column, num_entities, num_items + sum(len(e[0]) for e in edges))
     item_values = np.zeros((num_items + 1, len(columns), width), np.int32)
+    item_values[1:, :, 0] = none_entities
     for attribute, (owners, slots, entities) in enumerate(edges):
         item_values[owners, attribute, slots] = entities
-    return tuple(column[2:] for column in columns), item_values, num_entities
+    names = tuple(column[2:] for column in columns)
+    return _Attributes(names, item_values, np.array(none_entities, np.int32), num_entities)
 
 
 def _columns(meta: Table | None, prefix: str) -> list[str]:

@@ -99,7 +99,7 @@ def build_sampler(corpus: Corpus) -> Sampler:
 def _build_triples(corpus: Corpus) -> tuple[ItemSets | None, StoredTriples | None]:
     width = np.int64(corpus.num_entities)
     heads, relations, tails = (column.astype(np.int64) for column in corpus.triples.T)
-    items, attributes, slots = np.nonzero(corpus.item_values)
+    items, attributes, slots = np.nonzero(corpus.holds_value)
     values = corpus.item_values[items, attributes, slots].astype(np.int64)
     # A set per value, then per (relation, head), then per (tail, relation).
     _, by_value = np.unique(values, return_inverse=True)

@@ -18,7 +18,7 @@ def compact_batch(
     """Renumbers a batch and the item facts to positions in tables that hold only the rows of this batch.
 
     What cannot change the losses is not looked up: examples of weight 0 and the negatives of padded history places.
-    Row 0 (padding and missing values) is always among the rows and keeps its place.
+    Row 0 (padding, and the value of relations without one) is always among the rows and keeps its place.
 
     Args:
       batch: examples by user, item and entity id.

@@ -182,8 +182,9 @@ class RelationalModel(nn.Module):
     def candidate_relations(self, candidates: jax.Array, item_values: jax.Array) -> jax.Array:
         """ρ(c, r) = rel_r + ent[val(c, r)], [B, C, R, D].
 
-        The mean over the values where the item holds several. Entity 0 stands for no value and is a learned row like
-        the others, as in the published code.
+        The mean over the values where the item holds several. Entity 0, a learned row like the others, stands for the
+        value of a relation that is not an attribute; an item without a value has its attribute's "none" in item_values.
+        Both as in the published code.
         """
         relations = jnp.broadcast_to(self.relation_embeddings, (*candidates.shape, *self.relation_embeddings.shape))
         if not self.include_value:

@@ -36,6 +36,7 @@ class TiSASRec(nn.Module):
 
     Attributes:
       time_max: the longest interval, in units of the user's shortest.
+      longest_unit: the longest unit, in seconds; None: no limit.
       history_length, num_layers, num_heads, dropout, precision: see `SASRec`.
 
     Source: Li et al., WSDM 2020, as ReChorus has it.
@@ -45,6 +46,7 @@ class TiSASRec(nn.Module):
     time_max: int
     num_layers: int
     num_heads: int
+    longest_unit: int | None = None
     dropout: float = 0.0
     precision: Precision = "float32"
 
@@ -57,6 +59,7 @@ class TiSASRec(nn.Module):
             model.time_max,
             model.num_layers,
             model.num_heads,
+            model.longest_time_unit,
             model.dropout,
             model.precision,
         )
@@ -74,12 +77,13 @@ class TiSASRec(nn.Module):
         position_keys = look_up_position(table("position_key", self.history_length), places)
         position_values = look_up_position(table("position_value", self.history_length), places)
 
+        unit = history.shortest if self.longest_unit is None else jnp.minimum(history.shortest, self.longest_unit)
         x, seconds, seen = item_table[history.items], history.seconds, causal(valid)
         for layer in range(self.num_layers):
             queries = x
             if layer == self.num_layers - 1:  # as in SASRec
                 queries, seconds, seen = newest(x, valid), newest(history.seconds, valid), valid[:, None]
-            intervals = relative_intervals(seconds, history.seconds, history.shortest, self.time_max)
+            intervals = relative_intervals(seconds, history.seconds, unit, self.time_max)
             offsets = Offsets(position_keys, position_values, interval_keys[intervals], interval_values[intervals])
             block = TransformerBlock(self.num_heads, self.dropout, self.precision, name=f"block_{layer}")
             x = block(queries, x, seen, offsets, deterministic=deterministic)

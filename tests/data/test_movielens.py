@@ -45,15 +45,17 @@ def test_sizes_and_relations(raw, tmp_path):
     assert (corpus.num_users, corpus.num_items, len(corpus.sequence_items)) == (943, 1349, 99287)
     assert len(corpus.train_rows) == 99287 - 2 * 943
     assert corpus.item_relations == () and corpus.attributes == ("year", "genre")
-    assert corpus.num_entities == 1 + 1349 + 16 + 18
+    assert corpus.num_entities == 1 + 1349 + 17 + 19
     assert np.bincount(corpus.sequence_items).min(initial=99, where=np.arange(1350) > 0) >= 5
-    assert corpus.item_values[1, 0, 0] == 1349 + 13  # Toy Story, 1995
-    assert (corpus.item_values[1, 1, :3] - 1349 - 16).tolist() == [3, 4, 5]  # Animation, Children's, Comedy
+    assert corpus.none_entities[0] == 1 + 1349
+    assert corpus.item_values[1, 0, 0] == 1 + 1349 + 13  # Toy Story, 1995
+    genres = corpus.item_values[1, 1, :3] - corpus.none_entities[1]
+    assert genres.tolist() == [3, 4, 5]  # Animation, Children's, Comedy
     texts = read_texts(prepared.folder, corpus.num_items)
     assert texts[1] == "Toy Story (1995) Animation, Children's, Comedy"
     raw_ids = [line.split("\t")[0] for line in (prepared.folder / "items.tsv").read_text().splitlines()[1:]]
     unknown = raw_ids.index("267") + 1
-    assert texts[unknown] == "unknown" and not corpus.item_values[unknown].any()
+    assert texts[unknown] == "unknown" and not corpus.holds_value[unknown].any()
 
 
 def test_split_and_negatives(raw, tmp_path):

@@ -114,7 +114,7 @@ def test_against_plain_python(tmp_path, seed, numbers):
         set(raw.interactions.rows())
     )
     assert card["relations"]["also"]["triples"] == len(corpus.triples)
-    assert card["attributes"]["tag"]["triples"] == np.count_nonzero(corpus.item_values[:, 1])
+    assert card["attributes"]["tag"]["triples"] == np.count_nonzero(corpus.holds_value[:, 1])
     assert card["sizes"]["density"] == pytest.approx(len(rows) / len(users) / len(items))
 
 

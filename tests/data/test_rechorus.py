@@ -30,8 +30,8 @@ def equal(a, b):
     return a == b
 
 
-def slow_corpus(folder: Path, content_hash: str) -> Corpus:
-    """What `read_corpus` does, row by row in plain Python."""
+def slow_corpus(folder: Path, read: Corpus) -> Corpus:
+    """What `read_corpus` does, row by row in plain Python, but for the hashes."""
 
     def rows(name):
         header, *lines = [line.split("\t") for line in (folder / name).read_text().splitlines()]
@@ -55,15 +55,19 @@ def slow_corpus(folder: Path, content_hash: str) -> Corpus:
         for row in meta:
             for tail in dict.fromkeys(json.loads(row[name])):
                 triples.append((int(row["item_id"]), number, tail))
-    values, base = {}, num_items
+    values, nones = {}, []
+    base = num_items + 1  # of the attribute: its "none", after which its values come
     for number, name in enumerate(attributes):
         largest = 0
+        nones.append(base)
+        for item in range(1, num_items + 1):
+            values[item, number] = [base]
         for row in meta:
             cell = json.loads(row[name])
             cell = cell if isinstance(cell, list) else [cell] if cell else []
-            values[int(row["item_id"]), number] = [base + value for value in dict.fromkeys(cell)]
+            values[int(row["item_id"]), number] = [base + value for value in dict.fromkeys(cell)] or [base]
             largest = max([largest, *cell])
-        base += largest
+        base += largest + 1
     item_values = np.zeros((num_items + 1, len(attributes), max(map(len, values.values()))), np.int32)
     for (item, number), entities in values.items():
         item_values[item, number, : len(entities)] = entities
@@ -76,10 +80,10 @@ def slow_corpus(folder: Path, content_hash: str) -> Corpus:
 
     return Corpus(
         name=folder.name,
-        content_hash=content_hash,
+        content_hash=read.content_hash,
         num_users=num_users,
         num_items=num_items,
-        num_entities=base + 1,
+        num_entities=base,
         item_relations=tuple(name[2:] for name in relations),
         attributes=tuple(name[2:] for name in attributes),
         sequence_items=int32([event[3] for event in events]),
@@ -91,6 +95,8 @@ def slow_corpus(folder: Path, content_hash: str) -> Corpus:
         test=split("test"),
         triples=int32(triples).reshape(-1, 3),
         item_values=item_values,
+        none_entities=int32(nones),
+        earlier_hash=read.earlier_hash,
     )
 
 
@@ -103,10 +109,13 @@ def test_tiny_by_hand(folder):
     assert corpus.dev.rows.tolist() == [2, 6] and corpus.test.rows.tolist() == [3, 7]
     assert corpus.dev.negatives.tolist() == [[4, 5], [5, 5]]
     assert corpus.triples.tolist() == [[2, 1, 3], [2, 1, 1], [3, 1, 2], [3, 1, 5], [5, 1, 1]]
-    assert corpus.attributes == ("color", "tag") and corpus.num_entities == 1 + 5 + 2 + 3
-    assert corpus.item_values[2].tolist() == [[6, 0, 0], [9, 8, 0]]
-    assert corpus.item_values[5].tolist() == [[6, 0, 0], [8, 10, 9]]
-    assert not corpus.item_values[[0, 1, 4]].any()
+    assert corpus.attributes == ("color", "tag") and corpus.num_entities == 1 + 5 + 3 + 4
+    assert corpus.none_entities.tolist() == [6, 9]
+    assert corpus.item_values[2].tolist() == [[7, 0, 0], [11, 10, 0]]
+    assert corpus.item_values[5].tolist() == [[7, 0, 0], [10, 12, 11]]
+    # Item 1 is not in item_meta.csv, item 4 has 0 and an empty list: "none" of both attributes.
+    assert corpus.item_values[[1, 4]].tolist() == 2 * [[[6, 0, 0], [9, 0, 0]]]
+    assert not corpus.item_values[0].any()
     assert corpus.num_stored_triples == 5 + 3 + 6
 
 
@@ -140,7 +149,7 @@ def test_matches_plain_python(tmp_path, seed):
         lines.append(f"{lists[0]}\t{rng.integers(0, 4)}\t{item}\t{ids(6, rng.integers(0, 4))}\t{lists[1]}")
     (folder / "item_meta.csv").write_text("\n".join(lines) + "\n")
     corpus = read_corpus(folder)
-    assert equal(corpus, slow_corpus(folder, corpus.content_hash))
+    assert equal(corpus, slow_corpus(folder, corpus))
 
 
 def test_history_alone_is_no_training(folder):
@@ -179,7 +188,7 @@ def test_windows_line_ends_and_byte_order_mark(folder):
     for file in ("train.csv", "dev.csv"):
         (folder / file).write_bytes(b"\xef\xbb\xbf" + (folder / file).read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
     found = read_corpus(folder)
-    assert equal(found, dataclasses.replace(expected, content_hash=found.content_hash))
+    assert equal(found, dataclasses.replace(expected, content_hash=found.content_hash, earlier_hash=found.earlier_hash))
 
 
 def test_cache(folder, monkeypatch):
@@ -208,7 +217,7 @@ def test_cache_that_cannot_be_written(folder, tmp_path, monkeypatch):
 def test_office():
     corpus = read_corpus(OFFICE)
     assert (corpus.num_users, corpus.num_items, len(corpus.sequence_items)) == (4905, 2420, 53258)
-    assert corpus.num_stored_triples == 60706 and corpus.num_entities == 1 + 2420 + 39 + 341
+    assert corpus.num_stored_triples == 60706 and corpus.num_entities == 1 + 2420 + 40 + 342 == 2803
     assert corpus.item_relations == ("complement", "substitute") and corpus.attributes == ("category", "brand")
     assert corpus.dev.negatives.shape == corpus.test.negatives.shape == (4905, 99)
     assert corpus.dev.negatives.max() <= 2412
@@ -223,4 +232,4 @@ def test_office():
 @office
 def test_office_matches_plain_python():
     corpus = read_corpus(OFFICE, use_cache=False)
-    assert equal(corpus, slow_corpus(OFFICE, corpus.content_hash))
+    assert equal(corpus, slow_corpus(OFFICE, corpus))
