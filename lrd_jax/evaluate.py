@@ -84,8 +84,9 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
     """
     import polars as pl
 
-    from lrd_jax.display import print_wide, say
+    from lrd_jax.display import print_wide, say, warn
     from lrd_jax.evaluated import results_frame, summarise, tables, write_parquet, write_summary
+    from lrd_jax.printable import printable
     from lrd_jax.ranking import build_ranking
     from lrd_jax.trained import check_holds_run, load_trained
 
@@ -113,6 +114,9 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
         write_summary(flags.json, flags.split, protocol, flags.ties, summaries)
     for table in tables(flags.split, protocol, flags.ties, summaries):
         print_wide(table)
+    said = {f"{run['dataset']}: {notice['text']}": None for run in summaries for notice in run["warnings"]}
+    for line in said:  # once where several runs are on one dataset
+        warn(printable(line))
 
 
 def _protocol(flags: EvaluateFlags) -> Protocol:

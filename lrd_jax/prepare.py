@@ -82,10 +82,12 @@ def amazon_2014(
 ) -> None:
     """A category of the Amazon product data of 2014, the paper's: category, brand, also_bought and also_viewed.
 
+    Files of 2018 are recognised and read too: category, brand, also_buy and also_view.
+
     Args:
       category: Such as Office_Products or Electronics.
-      source: A folder with reviews_CATEGORY_5.json.gz and meta_CATEGORY.json.gz, gzipped or not. None: an earlier
-        download, else snap.stanford.edu or mcauleylab.ucsd.edu.
+      source: A folder with reviews_CATEGORY_5.json.gz (of 2018: CATEGORY_5.json.gz) and meta_CATEGORY.json.gz, gzipped
+        or not. None: an earlier download of 2014, else snap.stanford.edu or mcauleylab.ucsd.edu.
       reviews: The file of reviews, whatever its name.
       meta: The file of metadata, whatever its name.
       options: How.

@@ -181,7 +181,7 @@ def uniform_attributes(is_uniform: Mapping[str, bool]) -> list[Notice]:
     names = [name for name, uniform in is_uniform.items() if uniform]
     if not names:
         return []
-    text = f"all items have the same value, or none, of {name_some(names)}, which therefore says nothing about them"
+    text = f"all items have the same value, or none, of the attribute {name_some(names)}: it tells no two items apart"
     return [{"kind": "uniform_attributes", "text": text, "attributes": names}]
 
 
