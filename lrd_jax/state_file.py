@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 CONVERSION = (
@@ -41,6 +42,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: as `read_arrays`.
     """
+    refuse_irregular(path)
     name, remedy = None, "Make the file anew with numpy.savez"
     try:
         with open(path, "rb") as stream:
@@ -65,6 +67,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    refuse_irregular(path)
     try:
         return load_file(path)
     except OSError as error:

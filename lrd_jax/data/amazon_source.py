@@ -17,6 +17,7 @@ from pathlib import Path
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.downloads import download_url, fetch, one_line
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,8 @@ def find_files(
             found.append(_in_folder(Path(source), (name, *(other.format(category) for other in others))))
         else:
             found.append(_in_cache(release, category, name, tuple(url.format(category) for url in urls)))
+    for path in found:
+        refuse_irregular(path)
     return found[0], found[1]
 
 
