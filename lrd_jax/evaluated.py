@@ -121,15 +121,17 @@ def summarise(frame: pl.DataFrame, cutoffs: Sequence[int]) -> dict[str, Any]:
 
     Returns:
       {"run", "model", "seed", "dataset", "rows", "metrics", "slices": {column: [{"bin", "rows", "metrics"}]},
-      "warnings"}; the metrics of a bin without rows are None; for warnings see `notices`.
+      "warnings"}; the metrics of a bin without rows are None; a column that is not cut has no slices; for warnings see
+      `notices`.
     """
     ranks = frame["rank"].to_numpy()
     slices = {
         column: [
             {"bin": label, "rows": int(rows.sum()), "metrics": _metrics(ranks[rows], cutoffs) if rows.any() else None}
-            for label, rows in cut(frame[column].to_numpy())
+            for label, rows in parts
         ]
         for column, (_, cut) in SLICES.items()
+        if (parts := cut(frame[column].to_numpy()))
     }
     of_the_run = frame.select("run", "model", "seed", "dataset").row(0, named=True)
     warnings = one_by_construction({frame["split"][0]: frame["candidates"].to_numpy()}, cutoffs)
@@ -156,7 +158,7 @@ def tables(split_name: SplitName, protocol: Protocol, ties: TieRule, runs: Seque
         of_dataset = [run for run in runs if run["dataset"] == dataset]
         for column, (what, _) in SLICES.items():
             table = _table(f"{dataset}: {how}; by {what}", ("slice", "run"), names)
-            for parts in zip(*(run["slices"][column] for run in of_dataset), strict=True):
+            for parts in zip(*(run["slices"].get(column, ()) for run in of_dataset), strict=True):
                 for run, part in zip(of_dataset, parts, strict=True):
                     table.add_row(part["bin"], _shown(run["run"]), *_numbers(part, names))
                 if len(of_dataset) > 1:
