@@ -80,7 +80,7 @@ def epoch_line(
 
 def results_table(dev: Mapping[str, float], test: Mapping[str, float], title: str | None = None) -> Table:
     """The metrics of the best epoch as a table with a row per split, to be printed with `rich.print`."""
-    table = Table(title=title)
+    table = Table(title=title and printable(title))
     table.add_column("split")
     for name in test:
         table.add_column(name, justify="right")
@@ -98,7 +98,7 @@ def summary_table(
       dev, test: for every seed, the metrics of its best epoch.
       title: above the table.
     """
-    table = Table(title=title)
+    table = Table(title=title and printable(title))
     table.add_column("split")
     for name in test[0]:
         table.add_column(name, justify="right")

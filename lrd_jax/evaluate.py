@@ -41,7 +41,8 @@ _CUTOFFS = PrimitiveConstructorSpec(
 @dataclasses.dataclass(frozen=True)
 class EvaluateFlags:
     """Rank the target of every row among candidates, with the best epoch of each run: HR, NDCG and MRR, in all and by
-    the target's popularity in training and the length of the history; and the rank of every target as Parquet."""
+    the target's popularity in training, the length of the history, and whether the user had the target before; and the
+    rank of every target as Parquet."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Run folders of `train`."""

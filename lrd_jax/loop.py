@@ -18,7 +18,6 @@ from lrd_jax.display import epoch_progress, losses_text, results_table, say, sum
 from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
-from lrd_jax.printable import printable
 from lrd_jax.seed_run import AfterEpoch, SeedRun
 from lrd_jax.trained import load_params
 from lrd_jax.writer import check_run_folder, holds_run
@@ -200,7 +199,7 @@ def _show(seeds: Sequence[SeedRun]) -> None:
 
 
 def _title(config: Config) -> str:
-    return printable(f"{config.model.name} on {config.dataset_name}")
+    return f"{config.model.name} on {config.dataset_name}"
 
 
 def _failure(seeds: Sequence[SeedRun], failed: Sequence[SeedRun]) -> UserError:
