@@ -15,6 +15,8 @@ from lrd_jax.config import Config
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.movielens import ensure_ml_100k
+from lrd_jax.data.notices import Notice, corpus_notices, texts_of_folder
+from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.devices import available_cores, data_mesh, keep_compiled, set_up_devices
 from lrd_jax.engine import TrainState, build_epoch, build_optimizer, init_state
@@ -44,6 +46,7 @@ class Run(NamedTuple):
       epoch_on_device, evaluation_on_device: jitted, of one seed; see `build_epoch` and `build_evaluation`.
       epochs_on_device, evaluations_on_device: the same for stacked states, seeds and epochs, and parameters; see
         `together.py`.
+      notices: what a reader of the figures must know of the dataset.
     """
 
     config: Config
@@ -59,6 +62,7 @@ class Run(NamedTuple):
     evaluation_on_device: Callable
     epochs_on_device: Callable
     evaluations_on_device: Callable
+    notices: tuple[Notice, ...] = ()
 
 
 def assemble(config: Config, *, text: np.ndarray | None = None) -> Run:
@@ -77,7 +81,7 @@ def assemble(config: Config, *, text: np.ndarray | None = None) -> Run:
     corpus, text = _read_inputs(config, text)
     if text is not None:
         config = config.model_copy(update={"text": config.text.model_copy(update={"dimensions": text.shape[1]})})
-    return assemble_corpus(config, corpus, text)
+    return assemble_corpus(config, corpus, text)._replace(notices=tuple(_notices(config, corpus)))
 
 
 def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> Run:
@@ -207,6 +211,13 @@ def resolve(config: Config) -> Config:
         update={"workdir": config.run_folder.absolute(), "cpu_devices": run.cpu_devices or available_cores()}
     )
     return config.model_copy(update={"data": data, "text": text, "run": run})
+
+
+def _notices(config: Config, corpus: Corpus) -> list[Notice]:
+    """What is said of the dataset before training; texts count where the model's embeddings are made of them."""
+    folder = dataset_folder(config.data.path)
+    reads_texts = config.uses_text and config.text.encoder != "file"
+    return corpus_notices(corpus, folder) + (texts_of_folder(folder, corpus.num_items) if reads_texts else [])
 
 
 def _read_inputs(config: Config, text: np.ndarray | None) -> tuple[Corpus, np.ndarray | None]:

@@ -16,6 +16,7 @@ from lrd_jax.cli import plain_sections, run_command
 from lrd_jax.config import EncoderConfig, Section
 from lrd_jax.config_errors import explain
 from lrd_jax.errors import UnderWay, UserError
+from lrd_jax.printable import quoted
 from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions
 
 if TYPE_CHECKING:
@@ -186,11 +187,11 @@ def main() -> None:
         print(under_way)
         sys.exit(os.EX_TEMPFAIL)  # 75
     if written:
-        print(path, path.with_suffix(".json"), sep="\n")
+        print(quoted(path), quoted(path.with_suffix(".json")), sep="\n")
     elif flags.encoder.encoder == "file":
-        print(f"{path} fits the items: train with --text.encoder file --text.file {path}")
+        print(f"{quoted(path)} fits the items: train with --text.encoder file --text.file {quoted(path)}")
     else:
-        print(f"{path} fits the texts already (--force embeds anew)")
+        print(f"{quoted(path)} fits the texts already (--force embeds anew)")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ Names = Annotated[
         str_from_instance=lambda values: [",".join(values)],
     ),
 ]
-Options = tyro.conf.OmitArgPrefixes[PrepareOptions]
+Options = tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[PrepareOptions]]
 DEFAULTS = PrepareOptions()
 
 
@@ -87,10 +87,12 @@ def amazon_2014(
 ) -> None:
     """A category of the Amazon product data of 2014, the paper's: category, brand, also_bought and also_viewed.
 
+    Files of 2018 are recognised and read too: category, brand, also_buy and also_view.
+
     Args:
       category: Such as Office_Products or Electronics.
-      source: A folder with reviews_CATEGORY_5.json.gz and meta_CATEGORY.json.gz, gzipped or not. None: an earlier
-        download, else snap.stanford.edu or mcauleylab.ucsd.edu.
+      source: A folder with reviews_CATEGORY_5.json.gz (of 2018: CATEGORY_5.json.gz) and meta_CATEGORY.json.gz, gzipped
+        or not. None: an earlier download of 2014, else snap.stanford.edu or mcauleylab.ucsd.edu.
       reviews: The file of reviews, whatever its name.
       meta: The file of metadata, whatever its name.
       options: How.
@@ -239,6 +241,7 @@ def rechorus(
       card: Write the data card; new texts bring it in any case.
     """
     from lrd_jax.data.completed import complete_folder
+    from lrd_jax.display import say, warn
 
     done = complete_folder(folder, items=items, item_id=item_id, template=template, force=force, write_card=card)
     corpus = done.corpus
@@ -246,15 +249,16 @@ def rechorus(
         f"{corpus.num_users:,} users, {corpus.num_items:,} items, {len(corpus.sequence_items):,} interactions: "
         f"{len(corpus.train_rows):,} train, {len(corpus.dev.rows):,} dev, {len(corpus.test.rows):,} test"
     )
-    print(
+    say(
         f"attributes: {', '.join(corpus.attributes) or 'none'}; relations: {', '.join(corpus.item_relations) or 'none'}"
     )
     if done.texts is None:
         print(done.found)
     else:
         _show(done.texts, show)
-    print(done.card["leakage"]["warning"])
-    print(f"folder: {folder}")
+    say(f"folder: {folder}")
+    for notice in done.card["warnings"]:
+        warn(notice["text"])
 
 
 COMMANDS = {
@@ -290,15 +294,18 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
       source: where it was read, in words.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from lrd_jax.data.pipeline import default_folder, prepare_folder
+    from lrd_jax.display import say, warn
+    from lrd_jax.printable import printable
 
     if options.like == "published" and raw.name != "ml-100k":
         raise _not_published()
     folder = options.out if options.out is not None else default_folder(raw.name, options)
     prepared = prepare_folder(raw, folder, options)
-    table = Table(title=raw.name)
+    table = Table(title=escape(printable(raw.name)))
     counts = prepared.sizes | prepared.rows
     for name in counts:
         table.add_column(name, justify="right")
@@ -309,17 +316,19 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
         print(f"{prepared.rows['history']:,} first interactions from then on are only history, neither dev nor test")
     for kind in ("attributes", "relations"):
         held = (f"{name} ({about['triples']:,} triples)" for name, about in prepared.card[kind].items())
-        print(f"{kind}: {', '.join(held) or 'none'}")
+        say(f"{kind}: {', '.join(held) or 'none'}")
     _show(prepared.texts, options.show)
-    print(f"source: {source}")  # plain lines: rich would wrap them
-    print(f"folder: {prepared.folder}")
+    say(f"source: {source}")  # plain lines: rich would wrap them
+    say(f"folder: {prepared.folder}")
+    for notice in prepared.card["warnings"]:
+        warn(notice["text"])
     return prepared
 
 
 def _show(texts: ItemTexts | None, number: int) -> None:
     """Print statistics of the texts, and the first ones."""
     if texts is None:
-        print("texts: none, since nothing is known of the items; the LRD models need item_text.tsv")
+        print("texts: none, since nothing is known of the items")
         return
     known = len(texts.texts) - texts.empty
     print(f"texts: {known:,} of {len(texts.texts):,} items" + "".join(

@@ -16,6 +16,7 @@ from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.folder import MARKER, tsv_bytes
 from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.item_tables import FIELDS, RESERVED
+from lrd_jax.data.notices import card_notices, corpus_notices
 from lrd_jax.data.rechorus import read_corpus, read_texts
 from lrd_jax.data.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import NO_TEXT, ItemTexts, default_template, fill_template
@@ -83,6 +84,8 @@ def complete_folder(
         rows = pl.DataFrame({"item_id": pl.int_range(1, corpus.num_items + 1, eager=True), "text": texts.texts})
         card |= {"options": {**card["options"], "template": template}, "text": card_of_texts(texts, corpus.num_items)}
         files = {ITEM_TEXT: tsv_bytes(rows)} | _marker_file(folder, template)
+    known_before = [notice for notice in card.get("warnings", []) if notice["kind"] == "dropped_users"]
+    card |= {"warnings": [*known_before, *card_notices(card), *corpus_notices(corpus, folder)]}
     if files or write_card:
         _write(folder, files | card_files(card))
     return Completed(corpus, texts, found, card)

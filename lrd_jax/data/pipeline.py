@@ -21,6 +21,8 @@ from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.card import card_files, data_card
 from lrd_jax.data.dates import date_text, parse_date
 from lrd_jax.data.folder import MARKER, new_folder, write_interactions, write_tsv
+from lrd_jax.data.negatives import notebook_items, short_of_items
+from lrd_jax.data.notices import Notice, dropped_users, name_some
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.raw import RawDataset
 from lrd_jax.data.splits import Dates, complete_dates, filter_core, leave_one_out, temporal_split
@@ -90,6 +92,7 @@ def default_folder(name: str, options: PrepareOptions | None = None) -> Path:
         name += f"-seed{options.seed}-negatives{options.negatives}"
     name += f"-core{options.core}" if options.core != PrepareOptions.core else ""
     name += f"-like-{options.like}" if options.like is not None else ""
+    name += "-enough-negatives" if options.drop_users_with_too_few_negatives else ""
     return cache_dir() / "datasets" / name
 
 
@@ -121,9 +124,12 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
     dates = parse_dates(options)
     template = raw.template if options.template is None else options.template
     coded, dropped = _filtered(raw.interactions, options.core)
+    for name, left in (("users", coded.raw_users), ("items", coded.raw_items)):
+        given = raw.interactions[name.removesuffix("s")].n_unique()
+        dropped |= {f"given_{name}": given, name: given - len(left)}
+    coded, splits, cut, short = _with_enough_negatives(coded, dates, options)
     users, items, times = coded.users + 1, coded.items + 1, coded.times
     sizes = {"users": len(coded.raw_users), "items": len(coded.raw_items), "interactions": len(times)}
-    splits, cut = _split(coded.users, times, dates)
 
     ids = {
         name: pl.DataFrame({"raw_id": raw_ids, f"{name}_id": pl.int_range(1, len(raw_ids) + 1, eager=True)})
@@ -141,9 +147,10 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
 
     marker = {"name": raw.name, **raw.origin, "seed": options.seed, "negatives": options.negatives, **sizes}
     marker |= {"core": options.core, "split": options.split, **cut}
+    marker |= {"drop_users_with_too_few_negatives": True} if options.drop_users_with_too_few_negatives else {}
     marker |= {"like": options.like} if options.like is not None else {}
     marker |= {"template": template} if texts is not None else {}
-    card = data_card(marker, dropped, splits, users, items, times, by_attribute, by_relation, texts)
+    card = data_card(marker, dropped, splits, users, items, times, by_attribute, by_relation, texts, short)
     with new_folder(folder) as building:
         like_notebooks = options.like is not None
         write_interactions(
@@ -236,6 +243,49 @@ def _codes(ids: pl.Series) -> tuple[np.ndarray, pl.Series]:
 def _renumber(codes: np.ndarray, raw: pl.Series) -> tuple[np.ndarray, pl.Series]:
     present = np.bincount(codes, minlength=len(raw)) > 0
     return (np.cumsum(present, dtype=np.int32) - 1)[codes], raw.filter(pl.Series(present))
+
+
+def _with_enough_negatives(
+    coded: _Coded, dates: Dates | None, options: PrepareOptions
+) -> tuple[_Coded, dict[str, np.ndarray], Mapping[str, str], list[Notice]]:
+    """The interactions, their split and its dates, and a notice of the users that had to go for want of negatives.
+
+    A user who goes may take items along, so that others leave too few: it is repeated until all leave enough.
+    """
+    gone, notebooks = [], options.like == "rechorus"  # the notebooks draw with repetitions, so that one item will do
+    needed = 1 if notebooks else options.negatives
+    while True:
+        splits, cut = _split(coded.users, coded.times, dates)
+        num_items = len(coded.raw_items)
+        if notebooks:
+            num_items = notebook_items(splits, coded.users, coded.items, coded.times)
+        evaluated = coded.users[np.concatenate([splits["dev"], splits["test"]])]
+        short, left = short_of_items(coded.users, coded.items, evaluated, num_items, needed)
+        if not len(short):
+            return coded, splits, cut, dropped_users(gone, needed)
+        names = [str(name) for name in coded.raw_users.gather(short)]
+        if not options.drop_users_with_too_few_negatives:
+            raise _too_many_negatives(names, left, needed)
+        gone += names
+        kept = ~np.isin(coded.users, short)
+        kept[kept] = filter_core(coded.users[kept], coded.items[kept], options.core)
+        if not kept.any():
+            problem = f"no user leaves {needed} items to draw negatives from"
+            raise UserError(problem, field="--negatives", remedy="Lower --negatives, or get more data")
+        coded = coded.keep(kept)
+
+
+def _too_many_negatives(names: list[str], left: np.ndarray, needed: int) -> UserError:
+    """Names the users who leave fewer items than negatives are needed, and how many they leave."""
+    who = "1 user leaves" if len(names) == 1 else f"{len(names):,} users leave"
+    each = name_some([f"{name!r} leaves {max(number, 0)}" for name, number in zip(names, left.tolist(), strict=True)])
+    least = int(left.min())
+    return UserError(
+        f"{needed} negatives per user are too many: {who} fewer items without an interaction, {each}",
+        field="--negatives",
+        remedy=(f"Choose at most {least}, or drop" if least > 0 else "Drop")
+        + " these users with --drop-users-with-too-few-negatives",
+    )
 
 
 def _split(

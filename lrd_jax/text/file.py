@@ -18,6 +18,7 @@ import numpy as np
 
 from lrd_jax.config import EncoderConfig
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
 
 _REMEDY = "Mend text.file, or text.dimensions where the width is meant"
 
@@ -42,6 +43,7 @@ def read_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
             "the encoder is file, but no file is named", field="text.file", remedy="Name the array of embeddings"
         )
     path, name = _archive_and_name(file)
+    refuse_irregular(path)
     match path.suffix.lower():
         case ".npy":
             stored = _load(path, _REMEDY)
