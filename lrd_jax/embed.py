@@ -37,9 +37,10 @@ class EmbedFlags:
     encoder: tyro.conf.OmitArgPrefixes[EncoderConfig] = EncoderConfig()
     """The language model."""
     force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Embed anew even if there are embeddings already; what a paid encoder answered before comes from the cache."""
+    """Embed again even if there are embeddings already. A server (openai, openai-batch) is asked again, and paid again,
+    for all texts; its answers replace those in the cache."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print items, tokens, requests and price of openai or openai-batch; ask nothing, write nothing, need no key."""
+    """Print items, tokens, requests and price of openai or openai-batch. Asks nothing, writes nothing, needs no key."""
     server: tyro.conf.OmitArgPrefixes[ServerOptions] = ServerOptions()
     requests: tyro.conf.OmitArgPrefixes[RequestOptions] = RequestOptions()
     batches: tyro.conf.OmitArgPrefixes[BatchOptions] = BatchOptions()
@@ -116,32 +117,34 @@ def embed_dataset(
       folder: the dataset folder.
       encoder_config: which encoder and how wide.
       force: replace what is there.
-      build: makes the encoder; None: `lrd_jax.text.encoders.build_encoder`.
+      build: makes the encoder; None: `lrd_jax.text.encoders.build_encoder` with the same `force`.
       server: base URL of the server that embeddings which are there must be of; None: any.
 
     Returns:
       The array's path, and whether it was written now; of the encoder file, the file.
 
     Raises:
-      UserError: the dataset cannot be read, the encoder cannot be had, or, without `force`, what is there does not fit.
+      UserError: the dataset cannot be read, the encoder cannot be used, or, without `force`, what is there does not
+        fit.
     """
     from lrd_jax.data.rechorus import read_corpus, read_texts
     from lrd_jax.text.encoders import build_encoder
-    from lrd_jax.text.file import read_file
     from lrd_jax.text.naming import embeddings_path
-    from lrd_jax.text.store import embed_texts, load_embeddings, write_embeddings
+    from lrd_jax.text.store import embed_texts, load_embeddings, load_file, write_embeddings
 
     num_items = read_corpus(folder).num_items
     if encoder_config.encoder == "file":
-        read_file(encoder_config, num_items)
+        load_file(encoder_config, num_items)
         return encoder_config.file, False
     texts = read_texts(folder, num_items)
     path = embeddings_path(folder, texts, encoder_config)
     if path.exists() and not force:
         load_embeddings(folder, texts, encoder_config, server=server)
         return path, False
-    encoder = (build or build_encoder)(encoder_config)
-    return write_embeddings(folder, texts, embed_texts(texts, encoder), encoder, encoder_config), True
+    encoder = build(encoder_config) if build else build_encoder(encoder_config, force=force)
+    path = write_embeddings(folder, texts, embed_texts(texts, encoder), encoder, encoder_config)
+    load_embeddings(folder, texts, encoder_config)  # as training will; it warns of vectors of zeros
+    return path, True
 
 
 def print_price(folder: Path, encoder: Encoder) -> None:
@@ -169,7 +172,7 @@ def main() -> None:
     def build(encoder_config: EncoderConfig) -> Encoder:
         from lrd_jax.text.encoders import build_encoder
 
-        return build_encoder(encoder_config, flags.server, flags.requests, flags.batches)
+        return build_encoder(encoder_config, flags.server, flags.requests, flags.batches, force=flags.force)
 
     if flags.dry_run:
         print_price(folder, build(flags.encoder))
@@ -190,7 +193,7 @@ def main() -> None:
     elif flags.encoder.encoder == "file":
         print(f"{path} fits the items: train with --text.encoder file --text.file {path}")
     else:
-        print(f"{path} fits the texts already (--force embeds anew)")
+        print(f"{path} fits the texts already (--force embeds them again)")
 
 
 if __name__ == "__main__":
