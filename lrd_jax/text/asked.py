@@ -83,7 +83,7 @@ def what_to_ask(
 
 
 def already_there(database: Database, asked: Asked, width: int | None) -> dict[bytes, int]:
-    """The keys whose vectors are in the cache, each with its width; those of another width than `width` do not count."""
+    """The keys whose vectors are in the cache, each with its width; another width than `width` does not count."""
     widths = database.widths(asked.keys)
     return {key: found for key, found in widths.items() if width in (None, found)}
 
@@ -101,6 +101,6 @@ def warn_of_estimate(tokenizer: Tokenizer, max_tokens: int = MAX_INPUT_TOKENS) -
     """Warn where tokens are not counted but bounded."""
     if tokenizer.problem is not None:
         warn(
-            f"{tokenizer.problem}, so tokens are estimated by UTF-8 bytes, an upper bound (English has about a quarter),"
-            f" and texts are cut at {max_tokens:,} bytes"
+            f"{tokenizer.problem}, so tokens are estimated by UTF-8 bytes, an upper bound (English has about a"
+            f" quarter), and texts are cut at {max_tokens:,} bytes"
         )

@@ -140,7 +140,8 @@ class Asking:
             return
         outcome = None
         if len(places) <= self._most:
-            outcome = await self._answer(client, [self._asked.texts[place] for place in places])
+            texts = [self._asked.texts[place] for place in places]
+            outcome = await self._answer(client, texts, self._encoder.dimensions)
             if isinstance(outcome, Answer):
                 await self._keep(client, places, outcome, again=again)
                 return
@@ -188,7 +189,7 @@ class Asking:
     async def _probe(self, client: openai.AsyncOpenAI) -> np.ndarray:
         """The vector of the test text; the server's refusal is raised as it is."""
         for _ in range(UNUSABLE_ANSWERS):
-            answer = await self._answer(client, [PROBE], may_refuse=False)
+            answer = await self._answer(client, [PROBE], self._encoder.stated_dimensions, may_refuse=False)
             assert isinstance(answer, Answer)
             if answer.vectors:
                 self._encoder.dimensions = len(answer.vectors[0])
@@ -201,7 +202,7 @@ class Asking:
         )
 
     async def _answer(
-        self, client: openai.AsyncOpenAI, texts: list[str], *, may_refuse: bool = True
+        self, client: openai.AsyncOpenAI, texts: list[str], width: int | None, *, may_refuse: bool = True
     ) -> Answer | Refusal:
         """Ask until there is an answer or a reason to give up.
 
@@ -229,7 +230,7 @@ class Asking:
                     body = json.loads(raw.http_response.content)
                 except ValueError as error:
                     raise UnusableAnswer("the answer does not parse as JSON") from error
-                return read_answer(body, len(texts), self._encoder.dimensions)
+                return read_answer(body, len(texts), width)
             except (UnusableAnswer, ServerError) as error:
                 failed = error
             if isinstance(failed, ServerError):

@@ -22,7 +22,7 @@ def warn_of_empty(embeddings: np.ndarray, source: str, texts: Sequence[str] | No
     blank = [item for item, text in enumerate(texts or []) if item and not text.strip()]
     if blank:
         warn(
-            f"{len(blank):,} of {num_items:,} items have no text, so their vectors are zeros (the first: item {blank[0]})"
+            f"{len(blank):,} of {num_items:,} items have no text (the first: item {blank[0]}): their vectors are zeros"
         )
     if zeros := [item for item in zeros if item not in set(blank)]:
         whose = "items with a text" if texts else "items"
@@ -30,7 +30,7 @@ def warn_of_empty(embeddings: np.ndarray, source: str, texts: Sequence[str] | No
             f"{source}: {len(zeros):,} of {num_items:,} {whose} have a vector of zeros (the first: item {zeros[0]}), so"
             " an LRD model learns nothing from their texts"
         )
-    elif num_items - len(blank) > 1 and len(set(texts or ["a", "b"])) > 1 and _all_the_same(embeddings[1:]):
+    elif num_items - len(blank) > 1 and (texts is None or len(set(texts[1:])) > 1) and _all_the_same(embeddings[1:]):
         warn(f"{source}: all {num_items:,} items have the same vector, so an LRD model learns nothing from their texts")
 
 

@@ -26,7 +26,7 @@ def dry_run(texts: Sequence[str], encoder: OpenAIEncoder) -> Table:
     if cache_path().exists():
         with Database(cache_path()) as database:
             asked = encoder.plan(texts, current_generation(database, encoder.identity))
-            if not encoder.force:
+            if not encoder.ask_all:
                 there = set(already_there(database, asked, encoder.dimensions))
             under_way = BatchRecords(database, encoder.url).under_way() - there
     else:

@@ -64,13 +64,15 @@ def build_encoder(
     batches: BatchOptions | None = None,
     *,
     force: bool = False,
+    ask_all: bool = False,
 ) -> Encoder:
     """The encoder that `encoder_config` names. Imports only what that one needs.
 
     Args:
       encoder_config: which one.
       server, requests, batches: how those in `PAID` are asked.
-      force: those are asked for all texts again, also for those in the cache.
+      force: of those, whether vectors of an earlier model of the same name may be replaced.
+      ask_all: of those, whether texts whose vectors are in the cache are asked for as well.
 
     Raises:
       UserError: the encoder cannot be used: its package is not installed, its model is not named, cannot be read or
@@ -92,11 +94,15 @@ def build_encoder(
         case "openai":
             from lrd_jax.text.openai_embeddings import OpenAIEncoder
 
-            return OpenAIEncoder(encoder_config.model, encoder_config.dimensions, server, requests, force=force)
+            return OpenAIEncoder(
+                encoder_config.model, encoder_config.dimensions, server, requests, force=force, ask_all=ask_all
+            )
         case "openai-batch":
             from lrd_jax.text.openai_batch import OpenAIBatchEncoder
 
-            return OpenAIBatchEncoder(encoder_config.model, encoder_config.dimensions, server, batches, force=force)
+            return OpenAIBatchEncoder(
+                encoder_config.model, encoder_config.dimensions, server, batches, force=force, ask_all=ask_all
+            )
         case _:  # file
             raise UserError(
                 "a file of embeddings embeds no texts",

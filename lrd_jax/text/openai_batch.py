@@ -57,9 +57,10 @@ class OpenAIBatchEncoder(OpenAIEncoder):
         batches: BatchOptions | None = None,
         *,
         force: bool = False,
+        ask_all: bool = False,
     ) -> None:
         """As `OpenAIEncoder`, and how batches are waited for."""
-        super().__init__(model, dimensions, server, force=force)
+        super().__init__(model, dimensions, server, force=force, ask_all=ask_all)
         self.batch_options = batches or BatchOptions()
 
     def requests(self, asked: Asked, places: Sequence[int]) -> list[list[int]]:
@@ -114,7 +115,7 @@ class _Batches:
         for number in range(ROUNDS):
             with sole_asker(self._database, self._encoder.url):
                 self._settle()
-                if number == 0 and self._encoder.force and not self._records.under_way() & self._wanted:
+                if number == 0 and self._encoder.ask_all and not self._records.under_way() & self._wanted:
                     self._submit(range(len(self._asked.texts)))
                 else:
                     self._submit(self._missing())

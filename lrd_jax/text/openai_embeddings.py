@@ -28,7 +28,7 @@ from lrd_jax.text.openai_service import (
 from lrd_jax.text.options import RequestOptions, ServerOptions
 from lrd_jax.text.packing import load_tokenizer, pack
 from lrd_jax.text.prices import Price, find_price
-from lrd_jax.text.probe import LEAST_COSINE, Identity, current_generation, keep, similarity
+from lrd_jax.text.probe import Identity, compare, current_generation, keep
 from lrd_jax.text.refused import TextsRefused
 from lrd_jax.text.vector_cache import Database, cache_path, vector_key
 
@@ -40,7 +40,8 @@ class OpenAIEncoder:
       url: base URL of the server.
       server: how it is asked.
       price: of a million tokens.
-      force: whether texts in the cache are asked for again.
+      ask_all: whether texts in the cache are asked for again.
+      stated_dimensions: T where it is known without asking.
       dimensions: T; None until the first answer of a model that is not OpenAI's own.
     """
 
@@ -57,6 +58,7 @@ class OpenAIEncoder:
         requests: RequestOptions | None = None,
         *,
         force: bool = False,
+        ask_all: bool = False,
     ) -> None:
         """Check everything that can be checked without a key and without the network.
 
@@ -65,17 +67,18 @@ class OpenAIEncoder:
           dimensions: None: the model's own.
           server: which one, and how it is asked.
           requests: how texts are put into requests.
-          force: ask for all texts again, also for those in the cache.
+          force: whether vectors of an earlier model of that name may be replaced.
+          ask_all: whether texts whose vectors are in the cache are asked for as well.
 
         Raises:
           UserError: the address or the prices cannot be used, or the model does not come in this width.
         """
         self.server = server or ServerOptions()
         self.request_options = requests or RequestOptions()
-        self.force = force
+        self.force, self.ask_all = force, ask_all
         self.model = model or DEFAULT_MODEL
         self.version = f"openai {importlib.metadata.version('openai')}"
-        self.dimensions = own_width(self.model, dimensions)
+        self.dimensions = self.stated_dimensions = own_width(self.model, dimensions)
         self._dimensions = asked_dimensions(self.model, dimensions)
         self.url = resolve_url(self.server.base_url)
         at_home = self.url == OPENAI_URL
@@ -155,8 +158,8 @@ class OpenAIEncoder:
         return asked.missing(there)
 
     def _to_ask(self, database: Database, asked: Asked) -> list[int]:
-        """Places of the texts to ask for: those that the cache lacks; with `force`, all."""
-        return list(range(len(asked.texts))) if self.force else self._missing(database, asked)
+        """Places of the texts to ask for: those that the cache lacks; with `ask_all`, all."""
+        return list(range(len(asked.texts))) if self.ask_all else self._missing(database, asked)
 
     def _obtain(self, database: Database, asked: Asked) -> tuple[Asked, dict[int, str]]:
         """Ask for what is to be asked and put the answers into the cache.
@@ -201,14 +204,10 @@ class OpenAIEncoder:
         """
         generation = current_generation(database, self.identity)
         asked = self._rekeyed(asked, generation)  # another process may have found that the model has changed
-        likeness = similarity(database, self.identity, generation, vector)
-        if likeness is None:
-            keep(database, self.identity, generation, vector)
-        if likeness is None or likeness >= LEAST_COSINE:
+        difference = compare(database, self.identity, generation, vector)
+        if difference is None:
             return asked
-        changed = (
-            f"the model {self.model} of {self.url} is another one than before (cosine {likeness:.2f} on a test text)"
-        )
+        changed = f"the model {self.model} of {self.url} is another one than before ({difference})"
         num_old = len(already_there(database, asked, None))
         if num_old and not self.force:
             raise UserError(

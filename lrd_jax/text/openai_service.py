@@ -96,7 +96,7 @@ class Service:
     key: str = dataclasses.field(repr=False)
 
     def client(self, kind: type[Client], server: ServerOptions) -> Client:
-        """A client of this kind, `openai.OpenAI` or `openai.AsyncOpenAI`, that does not retry where the quota is used up.
+        """A client of this kind, `openai.OpenAI` or `openai.AsyncOpenAI`. Without quota it does not retry.
 
         Raises:
           UserError: the HTTP library cannot use the address or a proxy that the environment names.
@@ -210,7 +210,7 @@ def may_be_the_texts(status: int | None, error: Any) -> bool:
 
 def _remedy(status: int, error: Any) -> str:
     if is_final(error) or status == 402:
-        return "Check the plan and the balance of the account. What was answered is kept: the same command goes on from there"
+        return "Check the balance of the account. What was answered is kept, and the same command goes on from there"
     if status == 404:
         return "Check --model and --base-url"
     if status in RETRY_STATUSES:

@@ -34,16 +34,18 @@ def current_generation(database: Database, identity: Identity) -> int:
     return generation
 
 
-def similarity(database: Database, identity: Identity, generation: int, vector: np.ndarray) -> float | None:
-    """Cosine between the kept vector of the test text and this one [T]; 0: of another width; None: none is kept."""
+def compare(database: Database, identity: Identity, generation: int, vector: np.ndarray) -> str | None:
+    """How the vector [T] of the test text differs from the kept one; None: it does not. The first one is kept."""
     key = vector_key(PROBE, **identity, generation=generation)
     width = database.widths([key]).get(key)
     if width is None:
+        keep(database, identity, generation, vector)
         return None
     if width != len(vector):
-        return 0.0
+        return f"{len(vector)} dimensions, not {width}"
     kept, given = database.read([key], width)[0].astype(np.float64), vector.astype(np.float64)
-    return float(kept @ given / (np.linalg.norm(kept) * np.linalg.norm(given)))
+    cosine = kept @ given / (np.linalg.norm(kept) * np.linalg.norm(given))
+    return None if cosine >= LEAST_COSINE else f"its vectors of a test text have the cosine {cosine:.2f}"
 
 
 def keep(database: Database, identity: Identity, generation: int, vector: np.ndarray) -> None:

@@ -25,7 +25,7 @@ from lrd_jax.errors import UserError
 from lrd_jax.text.checks import warn_of_empty
 from lrd_jax.text.encoders import PAID, Encoder, build_encoder
 from lrd_jax.text.file import read_file, read_rows
-from lrd_jax.text.naming import embeddings_path, model_name, text_hash
+from lrd_jax.text.naming import embeddings_path, model_name, recorded, text_hash
 from lrd_jax.text.refused import TextsRefused
 from lrd_jax.text.weights import weights_hash
 
@@ -170,13 +170,18 @@ def load_embeddings(
     return embeddings
 
 
+def texts_changed(folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig) -> bool:
+    """Whether embeddings are stored that are of other texts than the items have now."""
+    return recorded(embeddings_path(folder, texts, encoder_config), "text_hash") not in (None, text_hash(texts))
+
+
 def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextConfig) -> np.ndarray:
     """What `train` calls: the stored embeddings, made first where there are none. float32 [I + 1, T], row 0 zero.
 
     With the encoder "file", that array instead.
 
     Raises:
-      UserError: an item has no text, or as `load_embeddings` (an array that no longer fits is never replaced on its own).
+      UserError: an item has no text, or as `load_embeddings`: an array that no longer fits is not replaced.
     """
     if text_config.encoder == "file":
         return load_file(text_config, num_items)
