@@ -11,6 +11,7 @@ from typing import Literal
 import polars as pl
 
 from lrd_jax.data import movielens_large
+from lrd_jax.data.columns import require_columns
 from lrd_jax.data.downloads import digest
 from lrd_jax.data.folder import MARKER
 from lrd_jax.data.item_tables import RESERVED
@@ -18,7 +19,7 @@ from lrd_jax.data.movielens_source import RATINGS_SHA256, Movie, obtain
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import Prepared, dataset_folder, prepare_folder
 from lrd_jax.data.raw import RawDataset
-from lrd_jax.data.table_files import keyed_rows, read_table, require_columns
+from lrd_jax.data.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import default_template
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
