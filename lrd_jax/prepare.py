@@ -31,6 +31,7 @@ Names = Annotated[
         str_from_instance=lambda values: [",".join(values)],
     ),
 ]
+TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
 Options = tyro.conf.OmitArgPrefixes[PrepareOptions]
 DEFAULTS = PrepareOptions()
 
@@ -138,6 +139,8 @@ def recbole(
     attributes: Names | None = None,
     relations: Names | None = None,
     max_relations: int = 8,
+    time_unit: TimeUnit | None = None,
+    time_format: str | None = None,
     options: Options = DEFAULTS,
 ) -> None:
     """A folder of RecBole's atomic files: .inter, and where they are there .item, for texts, and .kg with .link.
@@ -149,6 +152,8 @@ def recbole(
       attributes: Columns of .item to take as attributes. None: those whose values items share.
       relations: Relations of the knowledge graph to take, as .kg calls them. None: those with the most edges.
       max_relations: How many relations of the graph at most, where none are named; 0: none.
+      time_unit: Of the field timestamp. None: told by all its values, as `table` does.
+      time_format: Of dates in the field timestamp, as for `table`.
       options: How.
     """
     options.check()
@@ -157,7 +162,14 @@ def recbole(
     _need_out(options, "recbole")
     from lrd_jax.data.recbole import read_recbole
 
-    raw = read_recbole(folder, attributes=attributes, relations=relations, max_relations=max_relations)
+    raw = read_recbole(
+        folder,
+        attributes=attributes,
+        relations=relations,
+        max_relations=max_relations,
+        time_unit=time_unit,
+        time_format=time_format,
+    )
     _write(raw, options, str(folder))
 
 
@@ -166,7 +178,7 @@ def table(
     user: str = "user_id",
     item: str = "item_id",
     time: str | None = None,
-    time_unit: Literal["s", "ms", "us", "ns", "iso"] | None = None,
+    time_unit: TimeUnit | None = None,
     time_format: str | None = None,
     rating: str | None = None,
     min_rating: float | None = None,
@@ -174,6 +186,7 @@ def table(
     quote: Literal["none", "double", "single"] | None = None,
     no_header: tyro.conf.FlagCreatePairsOff[bool] = False,
     items: Path | None = None,
+    items_no_header: tyro.conf.FlagCreatePairsOff[bool] = False,
     item_id: str | None = None,
     attributes: Names = (),
     relations: Names = (),
@@ -197,6 +210,7 @@ def table(
         tab-separated .tsv and .txt none.
       no_header: The first line of FILE is a row: its columns go by number, as in --user 1 --item 2 --time 4.
       items: Table of items; its columns can fill the template.
+      items_no_header: The first line of --items is a row, as for --no-header.
       item_id: Its column of ids. None: as in the interactions.
       attributes: Columns of items whose values become attributes.
       relations: Columns of items that name other items.
@@ -216,7 +230,14 @@ def table(
     about = None
     if items is not None:
         item_id = item if item_id is None else item_id
-        about = ItemColumns(items, item_id, attributes, relations, list_separator, TextLayout(separator, quote))
+        about = ItemColumns(
+            items,
+            item_id,
+            attributes,
+            relations,
+            list_separator,
+            TextLayout(separator, quote, header=not items_no_header),
+        )
     raw, said = read_interaction_table(file, columns, about)
     print(*said, sep="\n")
     _write(raw, options, str(file))

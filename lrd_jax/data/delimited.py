@@ -134,8 +134,8 @@ def _chosen(form: _Form, columns: Sequence[str] | None, layout: TextLayout) -> l
     if data:
         remedy = "The file seems to have no header: add --no-header and name columns by number, as in --user 1 --item 2"
     require_columns(form.file, form.names, columns or (), remedy, line)
-    if any(len(name) > 4 for name in data):
-        warn(f"{form.file}: its first line is taken for a header but looks like a row ({data[0]}); see --no-header")
+    if long := [name for name in data if len(name) > 4]:
+        warn(f"{form.file}: its first line is taken for a header but looks like a row ({long[0]}); see --no-header")
     wanted = [name for name in form.names if name] if columns is None else columns
     return [form.names.index(name) for name in wanted]
 
@@ -232,7 +232,8 @@ def _records(lines: Iterator[str], form: _Form) -> Iterator[tuple[int, int, list
         if fields is None:
             return
         if len(taken) > 1 and not form.certain and len(form.names) > 1:
-            if all(line.count(form.separator) == len(form.names) - 1 for line in taken):
+            whole = [line.count(form.separator) == len(form.names) - 1 for line in taken if line.strip()]
+            if whole[0] and whole[-1] and 2 * sum(whole) >= len(whole):
                 problem = f"this and the next {len(taken) - 1} lines are one row if quotation marks enclose fields, "
                 problem += "and rows of their own if not"
                 remedy = "Say which: --quote double or --quote none"

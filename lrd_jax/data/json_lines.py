@@ -74,11 +74,15 @@ def _of_lines(lines: Iterator[str], file: Path) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             entry = _literal(line)
             if entry is None:
-                problem = f"the line is neither a JSON object nor a dictionary of Python ({error})"
+                problem = f"the line is neither a JSON object nor a dictionary of Python ({_reason(error)})"
                 raise UserError(problem, file=file, line=number, remedy=_REMEDY) from None
         if not isinstance(entry, dict):
             raise UserError("the line is no object", file=file, line=number, remedy=_REMEDY)
         yield entry
+
+
+def _reason(error: Exception) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
 
 
 def _of_list(text: str, file: Path) -> Iterator[dict[str, Any]]:

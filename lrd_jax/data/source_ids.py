@@ -84,7 +84,7 @@ def refuse_strangers(touched: pl.Series, known: pl.Series, file: Path, field: st
     found = int(touched.is_in(known.implode()).sum())
     if not found:
         ours, theirs = _alike(touched, known)
-        problem = f"it knows none of the items of the interactions: an id there is {ours!r}, here {theirs!r}"
+        problem = f"it knows none of the items of the interactions: they have {ours!r}, it has {theirs!r}"
         raise UserError(problem, file=file, field=field, remedy=remedy)
     return found
 

@@ -34,6 +34,7 @@ _DATE_NUMBER = (
     r"(?:(?P<hour>\d\d)(?:(?P<minute>\d\d)(?:(?P<second>\d\d)(?P<fraction>\d{3})?)?)?)?$"
 )
 _DATE_DIGITS = (8, 10, 12, 14, 17)
+_ROWS_AT_ONCE = 2**20  # since the parts of a date take more memory than the date
 _NUMBER = r"^([+-]?)(\d+)(?:\.(\d*))?$"
 
 
@@ -44,8 +45,42 @@ class _Numbers(NamedTuple):
     nine: pl.Series
 
 
+class _Column(NamedTuple):
+    """A column and what messages call it; its rows are lines of the file from `first_line` on, or only numbered."""
+
+    values: pl.Series
+    file: Path
+    field: str
+    first_line: int | None
+
+    def cell(self, row: int) -> str:
+        return f"{'row' if self.first_line is None else 'line'} {row + (self.first_line or 1)} has {self.values[row]!r}"
+
+    def refuse(self, wrong: pl.Series, problem: str, remedy: str) -> None:
+        """Raise UserError for the first row where `wrong`, bool [N], holds."""
+        if wrong.any():
+            row = int(wrong.arg_max())
+            line = None if self.first_line is None else row + self.first_line
+            problem = f"{self.cell(row)}, which {problem}"
+            raise UserError(problem, file=self.file, line=line, field=self.field, remedy=remedy)
+
+    def refuse_null(self, understood: pl.Series) -> None:
+        wrong = understood.is_null()
+        problem = "is not understood as a time"
+        if wrong.any() and not wrong.all():
+            problem += f", while {self.cell(int(wrong.arg_min()))}"
+        remedy = f"Correct it, or say what the column holds with --time-unit or --time-format, such as {FORM_EXAMPLE}"
+        self.refuse(wrong, problem, remedy)
+
+
 def parse_times(
-    values: pl.Series, unit: Unit | None, *, form: str | None = None, file: Path, field: str
+    values: pl.Series,
+    unit: Unit | None,
+    *,
+    form: str | None = None,
+    file: Path,
+    field: str,
+    first_line: int | None = None,
 ) -> tuple[pl.Series, str]:
     """The instants, `FULL` [N], and in words what the column holds: a unit, "ISO dates", ...
 
@@ -54,16 +89,18 @@ def parse_times(
       unit: of numbers, or iso. None: what all values agree on.
       form: of dates, in the letters of Python's `strptime`. None: see the module.
       file, field: for messages.
+      first_line: of the file, where every row is a line.
 
     Raises:
-      UserError: a value is missing, is not understood or does not agree with the others, or a time that 64 bits of
-        nanoseconds do not hold (before 1677 or after 2262).
+      UserError: a value is missing, is not understood, does not agree with the others, or lies before 1970 or after
+        2262, where 64 bits of nanoseconds end.
     """
     if unit is not None and form is not None:
         raise UserError("--time-unit is given as well", field="--time-format", remedy="Leave out one of them")
+    column = _Column(values, file, field, first_line)
     if values.dtype.is_temporal():
-        return _of_dates(values, file, field), "ISO dates"
-    if form is not None:
+        found, words = _of_dates(column), "ISO dates"
+    elif form is not None:
         found, words = _formatted(values, form), f"dates of the form {form}"
     elif unit == "iso":
         found, words = _iso(_texts(values)), "ISO dates"
@@ -73,42 +110,31 @@ def parse_times(
         if dates is not None and dates.count() >= max(numbers.whole.count(), 1):
             found, words = dates, "ISO dates"
         else:
-            _refuse_null(values, numbers.whole, file, field)
-            unit = _unit(values, numbers, file, field) if unit is None else unit
+            column.refuse_null(numbers.whole)
+            unit = _unit(column, numbers) if unit is None else unit
             if unit == "date":
                 found, words = _dates_as_numbers(numbers), "dates written as numbers"
             else:
                 found, words = _nanoseconds(numbers, unit), unit
-    _refuse_null(values, found, file, field)
+    column.refuse_null(found)
+    column.refuse(found < 0, "lies before 1970", "Correct it, or remove the row")
     return found.cast(FULL), words
-
-
-def _refuse_null(values: pl.Series, understood: pl.Series, file: Path, field: str) -> None:
-    if understood.null_count():
-        row = int(understood.is_null().arg_max())
-        problem = f"row {row + 1} has {values[row]!r}, which is not understood as a time"
-        if understood.count():
-            alike = int(understood.is_not_null().arg_max())
-            problem += f" as {values[alike]!r} in row {alike + 1} is"
-        remedy = f"Correct it, or say what the column holds with --time-unit or --time-format, such as {FORM_EXAMPLE}"
-        raise UserError(problem, file=file, field=field, remedy=remedy)
 
 
 def _texts(values: pl.Series) -> pl.Series:
     return values.cast(pl.String).str.strip_chars()
 
 
-def _of_dates(values: pl.Series, file: Path, field: str) -> pl.Series:
-    """The instants of a column of dates, or of dates with their time of day."""
-    if values.dtype not in (pl.Date, pl.Datetime):
+def _of_dates(column: _Column) -> pl.Series:
+    """Nanoseconds of a column of dates, or of dates with their time of day, Int64."""
+    kind = column.values.dtype
+    if kind not in (pl.Date, pl.Datetime):
         remedy = "Name a column of dates with their times, or of numbers"
-        raise UserError(f"its cells are {values.dtype}", file=file, field=field, remedy=remedy)
-    counts = values.to_physical().cast(pl.Int64)  # of days or of the unit, in UTC
-    days = values.dtype == pl.Date
-    counts = counts * 86400 if days else counts
-    found = _nanoseconds(_Numbers(counts, counts * 0), "s" if days else values.dtype.time_unit)
-    _refuse_null(values, found, file, field)
-    return found.cast(FULL)
+        raise UserError(f"its cells are {kind}", file=column.file, field=column.field, remedy=remedy)
+    counts = column.values.to_physical().cast(pl.Int64)  # of days or of the unit, in UTC
+    if kind == pl.Date:
+        return _nanoseconds(_Numbers(86400 * counts, 0 * counts), "s")
+    return _nanoseconds(_Numbers(counts, 0 * counts), kind.time_unit)
 
 
 def _nanoseconds(numbers: _Numbers, unit: str) -> pl.Series:
@@ -145,7 +171,7 @@ def _of_floats(values: pl.Series) -> _Numbers:
     return _Numbers(whole.cast(pl.Int64), ((values - whole) * 1e9).floor().cast(pl.Int64))
 
 
-def _unit(values: pl.Series, numbers: _Numbers, file: Path, field: str) -> str:
+def _unit(column: _Column, numbers: _Numbers) -> str:
     """What every number but 0 tells: "date", or by its size a unit.
 
     Below 10¹¹ it is seconds, below 10¹⁴ milliseconds, below 10¹⁷ microseconds, then nanoseconds. Where half or more of
@@ -166,13 +192,10 @@ def _unit(values: pl.Series, numbers: _Numbers, file: Path, field: str) -> str:
         low, high = _MOST_SECONDS * 1000 ** (place - 1) if place else 0, min(_MOST_SECONDS * 1000**place, 2**63 - 1)
         other = (whole > 0) & ((whole < low) | (whole >= high))
     if other.any():
-        row, alike = int(other.arg_max()), int((~other & (whole > 0)).arg_max())
-        problem = (
-            f"row {row + 1} has {values[row]!r}, which looks like {_unit_of(whole[row])}, but row {alike + 1} has "
-        )
-        problem += f"{values[alike]!r}, which looks like {'a date' if usual == 'date' else usual}"
+        alike = column.cell(int((~other & (whole > 0)).arg_max()))
+        problem = f"looks like {_unit_of(whole[int(other.arg_max())])}, but {alike}, which looks like "
         remedy = "Correct the values, or say what they are with --time-unit or --time-format"
-        raise UserError(problem, file=file, field=field, remedy=remedy)
+        column.refuse(other, problem + ("a date" if usual == "date" else usual), remedy)
     return usual
 
 
@@ -199,6 +222,11 @@ def _iso(texts: pl.Series) -> pl.Series:
 
 def _of_parts(texts: pl.Series, pattern: str) -> pl.Series:
     """Nanoseconds of the dates whose parts a pattern names, Int64; null where it finds none, or one that is no day."""
+    blocks = (texts.slice(start, _ROWS_AT_ONCE) for start in range(0, max(len(texts), 1), _ROWS_AT_ONCE))
+    return pl.concat(_of_block(block, pattern) for block in blocks)
+
+
+def _of_block(texts: pl.Series, pattern: str) -> pl.Series:
     parts = (
         texts.str.extract_groups(pattern)
         .struct.unnest()
