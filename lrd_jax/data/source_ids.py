@@ -34,7 +34,7 @@ def clean_ids(values: pl.Series) -> pl.Series:
             return numbers
     texts = values.cast(pl.String).str.strip_chars()
     texts = texts.set(texts == "", None)
-    if texts.str.ends_with(".0").any() and texts.str.contains(_WHOLE).all():
+    if texts.str.contains(r"\.0+$").any() and texts.str.contains(_WHOLE).all():
         return texts.str.replace(r"\.0+$", "")
     return texts
 

@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import gzip
 import lzma
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -106,15 +107,12 @@ def plain_text(file: Path) -> Iterator[Path]:
             problem = "it holds bytes of 0, as UTF-16 without a byte-order mark and files that are not text do"
             raise UserError(problem, file=file, line=1, remedy="Save it as text in UTF-8")
         if encoding is not None:
-            decoded_path = Path(workspace) / "decoded"
-            with path.open("rb") as source, decoded_path.open("wb") as out:
-                out.writelines(decoded(iter(lambda: source.read(_CHUNK), b""), encoding, file))
-            path = decoded_path
-        elif b"\r" in start[:-1] and b"\n" not in start:  # lines end as they did on old Macs
-            decoded_path = Path(workspace) / "decoded"
-            with path.open("rb") as source, decoded_path.open("wb") as out:
-                out.writelines(piece.replace(b"\r", b"\n") for piece in iter(lambda: source.read(_CHUNK), b""))
-            path = decoded_path
+            path = _rewritten(path, Path(workspace) / "decoded", lambda pieces: decoded(pieces, encoding, file))
+            start = _start(path)
+        if b"\r" in start[:-1] and b"\n" not in start:  # lines end as they did on old Macs
+            path = _rewritten(
+                path, Path(workspace) / "lines", lambda pieces: (piece.replace(b"\r", b"\n") for piece in pieces)
+            )
         yield path
 
 
@@ -176,6 +174,11 @@ def _unpacked(file: Path, target: Path) -> Path:
 
 def _copy(packed: IO[bytes], target: Path) -> Path:
     with target.open("wb") as out:
-        while chunk := packed.read(_CHUNK):
-            out.write(chunk)
+        shutil.copyfileobj(packed, out, _CHUNK)
+    return target
+
+
+def _rewritten(path: Path, target: Path, change: Callable[[Iterator[bytes]], Iterator[bytes]]) -> Path:
+    with path.open("rb") as source, target.open("wb") as out:
+        out.writelines(change(iter(lambda: source.read(_CHUNK), b"")))
     return target
