@@ -31,6 +31,7 @@ Names = Annotated[
         str_from_instance=lambda values: [",".join(values)],
     ),
 ]
+TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
 Options = tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[PrepareOptions]]
 DEFAULTS = PrepareOptions()
 
@@ -145,6 +146,8 @@ def recbole(
     attributes: Names | None = None,
     relations: Names | None = None,
     max_relations: int = 8,
+    time_unit: TimeUnit | None = None,
+    time_format: str | None = None,
     options: Options = DEFAULTS,
 ) -> None:
     """A folder of RecBole's atomic files: .inter, and where they are there .item, for texts, and .kg with .link.
@@ -156,6 +159,8 @@ def recbole(
       attributes: Columns of .item to take as attributes. None: those whose values items share.
       relations: Relations of the knowledge graph to take, as .kg calls them. None: those with the most edges.
       max_relations: How many relations of the graph at most, where none are named; 0: none.
+      time_unit: Of the field timestamp. None: told by all its values, as `table` does.
+      time_format: Of dates in the field timestamp, as for `table`.
       options: How.
     """
     options.check()
@@ -164,7 +169,14 @@ def recbole(
     _need_out(options, "recbole")
     from lrd_jax.data.recbole import read_recbole
 
-    raw = read_recbole(folder, attributes=attributes, relations=relations, max_relations=max_relations)
+    raw = read_recbole(
+        folder,
+        attributes=attributes,
+        relations=relations,
+        max_relations=max_relations,
+        time_unit=time_unit,
+        time_format=time_format,
+    )
     _write(raw, options, str(folder))
 
 
@@ -173,11 +185,15 @@ def table(
     user: str = "user_id",
     item: str = "item_id",
     time: str | None = None,
-    time_unit: Literal["s", "ms", "us", "ns", "iso"] | None = None,
+    time_unit: TimeUnit | None = None,
+    time_format: str | None = None,
     rating: str | None = None,
     min_rating: float | None = None,
     separator: str | None = None,
+    quote: Literal["none", "double", "single"] | None = None,
+    no_header: tyro.conf.FlagCreatePairsOff[bool] = False,
     items: Path | None = None,
+    items_no_header: tyro.conf.FlagCreatePairsOff[bool] = False,
     item_id: str | None = None,
     attributes: Names = (),
     relations: Names = (),
@@ -191,11 +207,17 @@ def table(
       user: Column of user ids, which may be any text.
       item: Column of item ids, which may be any text.
       time: Column of times. None: the order of the file counts.
-      time_unit: Of the times. None: told by the values.
+      time_unit: Of the times. None: told by all the values: seconds, milliseconds, microseconds or nanoseconds since
+        1970, ISO dates, or dates such as 20200913.
+      time_format: Of dates in any other form, in the letters of Python's strptime: "%a %b %d %H:%M:%S %z %Y".
       rating: Column of ratings.
       min_rating: Only rows of this rating or a higher one count.
       separator: Of the fields of text files. None: a comma, in .tsv and .txt a tab.
+      quote: The marks around fields of text files; none: quotation marks are part of the text. None: double, in
+        tab-separated .tsv and .txt none.
+      no_header: The first line of FILE is a row: its columns go by number, as in --user 1 --item 2 --time 4.
       items: Table of items; its columns can fill the template.
+      items_no_header: The first line of --items is a row, as for --no-header.
       item_id: Its column of ids. None: as in the interactions.
       attributes: Columns of items whose values become attributes.
       relations: Columns of items that name other items.
@@ -204,16 +226,25 @@ def table(
     """
     options.check()
     _need_out(options, "FILE")
+    from lrd_jax.data.delimited import TextLayout
     from lrd_jax.data.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
 
     if items is None and (attributes or relations or item_id is not None):
         remedy = "Name the table of items with --items"
         raise UserError("only a table of items has them", field="--attributes, --relations, --item-id", remedy=remedy)
-    columns = InteractionColumns(user, item, time, time_unit, rating, min_rating, separator)
+    layout = TextLayout(separator, quote, header=not no_header)
+    columns = InteractionColumns(user, item, time, time_unit, rating, min_rating, layout, time_format)
     about = None
     if items is not None:
         item_id = item if item_id is None else item_id
-        about = ItemColumns(items, item_id, attributes, relations, list_separator, separator)
+        about = ItemColumns(
+            items,
+            item_id,
+            attributes,
+            relations,
+            list_separator,
+            TextLayout(separator, quote, header=not items_no_header),
+        )
     raw, said = read_interaction_table(file, columns, about)
     print(*said, sep="\n")
     _write(raw, options, str(file))

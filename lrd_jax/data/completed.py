@@ -18,6 +18,7 @@ from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.item_tables import FIELDS, RESERVED
 from lrd_jax.data.notices import card_notices, corpus_notices
 from lrd_jax.data.rechorus import read_corpus, read_texts
+from lrd_jax.data.source_ids import refuse_strangers
 from lrd_jax.data.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import NO_TEXT, ItemTexts, default_template, fill_template
 from lrd_jax.data.texts import ITEM_TEXT
@@ -168,7 +169,6 @@ def _fields(folder: Path, num_items: int, file: Path | None, item_id: str | None
     if not keys.count():
         remedy = "Key the table by the folder's item_id, or add items.tsv with the columns raw_id and item_id"
         raise UserError("the folder does not tell the source's ids", file=folder / "items.tsv", remedy=remedy)
-    if not keys.is_in(table["item_id"].implode()).any():
-        raise UserError("it knows none of the dataset's items", file=file, field=key, remedy="Name another column")
+    refuse_strangers(keys.drop_nulls(), table["item_id"], file, key, "Name another column, or write the ids alike")
     rows = keys.alias("item_id").to_frame().join(table, on="item_id", how="left", maintain_order="left")
     return rows.drop("item_id")

@@ -1,8 +1,8 @@
 """`RawDataset` -> a dataset folder: what every source has in common.
 
-Duplicates (same user, item and time) are dropped, then the k-core filter, ids from 1 in the order of the source's ids,
-a stable order in time, the split, negatives, item_meta.csv, texts, data card. The same data and options give the same
-bytes: nothing of when or where it was made gets into a file.
+Duplicates (same user, item and time, as fine as the source has it) are dropped, then the k-core filter, ids from 1 in
+the order of the source's ids, a stable order in time, whole seconds, the split, negatives, item_meta.csv, texts, data
+card. The same data and options give the same bytes: nothing of when or where it was made gets into a file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ from lrd_jax.data.splits import Dates, complete_dates, filter_core, leave_one_ou
 from lrd_jax.data.tables import INT32_MAX
 from lrd_jax.data.templates import ItemTexts, fill_template
 from lrd_jax.data.texts import ITEM_TEXT
+from lrd_jax.display import warn
 from lrd_jax.errors import UserError
+
+_MONTH = 31 * 86400
+_YEAR_2100 = 4_102_444_800  # 2100-01-01 in seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +127,8 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
     options.check()
     dates = parse_dates(options)
     template = raw.template if options.template is None else options.template
+    _check_ids(raw.interactions)
+    _check_times(raw.interactions["time"], dated="times" not in raw.origin)
     coded, dropped = _filtered(raw.interactions, options.core)
     for name, left in (("users", coded.raw_users), ("items", coded.raw_items)):
         given = raw.interactions[name.removesuffix("s")].n_unique()
@@ -177,21 +183,28 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
 
 def _filtered(interactions: pl.DataFrame, core: int) -> tuple[_Coded, dict[str, int]]:
     """What remains of the interactions, and how many of which kind were dropped."""
-    if not len(interactions):
-        raise UserError("there are no interactions", remedy="Name the right file, or check its columns")
     given = len(interactions)
-    _check_ids(interactions)
     users, raw_users = _codes(interactions["user"])
     items, raw_items = _codes(interactions["item"])
-    times = interactions["time"].to_numpy().astype(np.int32)
-    once = _first_of_each(users, items, times)
+    ticks, per_second = _ticks(interactions["time"])
+    once = _first_of_each(users, items, ticks)
     kept = once.copy()
     kept[once] = filter_core(users[once], items[once], core)
     if not kept.any():
         remedy = "Lower --core, or get more data"
         raise UserError(f"no user and item has {core} interactions or more", field="--core", remedy=remedy)
     dropped = {"duplicates": given - int(once.sum()), "by_the_core_filter": int(once.sum() - kept.sum())}
-    return _Coded(users, items, times, raw_users, raw_items).keep(kept), {"given": given, **dropped}
+    rows = np.flatnonzero(kept)
+    if per_second > 1:  # the order within a second; of whole seconds the splits take care
+        rows = rows[np.argsort(ticks[rows], kind="stable")]
+    seconds = (ticks if per_second == 1 else ticks // per_second).astype(np.int32)
+    return _Coded(users, items, seconds, raw_users, raw_items).keep(rows), {"given": given, **dropped}
+
+
+def _ticks(times: pl.Series) -> tuple[np.ndarray, int]:
+    """Times in the unit of their column, int64 [N], and how many of it make a second."""
+    unit = times.dtype.time_unit if times.dtype == pl.Datetime else "s"
+    return times.to_physical().to_numpy(), {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
 
 
 def _first_of_each(users: np.ndarray, items: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -209,7 +222,9 @@ def _first_of_each(users: np.ndarray, items: np.ndarray, times: np.ndarray) -> n
 
 
 def _check_ids(interactions: pl.DataFrame) -> None:
-    """Refuse interactions that lack something, ids that would break a line, and times that 32 bits do not hold."""
+    """Refuse interactions that lack something, none at all, and ids that would break a line."""
+    if not len(interactions):
+        raise UserError("there are no interactions", remedy="Name the right file, or check its columns")
     for name in ("user", "item", "time"):
         missing = interactions[name].null_count()
         if missing:
@@ -223,13 +238,25 @@ def _check_ids(interactions: pl.DataFrame) -> None:
                 remedy = "Mend the ids, or the separator with which the file is read"
                 problem = f"the {name} id {broken[0]!r} holds a tab or a line break"
                 raise UserError(problem, field=name, remedy=remedy)
-    low, high = interactions["time"].min(), interactions["time"].max()
+
+
+def _check_times(times: pl.Series, *, dated: bool) -> None:
+    """Refuse times that 32 bits of seconds do not hold, and warn of dates that look misread.
+
+    Args:
+      times: as in `RawDataset`.
+      dated: whether they are times at all.
+    """
+    ticks, per_second = _ticks(times)
+    low, high = int(ticks.min()) // per_second, int(ticks.max()) // per_second
+    if dated and (-_MONTH <= low and high < _MONTH or low >= _YEAR_2100):
+        warn(f"all times lie from {date_text(low)} to {date_text(high)} (UTC); check the column of times and its unit")
     if low < 0 or high > INT32_MAX:
         wrong = low if low < 0 else high
         remedy = (
             f"Give seconds since 1970, from 0 to {INT32_MAX}; `prepare table` reads other units, see its --time-unit"
         )
-        raise UserError(f"the time {wrong} is out of range", field="time", remedy=remedy)
+        raise UserError(f"the time {wrong} is out of range ({date_text(wrong)} UTC)", field="time", remedy=remedy)
 
 
 def _codes(ids: pl.Series) -> tuple[np.ndarray, pl.Series]:
