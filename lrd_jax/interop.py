@@ -6,6 +6,11 @@ python -m lrd_jax.interop parity FILE.npz [FILE.npz ...]
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from lrd_jax.process import begin
+
+    begin()
+
 import dataclasses
 import inspect
 import sys
