@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.movielens import ensure_ml_100k
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.errors import UserError, told_of
+from lrd_jax.locks import held
 from lrd_jax.published import PUBLISHED, TEXT, from_published
 from lrd_jax.published_sizes import contradictions, options_of_sizes
 from lrd_jax.seed_run import SeedRun
@@ -46,7 +48,13 @@ def import_state(path: Path, config: Config) -> dict[str, Any]:
         remedy = f"Choose one of {', '.join(PUBLISHED)}"
         raise UserError(f"no weights of {model} were published", field="model.name", remedy=remedy)
     check_run_folder(folder, resolve(config), resume=False)
-    state = read_arrays(path)
+    with held(folder):
+        return _import(path, config)
+
+
+def _import(path: Path, config: Config) -> dict[str, Any]:
+    """`import_state` in a run folder that is held."""
+    model, state = config.model.name, read_arrays(path)
     data_folder = config.data.path if config.data.path is not None else ensure_ml_100k()
     with told_of(path):
         state = {name: _checked(name, value) for name, value in state.items()}
@@ -59,10 +67,9 @@ def import_state(path: Path, config: Config) -> dict[str, Any]:
         state[BIAS] = state[BIAS][: run.corpus.num_items + 1]  # the published table has a row to spare
     with told_of(path):
         params = from_published(model, state, jax.eval_shape(run.init).params)
-    seed = SeedRun(run.config, run, resume=False, params=params)
-    seed.adopt()
-    seed.close()
-    return seed.results
+    with contextlib.closing(SeedRun(run.config, run, resume=False, params=params)) as seed:
+        seed.adopt()
+        return seed.results
 
 
 def _checked(name: str, value: np.ndarray) -> np.ndarray:
