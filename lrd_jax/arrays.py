@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from lrd_jax.batch import History, Tables
+from lrd_jax.config import LossConfig
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.sampling import Sampler, build_sampler
 from lrd_jax.errors import UserError
@@ -37,13 +38,19 @@ class Arrays(NamedTuple):
     tables: Tables
 
 
-def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh) -> Arrays:
+def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh, loss: LossConfig | None = None) -> Arrays:
     """Moves the corpus and the text embeddings [I + 1, T] to the devices, once.
+
+    Args:
+      corpus: the dataset.
+      text: float32 [I + 1, T]; None without LRD.
+      mesh: the devices.
+      loss: says which items can be negatives. None: the default.
 
     Raises:
       UserError: no training interaction has another of its user's before it.
     """
-    rows = corpus.train_rows
+    loss, rows = loss or LossConfig(), corpus.train_rows
     has_history = rows > corpus.sequence_offsets[corpus.sequence_users[rows]]
     if not has_history.any():
         raise UserError(
@@ -58,7 +65,7 @@ def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh) -> Arrays:
         sequence_offsets=corpus.sequence_offsets,
         shortest_intervals=shortest_intervals(corpus),
         examples=rows[has_history],
-        sampler=build_sampler(corpus),
+        sampler=build_sampler(corpus, loss.negatives, loss.history_negatives),
         tables=Tables(corpus.item_values, text),
     )
     return jax.device_put(arrays, NamedSharding(mesh, P()))

@@ -15,6 +15,8 @@ from lrd_jax.config import Config
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.movielens import ensure_ml_100k
+from lrd_jax.data.notices import Notice, corpus_notices, texts_of_folder
+from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.devices import available_cores, data_mesh, keep_compiled, set_up_devices
 from lrd_jax.engine import TrainState, build_epoch, build_optimizer, init_state
@@ -44,6 +46,7 @@ class Run(NamedTuple):
       epoch_on_device, evaluation_on_device: jitted, of one seed; see `build_epoch` and `build_evaluation`.
       epochs_on_device, evaluations_on_device: the same for stacked states, seeds and epochs, and parameters; see
         `together.py`.
+      notices: what a reader of the figures must know of the dataset.
     """
 
     config: Config
@@ -59,6 +62,7 @@ class Run(NamedTuple):
     evaluation_on_device: Callable
     epochs_on_device: Callable
     evaluations_on_device: Callable
+    notices: tuple[Notice, ...] = ()
 
 
 def assemble(config: Config, *, text: np.ndarray | None = None) -> Run:
@@ -77,7 +81,7 @@ def assemble(config: Config, *, text: np.ndarray | None = None) -> Run:
     corpus, text = _read_inputs(config, text)
     if text is not None:
         config = config.model_copy(update={"text": config.text.model_copy(update={"dimensions": text.shape[1]})})
-    return assemble_corpus(config, corpus, text)
+    return assemble_corpus(config, corpus, text)._replace(notices=tuple(_notices(config, corpus)))
 
 
 def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> Run:
@@ -89,7 +93,7 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
       text: float32 [I + 1, T], text embeddings; None without LRD.
     """
     mesh, history_length = data_mesh(), config.data.history_length
-    arrays = put_corpus(corpus, text, mesh)
+    arrays = put_corpus(corpus, text, mesh, config.loss)
     splits = {"dev": put_split(corpus.dev, mesh), "test": put_split(corpus.test, mesh)}
     users = {split: corpus.sequence_users[getattr(corpus, split).rows] for split in splits}
     system = build_system(config, corpus, has_triples=arrays.sampler.triples is not None)
@@ -147,7 +151,12 @@ def refuse_other_data(run: Run, fingerprint: str, folder: Path) -> None:
         return
     if fingerprint != run.earlier_fingerprint:
         problem = "the dataset or its text embeddings have changed since the run was started"
-        raise UserError(problem, file=folder, remedy="Restore them, or start a new run with another --run.workdir")
+        raise UserError(
+            problem,
+            file=folder,
+            remedy="Restore them, name where they are now with --data.path, or start a new run with another "
+            "--run.workdir",
+        )
     if change := _change_since_earlier(run):
         problem = f"the run was made by an earlier version of lrd_jax, which {change}"
         remedy = f"Train it again with --config {folder / 'config.toml'} and another --run.workdir"
@@ -207,6 +216,13 @@ def resolve(config: Config) -> Config:
         update={"workdir": config.run_folder.absolute(), "cpu_devices": run.cpu_devices or available_cores()}
     )
     return config.model_copy(update={"data": data, "text": text, "run": run})
+
+
+def _notices(config: Config, corpus: Corpus) -> list[Notice]:
+    """What is said of the dataset before training; texts count where the model's embeddings are made of them."""
+    folder = dataset_folder(config.data.path)
+    reads_texts = config.uses_text and config.text.encoder != "file"
+    return corpus_notices(corpus, folder) + (texts_of_folder(folder, corpus.num_items) if reads_texts else [])
 
 
 def _read_inputs(config: Config, text: np.ndarray | None) -> tuple[Corpus, np.ndarray | None]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from lrd_jax.config import Config
 from lrd_jax.config_errors import explain
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
 
 _PLACES = ("run.workdir", "run.init_from", "data.path", "text.file")
 
@@ -36,8 +37,9 @@ def read_toml(path: str | os.PathLike) -> tuple[dict[str, Any], str]:
     """What a TOML file holds, and its text.
 
     Raises:
-      UserError: the file is missing or no TOML.
+      UserError: the file is missing, no regular file or no TOML.
     """
+    refuse_irregular(Path(path))
     try:
         text = Path(path).read_bytes().decode("utf-8")
         return tomllib.loads(text), text
@@ -134,7 +136,7 @@ def config_difference(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
     before, after = flatten(old), flatten(new)
     unasked = _PLACES + (("text.dimensions",) if new.text.dimensions is None else ())
     if not new.model.discovers_relations:
-        unasked += "loss.lrd_weight", "loss.lrd_objective", "loss.entropy_weight"
+        unasked += "loss.lrd_weight", "loss.lrd_objective", "loss.entropy_weight", "loss.history_negatives"
     return [(key, before[key], after[key]) for key in before if key not in unasked and before[key] != after[key]]
 
 

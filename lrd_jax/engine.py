@@ -87,7 +87,9 @@ def draw_batch(
         triples = draw_triples(triple_key, sampler, edges, num_negatives, num_items)
     if uses_text:
         shape = (len(rows), history_length)
-        negative_history = draw_excluding(history_key, sampler.seen, jnp.broadcast_to(users[:, None], shape), num_items)
+        negative_history = draw_excluding(
+            history_key, sampler.history_seen, jnp.broadcast_to(users[:, None], shape), num_items
+        )
     return Batch(
         users=users,
         candidates=jnp.concatenate([arrays.sequence_items[rows][:, None], negatives], axis=1),

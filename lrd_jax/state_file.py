@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
 from lrd_jax.writer import write_atomically
 
 _TORCH = (".pt", ".pth")
@@ -93,6 +94,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: as `read_arrays`.
     """
+    refuse_irregular(path)
     name, remedy = None, "Make the file anew with numpy.savez"
     try:
         with open(path, "rb") as stream:
@@ -117,6 +119,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    refuse_irregular(path)
     try:
         return load_file(path)
     except OSError as error:

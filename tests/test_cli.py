@@ -235,8 +235,27 @@ def test_run_command_tells_without_a_traceback(capsys):
     with pytest.raises(SystemExit) as stop:
         run_command(interrupted)
     assert stop.value.code == 130
-    assert capsys.readouterr().err == "\ninterrupted\n"
+    assert capsys.readouterr().err == "interrupted\n"
     run_command(lambda: None)
+
+
+PUBLISHED = sorted((ROOT / "configs/published").glob("*/*.toml"))
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_configs_of_the_published_experiment(path):
+    """The published settings, and besides them only what the published code does otherwise than we do."""
+    config, usual = load_config(path), load_config(ROOT / "configs" / path.parent.name / path.name)
+    differences = {key: now for key, _, now in config_difference(usual, config)}
+    expected = {"loss.negatives": "published", "run.early_stopping": "published", "run.patience": 5}
+    assert config.data.path == Path("data") / ("ml-100k-published" if path.parent.name == "ml-100k" else "office")
+    if config.model.discovers_relations:
+        expected["loss.history_negatives"] = "published"
+    if path.stem.startswith("kda"):
+        expected["model.decay_init"] = "random"
+    if path.stem == "tisasrec":
+        expected["model.longest_time_unit"] = 65_535
+    assert differences == expected and config.leak
 
 
 TRAINED = [path for path in CONFIGS if path.stem not in ("popularity", "item_knn")]

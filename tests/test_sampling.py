@@ -194,13 +194,28 @@ def test_users_avoid_their_training_items_only():
     assert_uniform(second, [i for i in range(1, ITEMS + 1) if i != 5])
 
 
+@pytest.mark.parametrize("leaking", [{"negatives"}, {"history_negatives"}, {"negatives", "history_negatives"}])
+def test_published_negatives_avoid_held_out_items_too(leaking):
+    """In either kind of negatives by itself, so that a study can tell which of them leaks how much."""
+    corpus = make_corpus(sequences=((1, 2, 3), (5, 2)), in_train=[0, 1, 3])
+    sampler = build_sampler(corpus, **dict.fromkeys(leaking, "published"))
+    rows = jnp.repeat(jnp.array([1, 2]), 20_000).reshape(2, -1)
+    for name, sets in (("negatives", sampler.seen), ("history_negatives", sampler.history_seen)):
+        first, second = np.asarray(draw_items(jax.random.key(0), jax.device_put(sets), rows, ITEMS))
+        held_out = ({3}, {2}) if name in leaking else (set(), set())
+        assert_uniform(first, [i for i in range(3, ITEMS + 1) if i not in held_out[0]])
+        assert_uniform(second, [i for i in range(1, ITEMS + 1) if i not in {5} | held_out[1]])
+
+
 def test_user_who_has_touched_everything_is_refused():
     everything = tuple(range(1, ITEMS + 1))
-    with pytest.raises(UserError, match=f"user 2 has touched all {ITEMS} items"):
+    with pytest.raises(UserError, match=f"user 2 has interacted with all {ITEMS} items"):
         build_sampler(make_corpus(sequences=((1,), everything, (2,))))
     build_sampler(make_corpus(sequences=((1,), everything[1:], (2,))))
     # what is held out leaves something to draw
     build_sampler(make_corpus(sequences=((1,), everything), in_train=slice(0, ITEMS)))
+    with pytest.raises(UserError, match=f"user 2 has interacted with all {ITEMS} items"):
+        build_sampler(make_corpus(sequences=((1,), everything), in_train=slice(0, ITEMS)), "published")
 
 
 # Triples

@@ -462,6 +462,23 @@ def test_early_stopping(small_run, tmp_path):
     assert (numbers(checkpoints / "best"), numbers(checkpoints / "latest")) == ([1], [3])
 
 
+def test_the_published_rule_and_leak(small_run, tmp_path, capsys, monkeypatch):
+    """At least 21 epochs, also where the run was killed in between; the leak is in everything that shows the run."""
+    optim, loss = {"learning_rate": 1e-12, "batch_size": 1024}, {"negatives": "published"}
+    run = {"epochs": 50, "patience": 1, "early_stopping": "published"}
+    config = small_run(model=PLAIN, optim=optim, loss=loss, run=run)
+    with monkeypatch.context() as patch:
+        patch.setattr("lrd_jax.seed_run.epoch_line", lambda epoch, *_, **__: str(1 / (epoch - 7)))
+        with pytest.raises(ZeroDivisionError):
+            train_and_evaluate(config)
+    train_and_evaluate(config, resume=True)
+    results = outcome(tmp_path / "run")
+    assert (results["best_epoch"], results["epochs"]) == (1, 21)
+    assert results["leak"] == "leak in recommendation negatives"
+    said = capsys.readouterr().out
+    assert said.count("rcf (leak in recommendation negatives) on") == 3  # the log of both, and the table's title
+
+
 def test_the_best_epoch_is_tested(small_run, tmp_path):
     """Training that improves and then overshoots: its last parameters rank otherwise than those of its best epoch."""
     folder, patience = tmp_path / "run", 3

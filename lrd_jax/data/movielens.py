@@ -11,14 +11,18 @@ from typing import Literal
 import polars as pl
 
 from lrd_jax.data import movielens_large
+from lrd_jax.data.columns import require_columns
 from lrd_jax.data.downloads import digest
 from lrd_jax.data.folder import MARKER
 from lrd_jax.data.item_tables import RESERVED
+from lrd_jax.data.movielens_published import with_published_relations
 from lrd_jax.data.movielens_source import RATINGS_SHA256, Movie, obtain
+from lrd_jax.data.movielens_years import year_bin
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import Prepared, dataset_folder, prepare_folder
 from lrd_jax.data.raw import RawDataset
-from lrd_jax.data.table_files import keyed_rows, read_table, require_columns
+from lrd_jax.data.source_ids import clean_ids, refuse_lost_digits
+from lrd_jax.data.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import default_template
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
@@ -27,8 +31,6 @@ Version = Literal["100k", "1m", "20m", "32m"]
 
 TEMPLATE = "{title:32} ({year}) {genre}"
 _PUBLISHED_SIZES = {"users": 943, "items": 1349, "interactions": 99287}  # the paper's Table 2, of 100k
-_DECADES = ((1900, "1800-1899"), (1940, "1900-1939"), (1950, "1940-1949"), (1960, "1950-1959"), (1970, "1960-1969"))
-_DECADES += ((1980, "1970-1979"), (1985, "1980-1984"), (1990, "1985-1989"))
 
 
 def ensure_ml_100k() -> Path:
@@ -61,11 +63,13 @@ def prepare_ml_100k(
     """
     options = PrepareOptions() if options is None else options
     options.check()
-    raw, words = read_movielens("100k", source)
+    raw, words = read_movielens("100k", source, published=options.like == "published")
     return prepare_folder(raw, folder, options), words
 
 
-def read_movielens(version: Version, source: Path | None = None, extra: Path | None = None) -> tuple[RawDataset, str]:
+def read_movielens(
+    version: Version, source: Path | None = None, extra: Path | None = None, *, published: bool = False
+) -> tuple[RawDataset, str]:
     """Read a release of MovieLens.
 
     Two predefined relations (the paper's section 4.1.1): the year of release in ReChorus's bins (`year_bin`), and all
@@ -76,6 +80,7 @@ def read_movielens(version: Version, source: Path | None = None, extra: Path | N
       source: a copy of the data, as a zip or a folder (for 100k, see `lrd_jax.data.movielens_source.obtain`); None:
         cache or network.
       extra: CSV, TSV, Parquet or JSON lines with the column movieId and any others, such as director, actors, plot.
+      published: 100k with the relations and texts of the published notebook (`with_published_relations`).
 
     Returns:
       The data, and in words where they came from.
@@ -101,6 +106,8 @@ def read_movielens(version: Version, source: Path | None = None, extra: Path | N
         template=TEMPLATE,
         origin={"source": page, **hashes},
     )
+    if published:
+        raw = with_published_relations(raw, movies)
     return (raw if extra is None else _with_extra(raw, extra)), words
 
 
@@ -112,18 +119,6 @@ def check_published_sizes(prepared: Prepared, options: PrepareOptions) -> None:
     """
     if options.core == PrepareOptions.core and prepared.sizes != _PUBLISHED_SIZES:
         raise UserError(f"the filtered data has {prepared.sizes}, not the published sizes", file=prepared.folder)
-
-
-def year_bin(year: int) -> str | None:
-    """The bin of a year of release, None for a year of 0, that is unknown.
-
-    The bins are those of ReChorus's MovieLens notebook, 1900-1939, the 1940s to the 1970s, 1980-1984, 1985-1989, and
-    from 1990 on one for each year; before 1900 it has none, and we one. It bins the release date, which for re-released
-    movies is later than the year in the title that we take, the only one that all copies of the data hold.
-    """
-    if not year:
-        return None
-    return next((name for end, name in _DECADES if year < end), str(year))
 
 
 def _items(movies: Sequence[Movie]) -> pl.DataFrame:
@@ -157,7 +152,8 @@ def _with_extra(raw: RawDataset, file: Path) -> RawDataset:
     taken = [name for name in further if name in (*raw.items.columns, *RESERVED)]
     if taken:
         raise UserError("the dataset has this column itself", file=file, field=taken[0], remedy="Give it another name")
-    ids = table["movieId"].cast(pl.Int64, strict=False)
+    refuse_lost_digits(table["movieId"], file, "movieId")
+    ids = clean_ids(table["movieId"]).cast(pl.Int64, strict=False)
     if ids.null_count():
         row = int(ids.is_null().arg_max()) + 1
         raise UserError(f"row {row} has no whole number", file=file, field="movieId", remedy="Write GroupLens's id")

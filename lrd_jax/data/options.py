@@ -27,11 +27,14 @@ class PrepareOptions:
     """Date. None: the last tenth of the interactions tests, or with --dev-from the later half from there on."""
     negatives: int = 99
     """Negatives per row of dev and test."""
+    drop_users_with_too_few_negatives: bool = False
+    """Leave out the users who interacted with so many items that fewer than --negatives are left; they are named."""
     seed: int = 0
     """Seed of the negatives."""
-    like: Literal["rechorus"] | None = None
+    like: Literal["rechorus", "published"] | None = None
     """rechorus: draw the negatives as the notebooks of ReChorus and of the paper's authors do, with repetitions and in
-    their order; ids, filter and leave-one-out are theirs in any case."""
+    their order; ids, filter and leave-one-out are theirs in any case. published: the same, and the relations and texts
+    of the authors' notebook for MovieLens-100k: an attribute for each genre, the names shifted by one."""
     template: str | None = None
     """Of the item texts: the dataset's columns in braces, as in "{title:32} {category} {brand}", where :32 cuts at 32
     words. None: the source's own."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrd_jax.batch import Triples
+from lrd_jax.config import Negatives
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.errors import UserError
 
@@ -53,13 +54,16 @@ class Sampler(NamedTuple):
     """What negatives and triples are drawn from.
 
     Attributes:
-      seen: per user (row 0 empty), the items of the user's training interactions. Dev and test items are not in it:
-        never to draw them as negatives would tell the model what they are.
+      seen: per user (row 0 empty), the items that are never negatives of the recommendation loss: those of the user's
+        training interactions. Dev and test items are not among them: never to draw them as negatives would tell the
+        model what they are. (The published code does that: `LossConfig.negatives`.)
+      history_seen: the same for the items that replace the history in the latent-relation loss.
       known: item sets of `StoredTriples`.
       triples: the edges, or None when the dataset has none.
     """
 
     seen: ItemSets
+    history_seen: ItemSets
     known: ItemSets | None
     triples: StoredTriples | None
 
@@ -73,27 +77,35 @@ def build_item_sets(rows: np.ndarray, items: np.ndarray, num_rows: int) -> ItemS
     return ItemSets((keys % width).astype(np.int32), offsets, int(sizes.max(initial=0)).bit_length())
 
 
-def build_sampler(corpus: Corpus) -> Sampler:
-    """Prepares sampling on the host.
+def build_sampler(
+    corpus: Corpus, negatives: Negatives = "unseen-in-training", history_negatives: Negatives = "unseen-in-training"
+) -> Sampler:
+    """Prepares sampling on the host; for `negatives` and `history_negatives` see `LossConfig`.
 
     Edges that allow no draw are left out: a value that one item alone holds has no partner, and where every item is
     known nothing can corrupt.
 
     Raises:
-      UserError: a user's training interactions cover every item, so that no negative exists.
+      UserError: a user's interactions cover every item, so that no negative exists.
     """
-    rows = corpus.train_rows
+    seen = _seen_items(corpus, negatives)
+    history_seen = seen if history_negatives == negatives else _seen_items(corpus, history_negatives)
+    return Sampler(seen, history_seen, *_build_triples(corpus))
+
+
+def _seen_items(corpus: Corpus, negatives: Negatives) -> ItemSets:
+    """Per user, the items that are never negatives."""
+    rows = corpus.train_rows if negatives == "unseen-in-training" else slice(None)
     seen = build_item_sets(corpus.sequence_users[rows], corpus.sequence_items[rows], corpus.num_users + 1)
     full = np.flatnonzero(np.diff(seen.offsets) >= corpus.num_items)
     if full.size:
         raise UserError(
-            f"user {full[0]} has touched all {corpus.num_items} items, so no negative item exists",
+            f"user {full[0]} has interacted with all {corpus.num_items} items, so there is no negative item",
             file="train.csv",
             field="user_id",
             remedy="Remove the user or add items",
         )
-    known, triples = _build_triples(corpus)
-    return Sampler(seen, known, triples)
+    return seen
 
 
 def _build_triples(corpus: Corpus) -> tuple[ItemSets | None, StoredTriples | None]:

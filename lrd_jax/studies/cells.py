@@ -59,6 +59,12 @@ class Cell:
     base: str | None
     config: Config
 
+    @property
+    def title(self) -> str:
+        """The variant's name for tables, with the leak where there is one: such figures are never shown without it."""
+        leak = self.config.leak
+        return f"{self.variant} ({leak})" if leak else self.variant
+
     def runs(self, seeds: Sequence[int]) -> list[Config]:
         """The configuration of each seed's run."""
         return [self.config.for_seed(seed) for seed in seeds]

@@ -61,7 +61,9 @@ def summarise(outcomes: Sequence[Outcome], seeds: Sequence[int]) -> list[dict[st
         {
             "dataset": outcome.cell.dataset,
             "variant": outcome.cell.variant,
+            "title": outcome.cell.title,
             "system": outcome.cell.config.model.name,
+            "leak": outcome.cell.config.leak,
             "seeds": list(outcome.results),
             "missing": [seed for seed in seeds if seed not in outcome.results],
             **{split: spread([run[split] for run in outcome.results.values()]) for split in ("dev", "test")},
@@ -141,6 +143,7 @@ def _compare(outcome: Outcome, base: Outcome, seeds: Sequence[int], names: Seque
             "wilcoxon_p": wilcoxon_test(difference),
         }
     of_cells = {"dataset": outcome.cell.dataset, "variant": outcome.cell.variant, "base": base.cell.variant}
+    of_cells["title"] = f"{outcome.cell.title} against {base.cell.title}"
     return {**of_cells, "seeds": list(seeds), "users": len(users), "metrics": metrics}
 
 

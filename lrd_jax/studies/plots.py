@@ -30,7 +30,7 @@ def plot_bars(cells: list[dict[str, Any]], stem: Path) -> None:
     figure, cells = _figure(), [cell for cell in cells if cell["test"]]
     for axes, metric in zip(figure.subplots(1, len(BAR_METRICS)), BAR_METRICS, strict=True):
         values = [cell["test"][metric] for cell in cells]
-        names = [cell["variant"].replace("-", "\n", 1) for cell in cells]
+        names = [cell["title"].replace("-", "\n", 1) for cell in cells]
         bars = axes.bar(
             names, [value["mean"] for value in values], yerr=[value["std"] or 0.0 for value in values], capsize=4
         )

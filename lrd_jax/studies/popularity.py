@@ -23,8 +23,8 @@ def by_popularity(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Rows of the test split by the training interactions of their target: the figures and comparisons of each slice.
 
     Returns:
-      {"slices": [{"dataset", "variant", "seeds", "bin", "rows", "test"}], cold items first, test being None without
-      rows or runs; "comparisons": as of `compare`, each with its "bin", p-values corrected over all of these;
+      {"slices": [{"dataset", "variant", "title", "seeds", "bin", "rows", "test"}], cold items first, test being None
+      without rows or runs; "comparisons": as of `compare`, each with its "bin", p-values corrected over all of these;
       "skipped": {dataset: why it has no slices}}
     """
     slices, comparisons, skipped = [], [], {}
@@ -75,6 +75,7 @@ def _restrict(outcome: Outcome, rows: np.ndarray) -> Outcome:
 
 def _figures(outcome: Outcome, label: str, number: int) -> dict[str, Any]:
     """A cell's metrics over the rows of a slice."""
-    of_cell = {"dataset": outcome.cell.dataset, "variant": outcome.cell.variant, "seeds": list(outcome.results)}
+    of_cell = {"dataset": outcome.cell.dataset, "variant": outcome.cell.variant, "title": outcome.cell.title}
+    of_cell |= {"seeds": list(outcome.results)}
     runs = [ranking_metrics(ranks) for _, ranks in outcome.ranks.values()] if number else []
     return {**of_cell, "bin": label, "rows": number, "test": spread(runs)}

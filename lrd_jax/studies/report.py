@@ -68,7 +68,7 @@ def report_grids(report: dict[str, Any]) -> list[Grid]:
 def _figures(cell: dict[str, Any]) -> list[list[str]]:
     """A row with the figures, and one with the paper's where it has any."""
     found = [_mean_std(cell["test"][name]) if cell["test"] else "" for name in METRICS]
-    rows = [[cell["variant"], ", ".join(map(str, cell["seeds"])) or "none yet", *found]]
+    rows = [[cell["title"], ", ".join(map(str, cell["seeds"])) or "none yet", *found]]
     if cell["paper"]:
         rows.append([f"{cell['variant']}, paper", "", *(f"{cell['paper'][name]:.4f}" for name in METRICS)])
     return rows
@@ -80,7 +80,7 @@ def _slices(found: dict[str, Any]) -> list[str]:
     parts += [f"{dataset} is left out: {reason}\n" for dataset, reason in found["skipped"].items()]
     for dataset in dict.fromkeys(row["dataset"] for row in found["slices"]):
         rows = [
-            [row["bin"], row["variant"], f"{row['rows']:,}", *(_mean_std(row["test"][name]) for name in METRICS)]
+            [row["bin"], row["title"], f"{row['rows']:,}", *(_mean_std(row["test"][name]) for name in METRICS)]
             for row in found["slices"]
             if row["dataset"] == dataset and row["test"]
         ]
@@ -107,7 +107,7 @@ def _figure(value: float | None) -> str:
 
 def _comparison(comparison: dict[str, Any]) -> list[list[str]]:
     """A row for each metric; the names are in the first."""
-    title = f"{comparison['dataset']}: {comparison['variant']} against {comparison['base']}"
+    title = f"{comparison['dataset']}: {comparison['title']}"
     rows = []
     for name, values in comparison["metrics"].items():
         percent = values["improvement_percent"]

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from lrd_jax.data import movielens_source
-from lrd_jax.data.movielens import ensure_ml_100k, prepare_ml_100k, year_bin
+from lrd_jax.data.folder import MARKER
+from lrd_jax.data.movielens import ensure_ml_100k, prepare_ml_100k
 from lrd_jax.data.movielens_source import GENRES, Movie, obtain
+from lrd_jax.data.movielens_years import year_bin
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import default_folder
 from lrd_jax.data.rechorus import read_corpus, read_texts
@@ -30,7 +32,8 @@ def grouplens_zip(path, raw):
     def line(movie):
         title = f"{movie.title} ({movie.year})" + (" (V)" if movie.raw_id == 1412 else "") if movie.year else "unknown"
         flags = [int(not movie.genres), *(int(genre in movie.genres) for genre in GENRES)]
-        return "|".join(map(str, [movie.raw_id, title, "01-Jan-1995", "", "http://", *flags]))
+        date = "" if title == "unknown" else "01-Jan-1996" if movie.raw_id == 1 else f"01-Jan-{movie.year}"
+        return "|".join(map(str, [movie.raw_id, title, date, "", "http://", *flags]))
 
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("ml-100k/u.data", raw.ratings)
@@ -193,6 +196,53 @@ def test_negatives_of_the_notebook(raw, tmp_path):
     assert train[1:4] == ["259\t254\t874724710", "259\t285\t874724727", "259\t297\t874724754"]
     usual = contents(prepare_ml_100k(tmp_path / "usual")[0].folder)
     assert usual["train.csv"] == (folder / "train.csv").read_bytes()
+
+
+def test_relations_and_texts_of_the_notebook(raw, tmp_path):
+    """The first rows that `data/MovieLens.ipynb` of github.com/ysh-1998/LRD shows of item_meta.csv."""
+    options = PrepareOptions(like="published")
+    folder = prepare_ml_100k(tmp_path / "published", options=options)[0].folder
+    header, *lines = [line.split("\t") for line in (folder / "item_meta.csv").read_text().splitlines()]
+    assert header[:8] == [
+        "item_id",
+        "i_year",
+        "i_Action",
+        "i_Adventure",
+        "i_Animation",
+        "i_Children's",
+        "i_Comedy",
+        "i_Crime",
+    ]
+    assert header[-1] == "i_Other" and len(header) == 21
+    shown = [[1, 13, 0, 0, 0, 1, 1, 1], [2, 13, 0, 1, 1, 0, 0, 0], [3, 13, 0, 0, 0, 0, 0, 0], [4, 13, 0, 1, 0, 0, 0, 1]]
+    assert [list(map(int, line[:8])) for line in lines[:4]] == shown
+    corpus = read_corpus(folder)
+    assert corpus.num_defined_relations == 21
+    assert corpus.num_entities == 1 + 1349 + 17 + 19 * 2
+    texts = read_texts(folder, corpus.num_items)
+    assert texts[1] == "Toy Story (1995) Children's Comedy Crime"
+    assert texts[2] == "GoldenEye (1995) Adventure Animation War"
+    negatives = prepare_ml_100k(tmp_path / "rechorus", options=PrepareOptions(like="rechorus"))[0].folder
+    assert (negatives / "test.csv").read_bytes() == (folder / "test.csv").read_bytes()
+
+    # GroupLens's own files have dates of release, which the notebook takes for the years.
+    source = grouplens_zip(tmp_path / "ml-100k.zip", raw)
+    dated = prepare_ml_100k(tmp_path / "dated", source=source, options=options)[0].folder
+    assert (dated / "item_meta.csv").read_text().splitlines()[1].split("\t")[:2] == ["1", "14"]  # released in 1996
+    assert json.loads((dated / MARKER).read_text())["years"] == "release dates"
+    assert json.loads((folder / MARKER).read_text())["years"] == "titles"
+
+
+@pytest.mark.parametrize("command", [["movielens", "1m"], ["table", "log.csv", "--out", "D"]])
+def test_only_ml_100k_is_like_published(command, tmp_path):
+    (tmp_path / "log.csv").write_text("user_id,item_id\n" + "".join(f"{u},{i}\n" for u in range(9) for i in range(9)))
+    done = subprocess.run(
+        [sys.executable, "-m", "lrd_jax.prepare", *command, "--like", "published", "--negatives", "1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "field '--like': only MovieLens-100k has" in done.stderr
 
 
 def test_pinned_checksum_is_of_the_ratings(raw):
