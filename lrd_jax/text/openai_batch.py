@@ -125,8 +125,8 @@ class _Batches:
             missing = self._missing()
             if results.ended or all(self._asked.keys[place] in refused for place in missing):
                 break
-            number = "1 text has" if len(missing) == 1 else f"{len(missing):,} texts have"
-            say(f"{number} no embedding yet: {self._reasons(results, missing)}")
+            subject = "1 text has" if len(missing) == 1 else f"{len(missing):,} texts have"
+            say(f"{subject} no embedding yet: {self._reasons(results, missing)}")
         missing = self._missing()
         if results.ended and missing:
             raise UserError(

@@ -211,7 +211,7 @@ def load_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
 def embed_command(
     folder: str | os.PathLike, encoder_config: EncoderConfig, *, server: str | None = None, force: bool = True
 ) -> str:
-    """The command line that makes the embeddings of a dataset, of a `server` if one is named; with `force`, anew."""
+    """The command line that makes the embeddings of a dataset, of a `server` if one is named; with `force`, again."""
     command = ["python", "-m", "lrd_jax.embed", str(folder), "--encoder", encoder_config.encoder]
     if encoder_config.model is not None:
         command += ["--model", encoder_config.model]
