@@ -71,7 +71,7 @@ def read_recbole(
     inter = files["inter"]
     times = inter.times("timestamp", time_unit, time_format)
     interactions = pl.DataFrame({"user": inter.tokens("user_id"), "item": inter.tokens("item_id"), "time": times})
-    for kind in files.keys() & {"item", "link"}:
+    for kind in [kind for kind in ("item", "link") if kind in files]:
         remedy = "Put files of the same items into one folder"
         refuse_strangers(
             interactions["item"].unique(maintain_order=True),
