@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from lrd_jax import interrupts, streams
+from lrd_jax.command_line import interrupts, streams
 
 
 def begin() -> None:

@@ -12,6 +12,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+CUTOFFS = (5, 10)
+"""The values of K in HR@K and NDCG@K where no others are asked for."""
+
 QUICK_START_DATASET = "ml-100k"
 """The dataset that is learned from when data.path is None."""
 

@@ -10,8 +10,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from lrd_jax.batch import History, Tables
-from lrd_jax.config import LossConfig
+from lrd_jax.config.schema import LossConfig
+from lrd_jax.data.batch import History, Tables
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.sampling import Sampler, build_sampler
 from lrd_jax.errors import UserError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from lrd_jax.process import begin
+    from lrd_jax.command_line.begin import begin
 
     begin()
 
@@ -16,9 +16,10 @@ from typing import Annotated, Literal
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from lrd_jax.cli import MAX_SEED, run_command
+from lrd_jax.command_line.parse import MAX_SEED, run_command
+from lrd_jax.config.schema import CUTOFFS
 from lrd_jax.errors import UserError
-from lrd_jax.protocols import CUTOFFS, Full, Given, Protocol, Sampled, Sampling, SplitName, TieRule
+from lrd_jax.ranking.protocols import Full, Given, Protocol, Sampled, Sampling, SplitName, TieRule
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:
@@ -90,11 +91,11 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
     """
     import polars as pl
 
-    from lrd_jax.display import print_wide, say, warn
-    from lrd_jax.evaluated import results_frame, summarise, tables, write_parquet, write_summary
-    from lrd_jax.printable import printable
-    from lrd_jax.ranking import build_ranking
-    from lrd_jax.trained import check_holds_run, load_trained
+    from lrd_jax.errors import printable
+    from lrd_jax.evaluate.report import results_frame, summarise, tables, write_parquet, write_summary
+    from lrd_jax.evaluate.run_protocol import build_ranking
+    from lrd_jax.runs.terminal import print_wide, say, warn
+    from lrd_jax.training.load import check_holds_run, load_trained
 
     for folder in flags.runs:  # told before the long work
         check_holds_run(folder)

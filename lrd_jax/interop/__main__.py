@@ -26,7 +26,7 @@ rank [N] of the target. Where the scores differ, the exit code is 2 and nothing 
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from lrd_jax.process import begin
+    from lrd_jax.command_line.begin import begin
 
     begin()
 
@@ -40,7 +40,7 @@ from typing import Annotated
 
 import tyro
 
-from lrd_jax.cli import parse_options, run_command
+from lrd_jax.command_line.parse import parse_options, run_command
 from lrd_jax.errors import UserError
 
 PROGRAM = "python -m lrd_jax.interop"
@@ -81,8 +81,8 @@ def import_state(argv: list[str]) -> None:
     import rich
     import rich.markup
 
-    from lrd_jax.display import results_table, say
-    from lrd_jax.imported import import_state as make_run
+    from lrd_jax.interop.import_weights import import_state as make_run
+    from lrd_jax.runs.terminal import results_table, say
 
     with _by_own_names():
         results = make_run(flags.state, config, assume_published=flags.assume_published, check=flags.check)
@@ -101,9 +101,9 @@ def export(run: tyro.conf.Positional[Path], /, *, out: Path) -> None:
       run: The run folder.
       out: The file: .npz, .safetensors or, where torch is installed, .pt.
     """
-    from lrd_jax.display import say
-    from lrd_jax.exported import export_run
-    from lrd_jax.published_sizes import as_words
+    from lrd_jax.interop.export_weights import export_run
+    from lrd_jax.interop.infer_sizes import as_words
+    from lrd_jax.runs.terminal import say
 
     untold = export_run(run, out)
     say(f"state dict: {out.absolute()}")
@@ -140,8 +140,8 @@ def parity(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:
         raise UserError("no file is given", remedy=f"{PROGRAM} parity FILE.npz [FILE.npz ...]")
     from lrd_jax.data.cache import cache_dir
     from lrd_jax.devices import keep_compiled
-    from lrd_jax.display import say
-    from lrd_jax.parity import compare_file, report, summary
+    from lrd_jax.interop.parity import compare_file, report, summary
+    from lrd_jax.runs.terminal import say
 
     keep_compiled(cache_dir() / "compiled")
     compared = []

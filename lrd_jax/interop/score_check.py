@@ -9,13 +9,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from lrd_jax.arrays import gather_history
-from lrd_jax.assemble import Run, checked_ranks
 from lrd_jax.data.corpus import Corpus
+from lrd_jax.data.device import gather_history
 from lrd_jax.errors import UserError
+from lrd_jax.interop.state_file import read_npz
+from lrd_jax.models.precision import in_float32
 from lrd_jax.models.system import Params
-from lrd_jax.precision import in_float32
-from lrd_jax.state_file import read_npz
+from lrd_jax.training.setup import Run, checked_ranks
 
 SCORE_TOLERANCE = 1e-4
 """Largest difference of a score, absolute, or relative where the score is larger than 1."""

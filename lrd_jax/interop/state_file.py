@@ -14,7 +14,7 @@ import numpy as np
 
 from lrd_jax.errors import UserError
 from lrd_jax.files import refuse_irregular
-from lrd_jax.writer import write_atomically
+from lrd_jax.runs.folder import write_atomically
 
 _TORCH = (".pt", ".pth")
 _OTHER_PICKLES = (".bin", ".ckpt", ".pkl")

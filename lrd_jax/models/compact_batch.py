@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from lrd_jax.batch import Batch, Tables
-from lrd_jax.touched import Rows
+from lrd_jax.data.batch import Batch, Tables
+from lrd_jax.models.lazy_rows import Rows
 
 
 def compact_batch(

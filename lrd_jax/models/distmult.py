@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.config import Precision
-from lrd_jax.precision import matmul
+from lrd_jax.config.schema import Precision
+from lrd_jax.models.precision import matmul
 
 
 def distmult(heads: jax.Array, relations: jax.Array, tail: jax.Array, precision: Precision = "float32") -> jax.Array:

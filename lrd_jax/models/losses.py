@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.distmult import distmult
+from lrd_jax.models.distmult import distmult
 
 
 def bpr_loss(scores: jax.Array) -> jax.Array:

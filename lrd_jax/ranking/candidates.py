@@ -7,7 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.arrays import Arrays
+from lrd_jax.data.device import Arrays
 
 _PLACES_PER_STEP = 256  # of the histories that are read at a time, so that the longest one sets no array's size
 

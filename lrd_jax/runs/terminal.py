@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from lrd_jax.printable import printable
+from lrd_jax.errors import printable
 
 
 def epoch_progress(total: int, done: int = 0) -> tqdm:

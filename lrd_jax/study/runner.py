@@ -7,15 +7,15 @@ from pathlib import Path
 
 import jax
 
-from lrd_jax.assemble import resolve
-from lrd_jax.config import Config
-from lrd_jax.config_file import load_config
-from lrd_jax.display import say
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.errors import UserError
-from lrd_jax.locks import claimed
-from lrd_jax.loop import train_held_seeds
-from lrd_jax.studies.cells import Cell
-from lrd_jax.writer import check_run_folder, holds_run, is_longer, read_results
+from lrd_jax.runs.folder import check_run_folder, holds_run, is_longer, read_results
+from lrd_jax.runs.locks import claimed
+from lrd_jax.runs.terminal import say
+from lrd_jax.study.cells import Cell
+from lrd_jax.training.loop import train_held_seeds
+from lrd_jax.training.setup import resolve
 
 
 def run_missing(cells: Sequence[Cell], seeds: Sequence[int], *, seeds_at_once: int | None) -> dict[Path, UserError]:

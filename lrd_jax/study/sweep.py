@@ -11,16 +11,16 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lrd_jax.config import Config
-from lrd_jax.config_file import config_difference, config_to_toml, load_config, with_options
-from lrd_jax.display import say
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import config_difference, config_to_toml, load_config, with_options
 from lrd_jax.errors import UserError
-from lrd_jax.locks import claimed, locked
-from lrd_jax.loop import train_without_test
-from lrd_jax.seed_run import STOPPING_METRIC
-from lrd_jax.studies.grids import Grid
-from lrd_jax.studies.space import Range, Space
-from lrd_jax.writer import holds_run, read_dev_metrics, write_atomically
+from lrd_jax.runs.folder import holds_run, read_dev_metrics, write_atomically
+from lrd_jax.runs.locks import claimed, locked
+from lrd_jax.runs.terminal import say
+from lrd_jax.study.grids import Grid
+from lrd_jax.study.space import Range, Space
+from lrd_jax.training.loop import train_without_test
+from lrd_jax.training.seed_run import STOPPING_METRIC
 
 STARTUP_TRIALS, WARMUP_EPOCHS = 5, 5
 """No pruning before so many trials have finished, nor in so many epochs of a trial."""

@@ -16,13 +16,13 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from lrd_jax.arrays import Arrays, gather_history
-from lrd_jax.batch import Batch, Tables
-from lrd_jax.config import OptimConfig
+from lrd_jax.config.schema import OptimConfig
+from lrd_jax.data.batch import Batch, Tables
+from lrd_jax.data.device import Arrays, gather_history
 from lrd_jax.data.sampling import Sampler, draw_excluding, draw_triples
+from lrd_jax.models.lazy_rows import update_touched_rows
+from lrd_jax.models.precision import in_float32
 from lrd_jax.models.system import Params, System
-from lrd_jax.precision import in_float32
-from lrd_jax.touched import update_touched_rows
 
 
 class TrainState(NamedTuple):

@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import jax
 
-from lrd_jax.assemble import Run, assemble, refuse_other_data, resolve
-from lrd_jax.checkpoint import CheckpointReader
-from lrd_jax.config import Config
-from lrd_jax.config_file import load_config
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.devices import available_cores
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
-from lrd_jax.seed_run import read_fingerprint
-from lrd_jax.writer import TEXT_FILE, read_results, was_started
+from lrd_jax.runs.checkpoint import CheckpointReader
+from lrd_jax.runs.folder import TEXT_FILE, read_results, was_started
+from lrd_jax.training.seed_run import read_fingerprint
+from lrd_jax.training.setup import Run, assemble, refuse_other_data, resolve
 
 
 class Trained(NamedTuple):

@@ -11,18 +11,18 @@ import rich
 import rich.markup
 from tqdm import tqdm
 
-from lrd_jax import together
-from lrd_jax.assemble import Run, assemble, resolve
-from lrd_jax.config import Config
-from lrd_jax.config_file import config_difference, load_config
-from lrd_jax.display import epoch_progress, losses_text, results_table, say, summary_table, warn
-from lrd_jax.engine import TrainState
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import config_difference, load_config
 from lrd_jax.errors import UserError
-from lrd_jax.locks import held
 from lrd_jax.models.system import Params
-from lrd_jax.seed_run import AfterEpoch, SeedRun
-from lrd_jax.trained import load_params
-from lrd_jax.writer import check_run_folder, holds_run, was_started
+from lrd_jax.runs.folder import check_run_folder, holds_run, was_started
+from lrd_jax.runs.locks import held
+from lrd_jax.runs.terminal import epoch_progress, losses_text, results_table, say, summary_table, warn
+from lrd_jax.training import multi_seed
+from lrd_jax.training.epoch import TrainState
+from lrd_jax.training.load import load_params
+from lrd_jax.training.seed_run import AfterEpoch, SeedRun
+from lrd_jax.training.setup import Run, assemble, resolve
 
 Metrics = dict[str, dict[str, float]]
 
@@ -139,7 +139,7 @@ def _train(run: Run, seeds: Sequence[SeedRun]) -> None:
     epochs, done = sum(seed.config.run.epochs for seed in seeds), sum(seed.epoch for seed in seeds)
     with epoch_progress(epochs, done) as bar:
         if going := [seed for seed in seeds if seed.goes_on]:
-            states = together.stack(run, [seed.take_state() for seed in going])
+            states = multi_seed.stack(run, [seed.take_state() for seed in going])
         while going:
             states = _train_epoch(run, going, states, bar)
             going = [seed for seed in going if seed.goes_on]
@@ -157,9 +157,9 @@ def _train_epoch(run: Run, seeds: Sequence[SeedRun], states: TrainState, bar: tq
     """Trains seeds for their next epoch and evaluates them; returns the states of those that go on after it."""
     started = time.perf_counter()
     numbers, epochs = [seed.seed for seed in seeds], [seed.epoch + 1 for seed in seeds]
-    states, losses = together.train_epoch(run, states, numbers, epochs)
-    counts = together.evaluate(run, states.params, "dev", len(seeds))
-    results = together.unstack(jax.device_get((states, losses, counts)), len(seeds))
+    states, losses = multi_seed.train_epoch(run, states, numbers, epochs)
+    counts = multi_seed.evaluate(run, states.params, "dev", len(seeds))
+    results = multi_seed.unstack(jax.device_get((states, losses, counts)), len(seeds))
     seconds = (time.perf_counter() - started) / len(seeds)
     for seed, (state, losses, counts) in zip(seeds, results, strict=True):
         with seed.or_fail():
@@ -172,7 +172,7 @@ def _train_epoch(run: Run, seeds: Sequence[SeedRun], states: TrainState, bar: tq
         return states
     stopped, others = [seed for seed in seeds if not seed.goes_on], [seeds[n] for n in kept]
     say(f"{_names(stopped)} stopped; the next epoch includes compilation for {_names(others)}.")
-    return together.stack(run, [results[n][0] for n in kept])
+    return multi_seed.stack(run, [results[n][0] for n in kept])
 
 
 def _seeds_at_once(run: Run, number: int) -> int:
@@ -181,8 +181,8 @@ def _seeds_at_once(run: Run, number: int) -> int:
         say("The first epoch includes compilation.")
         return 1
     started = time.perf_counter()
-    needed, available = together.bytes_needed(run, number), together.bytes_available()
-    at_once = together.seeds_at_once(number, needed, available)
+    needed, available = multi_seed.bytes_needed(run, number), multi_seed.bytes_available()
+    at_once = multi_seed.seeds_at_once(number, needed, available)
     if at_once == number:
         how = f"All {number} seeds at once, compiled in {time.perf_counter() - started:.1f} s;"
     else:

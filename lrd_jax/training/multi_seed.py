@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from lrd_jax.assemble import Run
-from lrd_jax.engine import TrainState
-from lrd_jax.metrics import Counts
 from lrd_jax.models.system import Params
+from lrd_jax.ranking.metrics import Counts
+from lrd_jax.training.epoch import TrainState
+from lrd_jax.training.setup import Run
 
 MEMORY_SHARE = 0.8
 """Of the available memory, how much is planned with; the rest is for fragmentation and what else the process does."""

@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrd_jax.assemble import Run, checked_ranks, refuse_other_data
-from lrd_jax.checkpoint import CheckpointReader, Checkpoints
-from lrd_jax.config import Config
-from lrd_jax.config_file import load_config
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.pipeline import dataset_folder
-from lrd_jax.display import epoch_line, losses_text, say
-from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
-from lrd_jax.metrics import Counts, ranking_metrics
 from lrd_jax.models.system import Params
-from lrd_jax.stopping import stops
-from lrd_jax.writer import RunWriter, forget_results, is_longer, open_run_folder, read_dev_metrics, read_results
+from lrd_jax.ranking.metrics import Counts, ranking_metrics
+from lrd_jax.runs.checkpoint import CheckpointReader, Checkpoints
+from lrd_jax.runs.folder import RunWriter, forget_results, is_longer, open_run_folder, read_dev_metrics, read_results
+from lrd_jax.runs.terminal import epoch_line, losses_text, say
+from lrd_jax.training.epoch import TrainState
+from lrd_jax.training.setup import Run, checked_ranks, refuse_other_data
+from lrd_jax.training.stopping import stops
 
 STOPPING_METRIC = "NDCG@5"
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lrd_jax.config import Config
+from lrd_jax.config.schema import Config
 from lrd_jax.errors import UserError
-from lrd_jax.studies.cells import (
+from lrd_jax.study.cells import (
     ablation_variants,
     make_cells,
     parse_folders,
@@ -15,7 +15,7 @@ from lrd_jax.studies.cells import (
     sensitivity_variants,
     system_variants,
 )
-from lrd_jax.studies.space import Range, paper_space, read_space
+from lrd_jax.study.space import Range, paper_space, read_space
 
 VARIANTS = """\
 [variants.kda]

@@ -9,13 +9,13 @@ import pytest
 import scipy.stats
 
 from lrd_jax.data.synthetic import write_synthetic
-from lrd_jax.metrics import ranking_metrics
-from lrd_jax.slices import POPULARITY_STARTS
-from lrd_jax.studies.cells import make_cells, read_variants
-from lrd_jax.studies.outcomes import read_outcomes
-from lrd_jax.studies.popularity import by_popularity
-from lrd_jax.studies.statistics import holm
-from tests.studies.conftest import Place, finish
+from lrd_jax.ranking.metrics import ranking_metrics
+from lrd_jax.ranking.slices import POPULARITY_STARTS
+from lrd_jax.study.cells import make_cells, read_variants
+from lrd_jax.study.outcomes import read_outcomes
+from lrd_jax.study.popularity import by_popularity
+from lrd_jax.study.statistics import holm
+from tests.study.conftest import Place, finish
 
 BINS = ("0", "1-4", "5-9", "10-19", "20-49", "50-99", "100+")
 

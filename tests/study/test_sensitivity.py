@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 from matplotlib.image import imread
 
-from lrd_jax.assemble import resolve
-from lrd_jax.metrics import ranking_metrics
-from lrd_jax.studies.cells import make_cells, sensitivity_variants
-from lrd_jax.writer import RunWriter, open_run_folder
-from tests.studies.conftest import RCF, finish
+from lrd_jax.ranking.metrics import ranking_metrics
+from lrd_jax.runs.folder import RunWriter, open_run_folder
+from lrd_jax.study.cells import make_cells, sensitivity_variants
+from lrd_jax.training.setup import resolve
+from tests.study.conftest import RCF, finish
 
 LATENT, WEIGHTS = (2, 3), (0.1, 10.0)
 

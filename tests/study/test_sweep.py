@@ -5,11 +5,11 @@ import json
 import jax
 import pytest
 
-from lrd_jax.config_file import load_config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.errors import UserError
-from lrd_jax.seed_run import SeedRun
-from lrd_jax.studies import sweep
-from tests.studies.conftest import finish
+from lrd_jax.study.__main__ import sweep
+from lrd_jax.training.seed_run import SeedRun
+from tests.study.conftest import finish
 
 SPACE = {"optim.learning_rate": [0.1, 1e-7], "optim.l2": [0.0, 1e-6, 1e-4]}
 

@@ -23,10 +23,10 @@ from typing import Any
 
 import polars as pl
 
-from lrd_jax.data.amazon_source import Release, find_files
-from lrd_jax.data.markup import plain_text, unescape
 from lrd_jax.data.raw import RawDataset
-from lrd_jax.data.raw_lines import Block, RawFile, concat, json_rows
+from lrd_jax.data.sources.amazon_source import Release, find_files
+from lrd_jax.data.sources.markup import plain_text, unescape
+from lrd_jax.data.sources.raw_lines import Block, RawFile, concat, json_rows
 from lrd_jax.errors import UserError
 
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"

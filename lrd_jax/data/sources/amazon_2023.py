@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from lrd_jax.data.amazon_source import Release, find_files
 from lrd_jax.data.raw import RawDataset
-from lrd_jax.data.raw_lines import RawFile, concat, json_rows
+from lrd_jax.data.sources.amazon_source import Release, find_files
+from lrd_jax.data.sources.raw_lines import RawFile, concat, json_rows
 from lrd_jax.errors import UserError
 
 _UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/"

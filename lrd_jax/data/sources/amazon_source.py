@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from lrd_jax.data.cache import cache_dir
-from lrd_jax.data.downloads import download_url, fetch, one_line
+from lrd_jax.data.sources.downloads import download_url, fetch, one_line
 from lrd_jax.errors import UserError
 from lrd_jax.files import refuse_irregular
 

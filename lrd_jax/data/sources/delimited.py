@@ -17,10 +17,10 @@ from typing import Literal
 
 import polars as pl
 
-from lrd_jax.data.columns import require_columns
-from lrd_jax.data.text_files import refuse_other_encodings
-from lrd_jax.display import warn
+from lrd_jax.data.sources.columns import require_columns
+from lrd_jax.data.sources.text_files import refuse_other_encodings
 from lrd_jax.errors import UserError
+from lrd_jax.runs.terminal import warn
 
 Quote = Literal["none", "double", "single"]
 
@@ -77,7 +77,7 @@ def read_delimited(
     """Read a table as text, "" being null or "". Blanks around the columns' names and blank lines are passed over.
 
     Args:
-      path: plain UTF-8 (`lrd_jax.data.text_files.plain_text`).
+      path: plain UTF-8 (`lrd_jax.data.sources.text_files.plain_text`).
       file: what the user calls it.
       columns: which to read. None: all that have a name.
       layout: of the file.

@@ -7,15 +7,21 @@ from pathlib import Path
 
 import polars as pl
 
-from lrd_jax.data.columns import refuse_nested, require_columns
-from lrd_jax.data.delimited import TextLayout
-from lrd_jax.data.downloads import digest
 from lrd_jax.data.item_tables import RESERVED
 from lrd_jax.data.raw import NO_TIMES, RawDataset
-from lrd_jax.data.source_ids import check_attribute, check_relation, clean_ids, refuse_lost_digits, refuse_strangers
-from lrd_jax.data.table_files import keyed_rows, read_table
+from lrd_jax.data.sources.columns import refuse_nested, require_columns
+from lrd_jax.data.sources.delimited import TextLayout
+from lrd_jax.data.sources.downloads import digest
+from lrd_jax.data.sources.source_ids import (
+    check_attribute,
+    check_relation,
+    clean_ids,
+    refuse_lost_digits,
+    refuse_strangers,
+)
+from lrd_jax.data.sources.table_files import keyed_rows, read_table
+from lrd_jax.data.sources.times import Unit, parse_times
 from lrd_jax.data.templates import default_template
-from lrd_jax.data.times import Unit, parse_times
 from lrd_jax.errors import UserError
 
 

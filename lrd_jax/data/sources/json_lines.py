@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from lrd_jax.data.columns import require_columns
-from lrd_jax.data.text_files import refuse_other_encodings
+from lrd_jax.data.sources.columns import require_columns
+from lrd_jax.data.sources.text_files import refuse_other_encodings
 from lrd_jax.errors import UserError
 
 _TOO_LONG = 2**127  # polars' widest integers end before it
@@ -27,7 +27,7 @@ def read_json(path: Path, file: Path, columns: Sequence[str] | None) -> pl.DataF
     evaluated), NaN, which counts as missing, and whole numbers of more than 38 digits, which become text.
 
     Args:
-      path: plain UTF-8 (`lrd_jax.data.text_files.plain_text`).
+      path: plain UTF-8 (`lrd_jax.data.sources.text_files.plain_text`).
       file: what the user calls it.
       columns: which to read. None: all.
 

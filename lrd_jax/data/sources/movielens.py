@@ -10,23 +10,23 @@ from typing import Literal
 
 import polars as pl
 
-from lrd_jax.data import movielens_large
-from lrd_jax.data.columns import require_columns
-from lrd_jax.data.downloads import digest
 from lrd_jax.data.folder import MARKER
 from lrd_jax.data.item_tables import RESERVED
-from lrd_jax.data.movielens_published import with_published_relations
-from lrd_jax.data.movielens_source import RATINGS_SHA256, Movie, obtain
-from lrd_jax.data.movielens_years import year_bin
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import Prepared, dataset_folder, prepare_folder
 from lrd_jax.data.raw import RawDataset
-from lrd_jax.data.source_ids import clean_ids, refuse_lost_digits
-from lrd_jax.data.table_files import keyed_rows, read_table
+from lrd_jax.data.sources import movielens_large
+from lrd_jax.data.sources.columns import require_columns
+from lrd_jax.data.sources.downloads import digest
+from lrd_jax.data.sources.movielens_published import with_published_relations
+from lrd_jax.data.sources.movielens_source import RATINGS_SHA256, Movie, obtain
+from lrd_jax.data.sources.movielens_years import year_bin
+from lrd_jax.data.sources.source_ids import clean_ids, refuse_lost_digits
+from lrd_jax.data.sources.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import default_template
-from lrd_jax.display import say
 from lrd_jax.errors import UserError
 from lrd_jax.files import refuse_irregular
+from lrd_jax.runs.terminal import say
 
 Version = Literal["100k", "1m", "20m", "32m"]
 
@@ -78,8 +78,7 @@ def read_movielens(
 
     Args:
       version: of GroupLens.
-      source: a copy of the data, as a zip or a folder (for 100k, see `lrd_jax.data.movielens_source.obtain`); None:
-        cache or network.
+      source: a copy of the data, as a zip or a folder (for 100k: `movielens_source.obtain`); None: cache or network.
       extra: CSV, TSV, Parquet or JSON lines with the column movieId and any others, such as director, actors, plot.
       published: 100k with the relations and texts of the published notebook (`with_published_relations`).
 

@@ -23,10 +23,10 @@ from typing import IO, Any, NamedTuple
 import polars as pl
 
 from lrd_jax.data.cache import cache_dir
-from lrd_jax.data.columns import require_columns
-from lrd_jax.data.downloads import digest, download_url, fetch, one_line
-from lrd_jax.data.movielens_source import Movie, decode, title_and_year
-from lrd_jax.data.text_files import plain_text
+from lrd_jax.data.sources.columns import require_columns
+from lrd_jax.data.sources.downloads import digest, download_url, fetch, one_line
+from lrd_jax.data.sources.movielens_source import Movie, decode, title_and_year
+from lrd_jax.data.sources.text_files import plain_text
 from lrd_jax.errors import UserError
 
 _URL = "https://files.grouplens.org/datasets/movielens/ml-{}.zip"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from lrd_jax.data.movielens_source import GENRES, Movie
-from lrd_jax.data.movielens_years import year_bin
 from lrd_jax.data.raw import RawDataset
+from lrd_jax.data.sources.movielens_source import GENRES, Movie
+from lrd_jax.data.sources.movielens_years import year_bin
 
 COLUMNS = (*GENRES, "Other")
 """The notebook's names of GroupLens's 19 flags. The first flag is "unknown", so each name is one place off: what the

@@ -16,8 +16,8 @@ import zipfile
 from pathlib import Path
 
 from lrd_jax.data.cache import cache_dir
-from lrd_jax.data.downloads import digest, download_url, fetch, one_line
-from lrd_jax.data.text_files import utf8
+from lrd_jax.data.sources.downloads import digest, download_url, fetch, one_line
+from lrd_jax.data.sources.text_files import utf8
 from lrd_jax.errors import UserError
 
 ZIP_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from tqdm import tqdm
 
-from lrd_jax.data.text_files import decoded, marked_encoding
+from lrd_jax.data.sources.text_files import decoded, marked_encoding
 from lrd_jax.errors import UserError
 
 _BLOCK = 2**25  # bytes of unpacked text in one block, 32 MiB

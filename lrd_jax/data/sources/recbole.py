@@ -33,9 +33,9 @@ import polars as pl
 
 from lrd_jax.data.item_tables import RESERVED
 from lrd_jax.data.raw import RawDataset
-from lrd_jax.data.recbole_files import AtomicFile, read_atomic
-from lrd_jax.data.source_ids import refuse_strangers
-from lrd_jax.data.times import Unit
+from lrd_jax.data.sources.recbole_files import AtomicFile, read_atomic
+from lrd_jax.data.sources.source_ids import refuse_strangers
+from lrd_jax.data.sources.times import Unit
 from lrd_jax.errors import UserError
 from lrd_jax.files import is_there
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import polars as pl
 
-from lrd_jax.data.source_ids import clean_ids, refuse_lost_digits
+from lrd_jax.data.sources.source_ids import clean_ids, refuse_lost_digits
+from lrd_jax.data.sources.text_files import utf8
+from lrd_jax.data.sources.times import Unit, parse_times
 from lrd_jax.data.tables import parse_table, read_bytes
-from lrd_jax.data.text_files import utf8
-from lrd_jax.data.times import Unit, parse_times
 from lrd_jax.errors import UserError
 
 _TYPES = ("token", "token_seq", "float", "float_seq")

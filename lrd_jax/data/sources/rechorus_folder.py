@@ -18,12 +18,12 @@ from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.item_tables import FIELDS, RESERVED
 from lrd_jax.data.notices import card_notices, corpus_notices
 from lrd_jax.data.rechorus import read_corpus, read_texts
-from lrd_jax.data.source_ids import refuse_strangers
-from lrd_jax.data.table_files import keyed_rows, read_table
+from lrd_jax.data.sources.source_ids import refuse_strangers
+from lrd_jax.data.sources.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import NO_TEXT, ItemTexts, default_template, fill_template
 from lrd_jax.data.texts import ITEM_TEXT
 from lrd_jax.errors import UserError
-from lrd_jax.writer import write_atomically
+from lrd_jax.runs.folder import write_atomically
 
 _CARD_PARTS = {"name", "source", "options", "sizes", "dropped", "splits", "relations", "attributes", "text", "leakage"}
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import polars as pl
 
-from lrd_jax.display import warn
 from lrd_jax.errors import UserError
+from lrd_jax.runs.terminal import warn
 
 _WHOLE = r"^-?(?:0|[1-9]\d*)(?:\.0+)?$"
 _NUMBER = r"^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$"

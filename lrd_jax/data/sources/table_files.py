@@ -7,11 +7,11 @@ from pathlib import Path
 
 import polars as pl
 
-from lrd_jax.data.columns import refuse_nested, require_columns
-from lrd_jax.data.delimited import TextLayout, read_delimited
-from lrd_jax.data.json_lines import read_json
-from lrd_jax.data.source_ids import clean_ids, refuse_lost_digits
-from lrd_jax.data.text_files import name_within, plain_text
+from lrd_jax.data.sources.columns import refuse_nested, require_columns
+from lrd_jax.data.sources.delimited import TextLayout, read_delimited
+from lrd_jax.data.sources.json_lines import read_json
+from lrd_jax.data.sources.source_ids import clean_ids, refuse_lost_digits
+from lrd_jax.data.sources.text_files import name_within, plain_text
 from lrd_jax.errors import UserError
 from lrd_jax.files import refuse_irregular
 

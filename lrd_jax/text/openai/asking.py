@@ -8,24 +8,25 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
-from lrd_jax.display import warn
 from lrd_jax.errors import UserError
-from lrd_jax.text.asked import Asked
-from lrd_jax.text.openai_answers import ZEROS, Answer, ServerError, UnusableAnswer, read_answer
-from lrd_jax.text.openai_service import Service, may_be_the_texts
+from lrd_jax.runs.terminal import warn
+from lrd_jax.text.openai.answers import ZEROS, Answer, ServerError, UnusableAnswer, read_answer
+from lrd_jax.text.openai.probe import PROBE
+from lrd_jax.text.openai.requests import Asked
+from lrd_jax.text.openai.service import Service, may_be_the_texts
+from lrd_jax.text.openai.vector_cache import Database
 from lrd_jax.text.options import MAX_REQUEST_INPUTS
-from lrd_jax.text.probe import PROBE
-from lrd_jax.text.vector_cache import Database
 
 if TYPE_CHECKING:
     import openai
 
-    from lrd_jax.text.openai_embeddings import OpenAIEncoder
+    from lrd_jax.text.openai.prices import Price
+    from lrd_jax.text.options import RequestOptions, ServerOptions
 
 UNUSABLE_ANSWERS = 2
 """How often the same request may be answered unusably: each such answer may have to be paid for."""
@@ -47,6 +48,18 @@ class Refusal:
     status: int
 
 
+class _Encoder(Protocol):
+    """What is asked of `OpenAIEncoder`, which see."""
+
+    model: str
+    dimensions: int | None
+    stated_dimensions: int | None
+    server: ServerOptions
+    request_options: RequestOptions
+    price: Price
+    _dimensions: int | None
+
+
 class Asking:
     """The requests of one `encode`, and what they have come to so far.
 
@@ -56,7 +69,7 @@ class Asking:
       tokens: that these took.
     """
 
-    def __init__(self, encoder: OpenAIEncoder, service: Service, database: Database, bar: tqdm) -> None:
+    def __init__(self, encoder: _Encoder, service: Service, database: Database, bar: tqdm) -> None:
         """`bar`: counts tokens."""
         self._encoder, self._service, self._database, self._bar = encoder, service, database, bar
         self._failure: UserError | None = None

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from lrd_jax.display import say
 from lrd_jax.errors import UnderWay, UserError
-from lrd_jax.text.asked import Asked, already_there
-from lrd_jax.text.batch_records import BatchRecords, OpenBatch, sole_asker
-from lrd_jax.text.batch_results import Results, read_results
-from lrd_jax.text.openai_embeddings import OpenAIEncoder
-from lrd_jax.text.openai_service import Service, find_service
+from lrd_jax.runs.terminal import say
+from lrd_jax.text.openai.batch_records import BatchRecords, OpenBatch, sole_asker
+from lrd_jax.text.openai.batch_results import Results, read_results
+from lrd_jax.text.openai.embeddings import OpenAIEncoder
+from lrd_jax.text.openai.packing import pack
+from lrd_jax.text.openai.requests import Asked, already_there
+from lrd_jax.text.openai.service import Service, find_service
+from lrd_jax.text.openai.vector_cache import Database
 from lrd_jax.text.options import BatchOptions, ServerOptions
-from lrd_jax.text.packing import pack
-from lrd_jax.text.vector_cache import Database
 
 if TYPE_CHECKING:
     import openai

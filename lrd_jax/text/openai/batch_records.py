@@ -9,9 +9,9 @@ import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 
-from lrd_jax.display import say
 from lrd_jax.errors import UserError
-from lrd_jax.text.vector_cache import Database
+from lrd_jax.runs.terminal import say
+from lrd_jax.text.openai.vector_cache import Database
 
 
 @dataclasses.dataclass(frozen=True)

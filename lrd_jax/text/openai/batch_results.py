@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from lrd_jax.errors import UserError
-from lrd_jax.text.openai_answers import RETRY_STATUSES, ZEROS, ServerError, UnusableAnswer, read_answer
-from lrd_jax.text.vector_cache import Database
+from lrd_jax.text.openai.answers import RETRY_STATUSES, ZEROS, ServerError, UnusableAnswer, read_answer
+from lrd_jax.text.openai.vector_cache import Database
 
 ROWS_PER_TRANSACTION = 256
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from lrd_jax.text.asked import already_there
-from lrd_jax.text.batch_records import BatchRecords
-from lrd_jax.text.openai_embeddings import OpenAIEncoder, told_price
-from lrd_jax.text.packing import load_tokenizer
-from lrd_jax.text.probe import current_generation
-from lrd_jax.text.vector_cache import Database, cache_path
+from lrd_jax.text.openai.batch_records import BatchRecords
+from lrd_jax.text.openai.embeddings import OpenAIEncoder, told_price
+from lrd_jax.text.openai.packing import load_tokenizer
+from lrd_jax.text.openai.probe import current_generation
+from lrd_jax.text.openai.requests import already_there
+from lrd_jax.text.openai.vector_cache import Database, cache_path
 
 
 def dry_run(texts: Sequence[str], encoder: OpenAIEncoder) -> Table:

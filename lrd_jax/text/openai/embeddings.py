@@ -10,12 +10,16 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from lrd_jax.display import say, warn
 from lrd_jax.errors import UserError
-from lrd_jax.text.asked import Asked, already_there, unit_length, warn_of_estimate, what_to_ask
-from lrd_jax.text.asking import Asking
-from lrd_jax.text.batch_records import BatchRecords, sole_asker
-from lrd_jax.text.openai_service import (
+from lrd_jax.runs.terminal import say, warn
+from lrd_jax.text.openai.asking import Asking
+from lrd_jax.text.openai.batch_records import BatchRecords, sole_asker
+from lrd_jax.text.openai.packing import load_tokenizer, pack
+from lrd_jax.text.openai.prices import Price, find_price
+from lrd_jax.text.openai.probe import Identity, compare, current_generation, keep
+from lrd_jax.text.openai.refused import TextsRefused
+from lrd_jax.text.openai.requests import Asked, already_there, unit_length, warn_of_estimate, what_to_ask
+from lrd_jax.text.openai.service import (
     DEFAULT_MODEL,
     OPENAI_URL,
     Service,
@@ -25,12 +29,8 @@ from lrd_jax.text.openai_service import (
     resolve_url,
     scope_of,
 )
+from lrd_jax.text.openai.vector_cache import Database, cache_path, vector_key
 from lrd_jax.text.options import RequestOptions, ServerOptions
-from lrd_jax.text.packing import load_tokenizer, pack
-from lrd_jax.text.prices import Price, find_price
-from lrd_jax.text.probe import Identity, compare, current_generation, keep
-from lrd_jax.text.refused import TextsRefused
-from lrd_jax.text.vector_cache import Database, cache_path, vector_key
 
 
 class OpenAIEncoder:
@@ -100,7 +100,7 @@ class OpenAIEncoder:
 
         Args:
           texts: N of them.
-          generation: of the model, `lrd_jax.text.probe`.
+          generation: of the model, `lrd_jax.text.openai.probe`.
         """
         tokenizer = load_tokenizer(self.model)
         warn_of_estimate(tokenizer, self.server.max_tokens)

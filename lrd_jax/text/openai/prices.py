@@ -69,7 +69,9 @@ def find_price(model: str, *, batch: bool, own_address: bool, file: Path | None 
         except (OSError, UnicodeDecodeError) as error:
             raise UserError("cannot read the prices", file=file, field="--prices", remedy=_REMEDY) from error
     if own_address:
-        texts.append((importlib.resources.files("lrd_jax.text").joinpath("prices.toml").read_text("utf-8"), None))
+        texts.append(
+            (importlib.resources.files("lrd_jax.text.openai").joinpath("prices.toml").read_text("utf-8"), None)
+        )
     for text, path in texts:
         prices = _parse(text, path)
         entry = prices.models.get(model)

@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from lrd_jax.text.vector_cache import Database, vector_key
+from lrd_jax.text.openai.vector_cache import Database, vector_key
 
 PROBE = "A red bicycle with 21 gears"
 LEAST_COSINE = 0.99

@@ -47,14 +47,14 @@ def vector_key(text: str, *, model: str, dimensions: int | None, service: str | 
       model: its name.
       dimensions: as asked for; None: the model's own.
       service: base URL of the server; None: OpenAI's. Two servers may have different weights under one name.
-      generation: how often another model was found behind that name, `lrd_jax.text.probe`.
+      generation: how often another model was found behind that name, `lrd_jax.text.openai.probe`.
     """
     identity = json.dumps([service, model, dimensions, text, *([generation] if generation else [])])
     return hashlib.sha256(identity.encode()).digest()
 
 
 class Database:
-    """The SQLite file: vectors here, batches under way in `lrd_jax.text.batch_records`.
+    """The SQLite file: vectors here, batches under way in `lrd_jax.text.openai.batch_records`.
 
     Attributes:
       path: the file.
