@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.batch import History
-from lrd_jax.config import Config, Precision
+from lrd_jax.config.schema import Config, Precision
+from lrd_jax.data.batch import History
 from lrd_jax.models.layers import NORMAL_INIT, dropped, linear, of_rows, uniform_init
 
 Gates = tuple[jax.Array, jax.Array, jax.Array]
@@ -69,6 +71,8 @@ class GRU4Rec(nn.Module):
     dropout: float = 0.0
     precision: Precision = "float32"
     out_bias: bool = False
+
+    uses_users: ClassVar[bool] = False
 
     @classmethod
     def from_config(cls, config: Config) -> GRU4Rec:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrd_jax.data import raw_lines
-from lrd_jax.data.raw_lines import RawFile, json_rows
-from lrd_jax.data.text_files import marked_encoding
+from lrd_jax.data.sources import raw_lines
+from lrd_jax.data.sources.raw_lines import RawFile, json_rows
+from lrd_jax.data.sources.text_files import marked_encoding
 from lrd_jax.errors import UserError
 
 SCHEMA = {"id": pl.String, "time": pl.Int64}
@@ -67,6 +67,17 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path, packed):
     data = b'\xef\xbb\xbf{"user": "a"}\n'
     (tmp_path / "rows").write_bytes(gzip.compress(data) if packed else data)
     assert [block.data for block in RawFile(tmp_path / "rows").blocks()] == [data[3:]]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_other_encodings_come_as_utf_8(tmp_path, encoding, packed):
+    data = LINES.decode().encode(encoding)
+    (tmp_path / "rows").write_bytes(gzip.compress(data) if packed else data)
+    assert rows_of(tmp_path / "rows") == [("0000013714", 1), ("é", 2)]
+    (tmp_path / "rows").write_bytes(data[:-1])
+    with pytest.raises(UserError, match=f"line 3: the text is not {encoding.upper()}, which its byte-order mark"):
+        rows_of(tmp_path / "rows")
 
 
 @pytest.mark.parametrize("packed", [False, True])
