@@ -11,12 +11,13 @@ import jax
 import numpy as np
 
 from lrd_jax.arrays import Arrays, put_corpus, put_split
+from lrd_jax.compiled import keep_compiled
 from lrd_jax.config import Config
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.movielens import ensure_ml_100k
 from lrd_jax.data.rechorus import read_corpus
-from lrd_jax.devices import available_cores, data_mesh, keep_compiled, set_up_devices
+from lrd_jax.devices import available_cores, data_mesh, set_up_devices
 from lrd_jax.engine import TrainState, build_epoch, build_optimizer, init_state
 from lrd_jax.errors import UserError
 from lrd_jax.evaluation import build_evaluation

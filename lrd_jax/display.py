@@ -35,6 +35,11 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def warn(line: str) -> None:
+    """Print a warning in one line on stderr, above the bar where there is one."""
+    tqdm.write(f"warning: {line}", file=sys.stderr)
+
+
 def print_wide(table: Table) -> None:
     """Print a table; where stdout is no terminal, as wide as it comes, since a file or a pipe has no width."""
     console = Console()

@@ -75,11 +75,13 @@ def parity(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     """
     if not files:
         raise UserError("no file is given", remedy=f"{PROGRAM} parity FILE.npz [FILE.npz ...]")
+    from lrd_jax.compiled import keep_compiled
     from lrd_jax.data.cache import cache_dir
-    from lrd_jax.devices import keep_compiled
+    from lrd_jax.devices import start_devices
     from lrd_jax.display import say
     from lrd_jax.parity import compare_file, report, summary
 
+    start_devices()
     keep_compiled(cache_dir() / "compiled")
     compared = []
     for path in files:
