@@ -6,9 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
+
+from lrd_jax.errors import escaped
 
 
 def epoch_progress(total: int, done: int = 0) -> tqdm:
@@ -31,21 +32,13 @@ def row_progress(total: int, what: str) -> tqdm:
 
 def say(line: str) -> None:
     """Print a line on stdout, above the bar where there is one."""
-    tqdm.write(line)
+    tqdm.write(escaped(line))
     sys.stdout.flush()
 
 
 def warn(line: str) -> None:
     """Print a warning in one line on stderr, above the bar where there is one."""
-    tqdm.write(f"warning: {line}", file=sys.stderr)
-
-
-def print_wide(table: Table) -> None:
-    """Print a table; where stdout is no terminal, as wide as it comes, since a file or a pipe has no width."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = 10_000
-    console.print(table)
+    tqdm.write(escaped(f"warning: {line}"), file=sys.stderr)
 
 
 def losses_text(losses: Mapping[str, float]) -> str:
@@ -77,7 +70,7 @@ def epoch_line(
 
 
 def results_table(dev: Mapping[str, float], test: Mapping[str, float], title: str | None = None) -> Table:
-    """The metrics of the best epoch as a table with a row per split, to be printed with `rich.print`."""
+    """The metrics of the best epoch as a table with a row per split, to be printed with `print_table`."""
     table = Table(title=title)
     table.add_column("split")
     for name in test:

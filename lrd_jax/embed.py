@@ -156,10 +156,10 @@ def print_price(folder: Path, encoder: Encoder) -> None:
       UserError: the dataset or the cache cannot be read.
     """
     from lrd_jax.data.rechorus import read_corpus, read_texts
-    from lrd_jax.display import print_wide
+    from lrd_jax.fitting import print_table
     from lrd_jax.text.dry_run import dry_run
 
-    print_wide(dry_run(read_texts(folder, read_corpus(folder).num_items)[1:], encoder))
+    print_table(dry_run(read_texts(folder, read_corpus(folder).num_items)[1:], encoder))
 
 
 def main() -> None:

@@ -1,10 +1,27 @@
-"""The one kind of error that is the user's to mend."""
+"""The one kind of error that the user can correct, and how names are shown in messages."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from os import PathLike
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e]")
+
+
+def escaped(text: str) -> str:
+    """A text without what would move a terminal's cursor or change its colours: such characters as Python writes them.
+
+    Line breaks and tabs stay.
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def quoted(name: str | PathLike) -> str:
+    """The name of a file as it is, in quotes where it holds such characters."""
+    text = str(name)
+    return f"'{escaped(text)}'" if _CONTROLS.search(text) or "\n" in text else text
 
 
 class UserError(Exception):
@@ -33,7 +50,7 @@ class UserError(Exception):
         where = ", ".join(
             part
             for part in (
-                str(file) if file is not None else "",
+                quoted(file) if file is not None else "",
                 f"line {line}" if line is not None else "",
                 f"field {field!r}" if field is not None else "",
             )
@@ -41,7 +58,7 @@ class UserError(Exception):
         )
         self.problem, self.file, self.field, self.remedy = problem, file, field, remedy
         text = f"{where}: {problem}" if where else problem
-        super().__init__(f"{text}. {remedy}." if remedy else f"{text}.")
+        super().__init__(escaped(f"{text}. {remedy}." if remedy else f"{text}."))
 
 
 class UnderWay(Exception):

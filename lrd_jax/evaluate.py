@@ -17,7 +17,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from lrd_jax.cli import MAX_SEED, run_command
-from lrd_jax.errors import UserError
+from lrd_jax.errors import UserError, quoted
 from lrd_jax.protocols import Full, Given, Protocol, Sampled, Sampling, SplitName, TieRule
 
 
@@ -50,6 +50,8 @@ class EvaluateFlags:
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Run folders of `train`."""
+    data: Annotated[Path | None, tyro.conf.arg(name="data.path", metavar="FOLDER")] = None
+    """Where the dataset of the runs is now, for one that was moved or renamed. None: where it was in training."""
     split: SplitName = "test"
     """Which rows."""
     protocol: Literal["given", "sampled", "full"] = "given"
@@ -89,8 +91,9 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
     """
     import polars as pl
 
-    from lrd_jax.display import print_wide, say
+    from lrd_jax.display import say
     from lrd_jax.evaluated import results_frame, summarise, tables, write_parquet, write_summary
+    from lrd_jax.fitting import print_table
     from lrd_jax.ranking import build_ranking
     from lrd_jax.trained import check_holds_run, load_trained
 
@@ -98,7 +101,7 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
         check_holds_run(folder)
     frames, run, hashes = [], None, {}
     for folder in flags.runs:
-        trained = load_trained(folder, assembled=run)
+        trained = load_trained(folder, assembled=run, data=flags.data)
         corpus = trained.run.corpus
         if hashes.setdefault(corpus.name, corpus.content_hash) != corpus.content_hash:
             remedy = "Evaluate each in a call of its own"
@@ -110,14 +113,15 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
         place = flags.out or folder / f"evaluation-{flags.split}-{protocol.name}.parquet"
         if flags.out is None:
             write_parquet(place, frames[-1])
-        say(f"{folder}: epoch {trained.epoch}, {len(counts.greater):,} {flags.split} rows, ranks in {place}")
+        rows = f"{len(counts.greater):,} {flags.split} rows"
+        say(f"{quoted(folder)}: epoch {trained.epoch}, {rows}, ranks in {quoted(place)}")
     if flags.out is not None:
         write_parquet(flags.out, pl.concat(frames))
     summaries = [summarise(frame, flags.at) for frame in frames]
     if flags.json is not None:
         write_summary(flags.json, flags.split, protocol, flags.ties, summaries)
     for table in tables(flags.split, protocol, flags.ties, summaries):
-        print_wide(table)
+        print_table(table)
 
 
 def _protocol(flags: EvaluateFlags) -> Protocol:

@@ -20,7 +20,7 @@ from typing import Annotated
 import tyro
 
 from lrd_jax.cli import parse_options, run_command
-from lrd_jax.errors import UserError
+from lrd_jax.errors import UserError, quoted
 
 PROGRAM = "python -m lrd_jax.interop"
 _ALIASES = {"model.name": "--model", "data.path": "--data", "run.workdir": "--out"}
@@ -52,16 +52,16 @@ def import_state(argv: list[str]) -> None:
         description=inspect.getdoc(import_state),
         aliases=_ALIASES,
     )
-    import rich
-    import rich.markup
+    from rich.markup import escape
 
     from lrd_jax.display import results_table, say
+    from lrd_jax.fitting import print_table
     from lrd_jax.imported import import_state as make_run
 
     results = make_run(flags.state, config)
     title = f"{config.model.name} of {flags.state.name} on {config.dataset_name}"
-    rich.print(results_table(results["dev"], results["test"], title=rich.markup.escape(title)))
-    say(f"run folder: {config.run_folder.absolute()}")
+    print_table(results_table(results["dev"], results["test"], title=escape(title)))
+    say(f"run folder: {quoted(config.run_folder.absolute())}")
 
 
 def parity(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:

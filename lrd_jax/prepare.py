@@ -19,7 +19,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from lrd_jax.cli import run_command
 from lrd_jax.data.options import PrepareOptions
-from lrd_jax.errors import UserError
+from lrd_jax.errors import UserError, quoted
 
 if TYPE_CHECKING:
     from lrd_jax.data.pipeline import Prepared
@@ -239,6 +239,7 @@ def rechorus(
       card: Write the data card; new texts bring it in any case.
     """
     from lrd_jax.data.completed import complete_folder
+    from lrd_jax.display import say
 
     done = complete_folder(folder, items=items, item_id=item_id, template=template, force=force, write_card=card)
     corpus = done.corpus
@@ -254,7 +255,7 @@ def rechorus(
     else:
         _show(done.texts, show)
     print(done.card["leakage"]["warning"])
-    print(f"folder: {folder}")
+    say(f"folder: {quoted(folder)}")
 
 
 COMMANDS = {
@@ -282,10 +283,11 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
       options: how.
       source: where it was read, in words.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from lrd_jax.data.pipeline import default_folder, prepare_folder
+    from lrd_jax.display import say
+    from lrd_jax.fitting import print_table
 
     folder = options.out if options.out is not None else default_folder(raw.name, options)
     prepared = prepare_folder(raw, folder, options)
@@ -294,7 +296,7 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
     for name in counts:
         table.add_column(name, justify="right")
     table.add_row(*(f"{count:,}" for count in counts.values()))
-    Console().print(table)
+    print_table(table)
     print(f"split: {prepared.split}")
     if prepared.rows.get("history"):
         print(f"{prepared.rows['history']:,} first interactions from then on are only history, neither dev nor test")
@@ -302,8 +304,8 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
         held = (f"{name} ({about['triples']:,} triples)" for name, about in prepared.card[kind].items())
         print(f"{kind}: {', '.join(held) or 'none'}")
     _show(prepared.texts, options.show)
-    print(f"source: {source}")  # plain lines: rich would wrap them
-    print(f"folder: {prepared.folder}")
+    say(f"source: {quoted(source)}")  # plain lines: rich would wrap them
+    say(f"folder: {quoted(prepared.folder)}")
     return prepared
 
 
