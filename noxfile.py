@@ -1,4 +1,4 @@
-"""The tests under each Python and jax that setup.cfg allows: `nox`, or a part of them: `nox -p 3.13 -- tests/test_cli.py`.
+"""The tests under each Python and jax that setup.cfg allows: `nox`, or some: `nox -p 3.13 -- tests/test_cli.py`.
 
 A Python that is not installed is skipped; pyenv's are found where they are on PATH.
 """
@@ -18,7 +18,7 @@ VERSIONS.remove(("3.11", "0.11"))  # jax 0.11 needs Python 3.12
 def tests(session: nox.Session, jax: str) -> None:
     """Every test, or what is named after --, under the newest release of one jax."""
     session.install("-e", ".[test]", f"jax=={jax}.*", f"jaxlib=={jax}.*")
-    session.run("python", "-c", "import sys, jax, flax; print(sys.version, 'jax', jax.__version__, 'flax', flax.__version__)")
+    session.run("python", "-c", "import sys, jax; print('Python', sys.version, 'jax', jax.__version__)")
     session.run("python", "-m", "pytest", *(session.posargs or ("-n", "2", "--dist", "loadfile")))
 
 

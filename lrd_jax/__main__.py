@@ -47,7 +47,8 @@ def _usage() -> str:
     listed = "\n".join(f"  {name:{width}}  {what}" for name, what in COMMANDS.items())
     return (
         "usage: lrd-jax COMMAND ...\n\nSequential recommendation with latent relations from language models.\n\n"
-        f"commands:\n{listed}\n\n`lrd-jax COMMAND --help` shows the options of a command, `lrd-jax --version` the version."
+        f"commands:\n{listed}\n\n"
+        "`lrd-jax COMMAND --help` shows the options of a command, `lrd-jax --version` the version."
     )
 
 
