@@ -74,6 +74,7 @@ def add_evaluations(store: Store, file: Path, study: str) -> Store:
 
 def _add_run(store: Store, folder: Path, names: dict[str, str], data: Mapping[str, Path]) -> Store:
     results = read_results(folder)
+    assert results is not None  # its file is how the run was found
     try:
         config = tomllib.loads((folder / "config.toml").read_text())
         with np.load(folder / "ranks.npz", allow_pickle=False) as ranks:

@@ -72,7 +72,6 @@ FULL = {
 }
 """{dataset: {label: (study, variant)}} of the rankings of all items."""
 
-
 SEARCH = {
     "lr2": ("1", "auto (.04 and 1.14)"),
     "lr2-neg4": ("4", "auto"),
@@ -80,8 +79,10 @@ SEARCH = {
 }
 """Of each variant of the small search: negatives, weight of the KG loss."""
 
-SLICED = ("kda", "released", "weight-1", "paper", "more-relations", "latent-12", "text-times-10", "paper-prior", "ids")
-SLICED = (*SLICED, "without-kg")
+SLICED = (
+    *("kda", "released", "weight-1", "paper", "more-relations", "latent-12", "text-times-10", "paper-prior"),
+    *("ids", "without-kg"),
+)
 """The columns of the tables by popularity."""
 
 ABLATION = {

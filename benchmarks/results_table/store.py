@@ -26,9 +26,9 @@ from lrd_jax.studies.outcomes import Outcome
 FOLDER = Path(__file__).parents[2] / "docs" / "results"
 
 SPLITS = ("dev", "test")
-RUN = {"study": pl.String, "dataset": pl.String, "variant": pl.String, "seed": pl.Int32}
+RUN: dict[str, Any] = {"study": pl.String, "dataset": pl.String, "variant": pl.String, "seed": pl.Int32}
 """The columns that name a run."""
-RUNS = {
+RUNS: dict[str, Any] = {
     **RUN,
     "system": pl.String,
     "leak": pl.String,
@@ -44,14 +44,14 @@ RUNS = {
     **{f"{split}_rows": pl.Int32 for split in SPLITS},
     **{f"{split}_ranks": pl.List(pl.Float32) for split in SPLITS},
 }
-ROWS = {
+ROWS: dict[str, Any] = {
     "rows": pl.Int32,
     "dataset": pl.String,
     "split": pl.String,
     "users": pl.List(pl.Int32),
     "target_popularity": pl.List(pl.Int32),
 }
-EVALUATIONS = {
+EVALUATIONS: dict[str, Any] = {
     **RUN,
     "split": pl.String,
     "protocol": pl.String,

@@ -39,7 +39,10 @@ def lrd(store: Store, dataset: str) -> str:
 
 def search(store: Store) -> str:
     """The small search of KDA's settings; the best on dev is bold."""
-    found = {(name, dataset): _figures(store, "search", dataset, name) for name in SEARCH for dataset in DATASETS}
+    found = {}
+    for name in SEARCH:
+        for dataset in DATASETS:
+            found[name, dataset] = _figures(store, "search", dataset, name) or {}
     best = {d: max(SEARCH, key=lambda name: found[name, d]["dev"]["NDCG@5"]["mean"]) for d in DATASETS}
     rows = []
     for name, settings in SEARCH.items():
