@@ -165,6 +165,7 @@ def _results(run: dict[str, Any]) -> dict[str, Any]:
         "model": run["system"],
         "dataset": {"name": run["dataset"], "hash": str(run["test_rows"]), "fingerprint": run["fingerprint"]},
         "versions": json.loads(run["versions"]),
+        **({"leak": run["leak"]} if run["leak"] else {}),
     }
 
 
