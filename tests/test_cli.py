@@ -9,9 +9,9 @@ from typing import get_args
 
 import pytest
 
-from lrd_jax.cli import parse_config, run_command
-from lrd_jax.config import Config, ModelConfig
-from lrd_jax.config_file import config_difference, config_to_toml, find_line, flatten, load_config
+from lrd_jax.command_line.parse import parse_config, run_command
+from lrd_jax.config.schema import Config, ModelConfig
+from lrd_jax.config.toml_file import config_difference, config_to_toml, find_line, flatten, load_config, stated_options
 from lrd_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +46,7 @@ def test_help_shows_every_option():
 def test_help_imports_nothing_heavy():
     code = """
 import sys
-from lrd_jax.cli import parse_config
+from lrd_jax.command_line.parse import parse_config
 import lrd_jax.train
 try:
     parse_config(["--help"])
@@ -157,6 +157,18 @@ def test_command_line_overrides_file_overrides_defaults(tmp_path):
     assert parse_config([])[0] == Config()
 
 
+def test_options_that_were_given_are_known_from_defaults(tmp_path):
+    """Also where they were given their default, by any spelling."""
+    (tmp_path / "some.toml").write_text("[model]\nnum_heads = 4\n[optim]\nl2 = 1e-5\n")
+    words = ["--config", str(tmp_path / "some.toml"), "--model.include-value", "--model.num_layers=1"]
+    config, _ = parse_config([*words, "--model.longest-time-unit", "None"])
+    given = {"include_value", "num_heads", "num_layers", "longest_time_unit"}
+    assert stated_options(config) == {f"model.{name}" for name in given} | {"optim.l2"}
+    defaults = config.model_copy(update={"optim": Config().optim})
+    assert defaults == Config() and not stated_options(parse_config([])[0])
+    assert stated_options(parse_config(["--model.no-include-value"])[0]) == {"model.include_value"}
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_config_loads(path):
     config = load_config(path)
@@ -235,7 +247,7 @@ def test_run_command_tells_without_a_traceback(capsys):
     with pytest.raises(SystemExit) as stop:
         run_command(interrupted)
     assert stop.value.code == 130
-    assert capsys.readouterr().err == "\ninterrupted\n"
+    assert capsys.readouterr().err == "interrupted\n"
     run_command(lambda: None)
 
 

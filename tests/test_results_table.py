@@ -16,12 +16,12 @@ from benchmarks.results_table.markdown import fill
 from benchmarks.results_table.store import FOLDER, Store, read_outcomes, read_store, target_popularity, write_store
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.errors import UserError
-from lrd_jax.metrics import ranking_metrics
 from lrd_jax.models.simple import item_counts
-from lrd_jax.paper_results import METRICS
-from lrd_jax.studies.cells import read_variants
-from lrd_jax.writer import read_results
-from tests.studies.conftest import Place, finish
+from lrd_jax.ranking.metrics import ranking_metrics
+from lrd_jax.runs.folder import read_results
+from lrd_jax.study.cells import read_variants
+from lrd_jax.study.paper_results import METRICS
+from tests.study.conftest import Place, finish
 
 
 @pytest.fixture(scope="module")

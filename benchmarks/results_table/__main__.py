@@ -11,11 +11,11 @@ import tyro
 from benchmarks.results_table.collect import add_evaluations, add_runs
 from benchmarks.results_table.markdown import fill, has_tables
 from benchmarks.results_table.store import FOLDER, read_outcomes, read_store, target_popularity, write_store
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 from lrd_jax.errors import UserError
-from lrd_jax.studies.cells import parse_folders, read_variants
-from lrd_jax.studies.popularity import by_popularity
-from lrd_jax.studies.report import build_report, markdown_report
+from lrd_jax.study.cells import parse_folders, read_variants
+from lrd_jax.study.popularity import by_popularity
+from lrd_jax.study.report import build_report, markdown_report
 
 ROOT = FOLDER.parents[1]
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=FOLDER ...")]

@@ -19,8 +19,8 @@ from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.errors import UserError
 from lrd_jax.models.simple import item_counts
-from lrd_jax.paper_results import METRICS
-from lrd_jax.writer import read_results
+from lrd_jax.runs.folder import read_results
+from lrd_jax.study.paper_results import METRICS
 
 _SEED = re.compile(r"seed\d+")
 
@@ -99,6 +99,7 @@ def _add_run(store: Store, folder: Path, names: dict[str, str], data: Mapping[st
         "dataset_hash": results["dataset"]["hash"],
         "fingerprint": results["dataset"]["fingerprint"],
         "versions": json.dumps(results["versions"], sort_keys=True),
+        "warnings": json.dumps(results.get("warnings", [])),
         **{f"{split} {metric}": results[split][metric] for split in SPLITS for metric in METRICS},
         **{f"{split}_rows": rows[split] for split in SPLITS},
         **{f"{split}_ranks": arrays[f"{split}_ranks"].tolist() for split in SPLITS},

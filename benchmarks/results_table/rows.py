@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 
 from benchmarks.results_table.store import FOLDER
-from lrd_jax.studies.cells import read_variants
+from lrd_jax.study.cells import read_variants
 
 DATASETS = {"ml-100k": "MovieLens-100k", "office": "Office"}
 VARIANTS = read_variants(FOLDER.parent / "lrd_variants.toml")

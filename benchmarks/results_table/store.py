@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from lrd_jax.config import Config
+from lrd_jax.config.schema import Config
 from lrd_jax.errors import UserError
-from lrd_jax.paper_results import METRICS
-from lrd_jax.studies.cells import Cell, Variant
-from lrd_jax.studies.outcomes import Outcome
+from lrd_jax.study.cells import Cell, Variant
+from lrd_jax.study.outcomes import Outcome
+from lrd_jax.study.paper_results import METRICS
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results"
 
@@ -40,6 +40,7 @@ RUNS: dict[str, Any] = {
     "seconds": pl.Float64,
     "device": pl.String,
     "versions": pl.String,
+    "warnings": pl.String,
     **{f"{split} {metric}": pl.Float64 for split in SPLITS for metric in METRICS},
     **{f"{split}_rows": pl.Int32 for split in SPLITS},
     **{f"{split}_ranks": pl.List(pl.Float32) for split in SPLITS},
@@ -120,7 +121,7 @@ def read_outcomes(store: Store, study: str, datasets: Sequence[str], variants: S
 
 
 def target_popularity(store: Store, outcomes: Sequence[Outcome]) -> np.ndarray:
-    """As `lrd_jax.studies.popularity.target_popularity`, without the dataset."""
+    """As `lrd_jax.study.popularity.target_popularity`, without the dataset."""
     (rows,) = {run["dataset"]["hash"] for outcome in outcomes for run in outcome.results.values()}
     return np.asarray(store.rows.row(by_predicate=pl.col("rows") == int(rows), named=True)["target_popularity"])
 
@@ -164,7 +165,7 @@ def _results(run: dict[str, Any]) -> dict[str, Any]:
         **{name: run[name] for name in ("best_epoch", "epochs", "seconds", "device", "seed")},
         "model": run["system"],
         "dataset": {"name": run["dataset"], "hash": str(run["test_rows"]), "fingerprint": run["fingerprint"]},
-        "versions": json.loads(run["versions"]),
+        **{name: json.loads(run[name]) for name in ("versions", "warnings")},
         **({"leak": run["leak"]} if run["leak"] else {}),
     }
 

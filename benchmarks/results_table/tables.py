@@ -10,10 +10,10 @@ from typing import Any
 from benchmarks.results_table.markdown import cells, figure, markdown, signed
 from benchmarks.results_table.rows import ABLATION, DATASETS, FULL, PUBLISHED, SEARCH, SLICED, TABLE_3, TITLES, VARIANTS
 from benchmarks.results_table.store import FOLDER, Store, find_evaluation, find_run, read_outcomes, target_popularity
-from lrd_jax.paper_results import METRICS, paper_metrics
-from lrd_jax.studies.cells import Variant
-from lrd_jax.studies.outcomes import Outcome, compare, correct, spread
-from lrd_jax.studies.popularity import by_popularity
+from lrd_jax.study.cells import Variant
+from lrd_jax.study.outcomes import Outcome, compare, correct, spread
+from lrd_jax.study.paper_results import METRICS, paper_metrics
+from lrd_jax.study.popularity import by_popularity
 
 
 def table_3(store: Store, dataset: str) -> str:

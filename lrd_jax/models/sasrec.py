@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 
-from lrd_jax.batch import History
-from lrd_jax.config import Config, Precision
+from lrd_jax.config.schema import Config, Precision
+from lrd_jax.data.batch import History
 from lrd_jax.models.layers import NORMAL_INIT
 from lrd_jax.models.transformer import TransformerBlock, causal, look_up_position, newest, positions
 
@@ -28,6 +30,8 @@ class SASRec(nn.Module):
     num_heads: int
     dropout: float = 0.0
     precision: Precision = "float32"
+
+    uses_users: ClassVar[bool] = False
 
     @classmethod
     def from_config(cls, config: Config) -> SASRec:

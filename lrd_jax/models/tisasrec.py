@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.batch import History
-from lrd_jax.config import Config, Precision
+from lrd_jax.config.schema import Config, Precision
+from lrd_jax.data.batch import History
 from lrd_jax.models.layers import NORMAL_INIT
 from lrd_jax.models.transformer import Offsets, TransformerBlock, causal, look_up_position, newest, positions
 
@@ -49,6 +51,8 @@ class TiSASRec(nn.Module):
     longest_unit: int | None = None
     dropout: float = 0.0
     precision: Precision = "float32"
+
+    uses_users: ClassVar[bool] = False
 
     @classmethod
     def from_config(cls, config: Config) -> TiSASRec:

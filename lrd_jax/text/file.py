@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrd_jax.config import EncoderConfig
+from lrd_jax.config.schema import EncoderConfig
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
 
-_REMEDY = "Mend text.file, or text.dimensions where the width is meant"
+_REMEDY = "Check text.file, and text.dimensions if the width is wrong"
 
 
 def read_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
@@ -42,6 +43,7 @@ def read_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
             "the encoder is file, but no file is named", field="text.file", remedy="Name the array of embeddings"
         )
     path, name = _archive_and_name(file)
+    refuse_irregular(path)
     match path.suffix.lower():
         case ".npy":
             stored = _load(path, _REMEDY)
@@ -77,7 +79,7 @@ def _rows(stored: np.ndarray, shape: tuple[int, int], file: Path, remedy: str) -
     if stored.shape != shape or not shape[1]:
         refuse(f"the embeddings have shape {stored.shape}, not {shape}")
     embeddings = np.zeros((shape[0] + 1, shape[1]), np.float32)  # [I + 1, T]
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity and is told below
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity and is refused below
         embeddings[1:] = stored
     finite = np.isfinite(embeddings).all(axis=1)
     if not finite.all():
@@ -152,7 +154,7 @@ def _from_dump(path: Path, num_items: int, width: int | None) -> np.ndarray:
         problem = f"{size:,} bytes are not {num_items:,} rows{wanted} in float32 or float64, with or without padding"
         raise UserError(problem, file=path, remedy=_REMEDY)
     if len(fitting) > 1:
-        remedy = "Say with text.dimensions how wide they are (the published Office.feat.GPT: 1536, float64)"
+        remedy = "Set text.dimensions to their width (the published Office.feat.GPT: 1536, float64)"
         raise UserError(f"may hold {' or '.join(map(str, fitting))}", file=path, remedy=remedy)
     (layout,) = fitting
     return np.asarray(content).view(layout.dtype).reshape(layout.rows, layout.width)

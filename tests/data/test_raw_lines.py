@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrd_jax.data import raw_lines
-from lrd_jax.data.raw_lines import RawFile, json_rows
+from lrd_jax.data.sources import raw_lines
+from lrd_jax.data.sources.raw_lines import RawFile, json_rows
+from lrd_jax.data.sources.text_files import marked_encoding
 from lrd_jax.errors import UserError
 
 SCHEMA = {"id": pl.String, "time": pl.Int64}
@@ -23,7 +24,12 @@ def rows_of(path, schema=SCHEMA, required=REQUIRED):
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.binary(min_size=1).map(lambda data: data.replace(b"\x1f", b"\n")), size=st.integers(1, 30))
+@given(
+    data=st.binary(min_size=1)
+    .map(lambda data: data.replace(b"\x1f", b"\n"))
+    .filter(lambda data: marked_encoding(data) is None),
+    size=st.integers(1, 30),
+)
 @pytest.mark.parametrize("packed", [False, True])
 def test_blocks_are_the_file_in_whole_lines_with_their_numbers(tmp_path_factory, data, size, packed):
     path = tmp_path_factory.mktemp("blocks") / "file"
@@ -61,6 +67,17 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path, packed):
     data = b'\xef\xbb\xbf{"user": "a"}\n'
     (tmp_path / "rows").write_bytes(gzip.compress(data) if packed else data)
     assert [block.data for block in RawFile(tmp_path / "rows").blocks()] == [data[3:]]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_other_encodings_come_as_utf_8(tmp_path, encoding, packed):
+    data = LINES.decode().encode(encoding)
+    (tmp_path / "rows").write_bytes(gzip.compress(data) if packed else data)
+    assert rows_of(tmp_path / "rows") == [("0000013714", 1), ("é", 2)]
+    (tmp_path / "rows").write_bytes(data[:-1])
+    with pytest.raises(UserError, match=f"line 3: the text is not {encoding.upper()}, which its byte-order mark"):
+        rows_of(tmp_path / "rows")
 
 
 @pytest.mark.parametrize("packed", [False, True])
