@@ -27,7 +27,7 @@ from lrd_jax.ranking.metrics import ranking_metrics
 from lrd_jax.runs.checkpoint import Checkpoints
 from lrd_jax.training.loop import train_and_evaluate
 from lrd_jax.training.seed_run import Progress
-from lrd_jax.training.setup import Run, assemble
+from lrd_jax.training.setup import Setup, assemble
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 7
@@ -440,7 +440,7 @@ def test_every_model_trains_an_epoch(name, small_run):
 PLAIN = {"name": "rcf", "num_layers": 0, "embedding_dim": 4}
 
 
-def restore_both(config: Config) -> tuple[Run, tuple[int, Params], tuple[int, Params]]:
+def restore_both(config: Config) -> tuple[Setup, tuple[int, Params], tuple[int, Params]]:
     """The run and, of its last "best" and its "latest" checkpoint, the epoch and the parameters."""
     assembled = assemble(config)
     like = Progress(assembled.init(), np.int32(0), np.float32(0), np.float32(0), np.zeros(32, np.uint8))

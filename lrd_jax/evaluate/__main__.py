@@ -82,6 +82,9 @@ def main() -> None:
     flags = tyro.cli(EvaluateFlags, prog="python -m lrd_jax.evaluate")
     protocol = _protocol(flags)
     _check(flags)
+    from lrd_jax.command_line.jax_setup import set_up_jax
+
+    set_up_jax(None)
     evaluate(flags, protocol)
 
 

@@ -18,13 +18,13 @@ from lrd_jax.ranking.metrics import Counts
 from lrd_jax.ranking.on_device import build_full_evaluation, build_sampled_evaluation, users_per_block
 from lrd_jax.ranking.protocols import Full, Given, Protocol, Sampled, SplitName
 from lrd_jax.runs.terminal import row_progress
-from lrd_jax.training.setup import Run
+from lrd_jax.training.setup import Setup
 
 _PAIRS_PER_PART = {True: 200_000, False: 20_000_000}
 """(user, candidate) pairs between two moves of the progress bar, on a CPU and on accelerators."""
 
 
-def build_ranking(run: Run, split_name: SplitName, protocol: Protocol) -> Callable[[Params], Counts]:
+def build_ranking(run: Setup, split_name: SplitName, protocol: Protocol) -> Callable[[Params], Counts]:
     """Prepares the evaluation of a split, compiled when it is first called, with a progress bar.
 
     Returns:

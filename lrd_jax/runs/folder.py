@@ -233,8 +233,8 @@ class RunWriter:
           device: what it ran on.
           config: the complete configuration.
           dataset_hash: `Corpus.content_hash`.
-          fingerprint: `Run.fingerprint`, of the text embeddings too.
-          warnings: `Run.notices`.
+          fingerprint: `Setup.fingerprint`, of the text embeddings too.
+          warnings: `Setup.notices`.
 
         Returns:
           The file.
