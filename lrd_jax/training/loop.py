@@ -7,17 +7,14 @@ import time
 from collections.abc import Sequence
 
 import jax
-from rich.markup import escape
 from tqdm import tqdm
 
 from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import config_difference, load_config
-from lrd_jax.errors import UserError, quoted
 from lrd_jax.models.system import Params
-from lrd_jax.runs.folder import check_run_folder, holds_run, was_started
+from lrd_jax.runs.folder import check_run_folders
 from lrd_jax.runs.locks import held
-from lrd_jax.runs.tables import print_table
-from lrd_jax.runs.terminal import epoch_progress, losses_text, results_table, say, summary_table, warn
+from lrd_jax.runs.terminal import epoch_progress, losses_text, say
 from lrd_jax.training import multi_seed
 from lrd_jax.training.announce import announce, failure_of, seed_names, show_results
 from lrd_jax.training.epoch import TrainState
@@ -61,7 +58,7 @@ def train_without_test(config: Config, *, resume: bool, after_epoch: AfterEpoch)
       UserError: as `train_and_evaluate`.
     """
     config = resolve(config)
-    (resumed,) = _check_run_folders([config], resume)
+    (resumed,) = check_run_folders([config], resume)
     run = assemble(config)
     config = run.config  # with the width of the text embeddings
     with contextlib.closing(SeedRun(config, run, resume=resumed, params=_start(run), after_epoch=after_epoch)) as seed:
@@ -88,7 +85,7 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
       UserError: as `train_and_evaluate`; a seed that fails while it trains is told after the others have finished.
     """
     configs = [resolve(config) for config in configs]
-    if any(_check_run_folders(configs, resume)):  # before a folder is made
+    if any(check_run_folders(configs, resume)):  # before a folder is made
         check_dataset_is_there(configs[0])
     with contextlib.ExitStack() as locks:
         for config in configs:
@@ -99,7 +96,7 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
 def train_held_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metrics]:
     """`train_seeds` where the caller holds the run folders (`locks.claimed`)."""
     configs = [resolve(config) for config in configs]
-    resumed = _check_run_folders(configs, resume)
+    resumed = check_run_folders(configs, resume)
     run = assemble(configs[0])
     configs = [config.model_copy(update={"text": run.config.text}) for config in configs]  # with the width
     width = max(len(str(config.run.seed)) for config in configs)
@@ -192,15 +189,3 @@ def _seeds_at_once(run: Setup, number: int) -> int:
         how = f"{number} seeds would take {memory}: {at_once} at once;"
     say(f"{how} each is given its share of an epoch's seconds.")
     return at_once
-
-
-def _check_run_folders(configs: Sequence[Config], resume: bool) -> list[bool]:
-    """Makes sure that every seed can start or be resumed; returns which are resumed."""
-    found = [holds_run(config.run_folder) for config in configs]
-    if not any(found):  # runs that ended before their first epoch
-        found = [was_started(config.run_folder) for config in configs]
-    # Asked to resume where nothing is, most likely the folder is mistaken.
-    resumed = [resume and (run_is_there or not any(found)) for run_is_there in found]
-    for config, resumes in zip(configs, resumed, strict=True):
-        check_run_folder(config.run_folder, config, resume=resumes)
-    return resumed
