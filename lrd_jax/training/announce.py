@@ -54,6 +54,7 @@ def failure_of(seeds: Sequence[SeedRun], failed: Sequence[SeedRun]) -> UserError
 
 
 def seed_names(seeds: Sequence[SeedRun]) -> str:
+    """Such as "seeds 0, 2"."""
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(str(seed.seed) for seed in seeds)}"
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lrd_jax.config.schema import Config
+from lrd_jax.data.batch import Batch, History
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.device import Arrays, put_corpus, put_split
 from lrd_jax.data.notices import Notice, corpus_notices, texts_of_folder
@@ -27,7 +29,7 @@ from lrd_jax.ranking.on_device import build_evaluation
 from lrd_jax.ranking.protocols import TieRule
 from lrd_jax.text.naming import model_name
 from lrd_jax.text.store import load_or_embed
-from lrd_jax.training.epoch import TrainState, build_epoch, build_optimizer, init_state
+from lrd_jax.training.epoch import TrainState, build_epoch, build_optimizer, draw_batch, draw_edges, init_state
 
 
 class Setup(NamedTuple):
@@ -63,6 +65,54 @@ class Setup(NamedTuple):
     epochs_on_device: Callable
     evaluations_on_device: Callable
     notices: tuple[Notice, ...] = ()
+
+    def train_epoch(self, state: TrainState, seed: int, epoch: int) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One epoch on the device: the new state and the mean of each loss term. `state` is donated.
+
+        All randomness follows from (seed, epoch), and epochs count from 1.
+        """
+        return self.epoch_on_device(state, self.arrays, np.int32(seed), np.int32(epoch))
+
+    def batch(self, rows: jax.Array, key: jax.Array) -> Batch:
+        """Training examples with their histories, and negatives and triples drawn for them.
+
+        Args:
+          rows: int32 [B], of `arrays.examples`.
+          key: random key.
+        """
+        batch_key, edge_key = jax.random.split(key)
+        return draw_batch(
+            self.arrays,
+            rows,
+            draw_edges(edge_key, self.arrays.sampler, len(rows)),
+            jnp.ones(len(rows), jnp.float32),
+            batch_key,
+            num_items=self.corpus.num_items,
+            num_negatives=self.config.loss.num_negatives,
+            history_length=self.config.data.history_length,
+            uses_triples="kg" in self.system.loss_weights,
+            uses_text="lrd" in self.system.loss_weights,
+        )
+
+    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The joint loss of a batch (Eq. 16) and the mean of each of its terms; a pure function, to be differentiated.
+
+        Args:
+          params: of `init`.
+          batch: of `batch`.
+          key: for dropout.
+        """
+        terms = self.system.losses(params, batch, self.arrays.tables, key)
+        means = {
+            name: jnp.vdot(batch.weights, sums) / jnp.maximum(jnp.vdot(batch.weights, counts), 1.0)
+            for name, (sums, counts) in terms.items()
+        }
+        return sum(self.system.loss_weights[name] * mean for name, mean in means.items()), means
+
+    def score(self, params: Params, users: jax.Array, history: History, candidates: jax.Array) -> jax.Array:
+        """Scores candidates int32 [B, C] of users int32 [B] with these histories; float32 [B, C], a pure function."""
+        encoded = self.system.encode(params, users, history, self.arrays.tables)
+        return self.system.score(params, encoded, candidates, self.arrays.tables)
 
 
 def assemble(config: Config, *, text: np.ndarray | None = None) -> Setup:
