@@ -19,9 +19,9 @@ def environment(place: Path, **more: str) -> dict[str, str]:
 def start(place: Path, command: str, *arguments: str, **more: str) -> subprocess.Popen:
     """Start python -m lrd_jax.COMMAND with more variables in its environment."""
     words = [sys.executable, "-m", f"lrd_jax.{command}", *map(str, arguments)]
-    pipes = {name: subprocess.PIPE for name in ("stdout", "stderr")}
-    environ = environment(place, **more)
-    return subprocess.Popen(words, cwd=ROOT, env=environ, text=True, stdin=subprocess.DEVNULL, **pipes)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes |= {"stdin": subprocess.DEVNULL, "encoding": more.get("PYTHONIOENCODING", "utf-8")}
+    return subprocess.Popen(words, cwd=ROOT, env=environment(place, **more), **pipes)
 
 
 def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:

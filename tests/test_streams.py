@@ -15,7 +15,7 @@ HELP = ["train", "evaluate", "prepare", "prepare table", "embed", "study", "stud
 def place(tmp_path_factory):
     """`data`, a table `log.csv`, and a run."""
     place = tmp_path_factory.mktemp("streams")
-    write_synthetic(place / "data", num_users=40, num_items=30)
+    write_synthetic(place / "data", num_users=40, num_items=40)
     rows = [f"u{user},i{(user * 3 + n * 7) % 20},{1600000000 + n}" for user in range(20) for n in range(6)]
     (place / "log.csv").write_text("\n".join(["user_id,item_id,time", *rows, ""]))
     assert run(place, "train", *small_training(place, "run", model="popularity")).returncode == 0
