@@ -370,15 +370,13 @@ def test_finished_seeds_are_closed(small_run, tmp_path):
     seed.close()
 
 
-def test_a_failure_before_the_first_epoch_blocks_nothing(small_run, tmp_path, monkeypatch):
-    config = small_run(model=PLAIN)
-    with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr("lrd_jax.together.train_epoch", lambda *_: exec("raise MemoryError"))
-        train_and_evaluate(config)
-    assert (tmp_path / "run/config.toml").exists()
-    other = longer(config, seed=5)
-    train_and_evaluate(other)
-    assert outcome(tmp_path / "run")["seed"] == 5
+def test_what_ended_before_its_first_epoch_blocks_nothing(workplace):
+    folder = workplace / "early"
+    kill_when(start_training(workplace, "early"), in_first_epoch, folder)
+    assert (folder / "config.toml").exists()
+    answer = train(workplace, "early", "--run.seed", "5", "--model.name", "popularity")
+    assert answer.returncode == 0, answer.stderr
+    assert (outcome(folder)["seed"], outcome(folder)["model"]) == (5, "popularity")
 
 
 # Bad input
