@@ -296,8 +296,8 @@ def test_gradients_of_the_rows_are_those_of_the_tables(name):
         zeros = jax.tree.map(jnp.zeros_like, params)
         return gradients(params, batch), put_rows(zeros, of_rows, rows), rows
 
-    dense, touched, rows = jax.jit(both, compiler_options=UNOPTIMISED)(params, batch)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-7), touched, dense)
+    dense, lazy, rows = jax.jit(both, compiler_options=UNOPTIMISED)(params, batch)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-7), lazy, dense)
     assert np.abs(dense["item_embeddings"]).max() > 1e-4
     exists = batch.weights > 0
     items = {0, *batch.candidates[exists].ravel().tolist(), *batch.history.items[exists].ravel().tolist()}

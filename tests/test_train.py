@@ -490,7 +490,7 @@ VARIANTS = {
     },
     "caser": {"model": {"name": "caser"}, "loss": {"rec_objective": "sampled_softmax"}},
     "gru4rec": {"model": {"name": "gru4rec", "gru_hidden_dim": 12}, "loss": {"rec_objective": "cross_entropy"}},
-    "sasrec": {"model": {"name": "sasrec", "num_layers": 2, "dropout": 0.1}, "optim": {"update": "touched"}},
+    "sasrec": {"model": {"name": "sasrec", "num_layers": 2, "dropout": 0.1}, "optim": {"update": "lazy"}},
     "tisasrec": {"model": {"name": "tisasrec", "precision": "bfloat16"}, "loss": {"rec_objective": "gbce"}},
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 CUTOFFS = (5, 10)
@@ -204,9 +204,15 @@ class OptimConfig(Section):
     """L2 coefficient."""
     batch_size: int = Field(256, ge=1, le=1_000_000)
     """Training examples per step."""
-    update: Literal["dense", "touched"] = "dense"
-    """Which rows of the embedding tables a step updates: all, or only those that its batch looks up (lazy Adam: the
-    others get no L2 and their moments stand still), which is faster where the tables are large."""
+    update: Literal["dense", "lazy"] = "dense"
+    """Which rows of the embedding tables a step updates. dense: all. lazy: only those that its batch looks up (lazy
+    Adam: the others get no L2 and their moments stand still), which is faster where the tables are large."""
+
+    @field_validator("update", mode="before")
+    @classmethod
+    def _read_earlier_word(cls, value: object) -> object:
+        """Run folders of earlier versions say "touched" for "lazy"."""
+        return "lazy" if value == "touched" else value
 
 
 class RunConfig(Section):
@@ -250,10 +256,10 @@ class Config(Section):
                 f"{name} is not trained with {objective}",
                 "Leave it at bpr, or choose caser, gru4rec, sasrec or tisasrec as model.name",
             )
-        if objective == "cross_entropy" and self.optim.update == "touched":
+        if objective == "cross_entropy" and self.optim.update == "lazy":
             raise _disagreement(
                 "optim.update",
-                "cross_entropy looks up every item, so no row is left untouched",
+                "cross_entropy looks up every item, so lazy updates would leave no row out",
                 "Use dense updates, or another loss.rec_objective",
             )
         if prior != "none" and not self.model.discovers_relations:

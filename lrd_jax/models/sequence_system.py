@@ -12,9 +12,8 @@ import jax.numpy as jnp
 
 from lrd_jax.config.schema import Precision
 from lrd_jax.data.batch import Batch, History, Tables
-from lrd_jax.models.compact_batch import compact_sequences
 from lrd_jax.models.layers import NORMAL_INIT
-from lrd_jax.models.lazy_rows import Rows
+from lrd_jax.models.lazy_rows import Rows, compact_sequences
 from lrd_jax.models.losses import gbce_loss, sequence_bpr_loss, softmax_loss
 from lrd_jax.models.precision import matmul
 from lrd_jax.models.system import Params, Terms

@@ -154,7 +154,7 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
         num_negatives=config.loss.num_negatives,
         history_length=history_length,
         num_items=corpus.num_items,
-        touched_rows_only=config.optim.update == "touched",
+        lazy=config.optim.update == "lazy",
     )
     evaluation_on_device = build_evaluation(system, mesh, history_length=history_length)
     # One compilation for all seeds.
