@@ -15,7 +15,6 @@ if TYPE_CHECKING:  # --help needs the options only, so jax is imported where it 
     from jax.sharding import Mesh
 
     from lrd_jax.models.system import System
-    from lrd_jax.ranking.metrics import Counts
 
 SplitName = Literal["dev", "test"]
 TieRule = Literal["average", "pessimistic"]
@@ -27,12 +26,12 @@ class Evaluation(NamedTuple):
     """The evaluation of a split, ready to run.
 
     Attributes:
-      counts: (params, arrays, *by_row, *shared) → the `Counts` of these rows; jitted.
+      counts: (params, arrays, *by_row, *shared) → the `lrd_jax.ranking.metrics.Counts` of these rows; jitted.
       by_row: arrays [N, ...] on the host, of which a part of the rows is passed at a time; first the split's rows.
       shared: arrays that are the same for all rows.
     """
 
-    counts: Callable[..., Counts]
+    counts: Callable[..., Any]
     by_row: tuple[np.ndarray, ...]
     shared: tuple[Any, ...] = ()
 
