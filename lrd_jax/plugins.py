@@ -152,7 +152,7 @@ def check_name(kind: Kind, name: str, reserved: Collection[str] = ()) -> None:
     if len(owners) > 1:
         listed = " and ".join(owners)
         remedy = f"Rename it in one of them, or uninstall {_package(theirs[-1])}"
-        raise UserError(f"{listed} each have a {kind.word} {name!r}", field=kind.option, remedy=remedy)
+        raise UserError(f"{listed} both have the {kind.word} {name!r}", field=kind.option, remedy=remedy)
     if theirs and not _NAME.fullmatch(name):
         remedy = "Use letters, digits, '.', '_' and '-' for the name of the entry point"
         raise _broken(kind, theirs[0], "has a name that does not fit into file names", remedy)

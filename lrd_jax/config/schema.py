@@ -83,7 +83,8 @@ class EncoderConfig(Section):
 
     @model_validator(mode="after")
     def _encoder_takes_them(self) -> Self:
-        plugins.check_name(plugins.ENCODERS, self.encoder)
+        if "encoder" in self.model_fields_set:  # the default is checked where it is used
+            plugins.check_name(plugins.ENCODERS, self.encoder)
         if self.file is not None and self.encoder != "file":
             raise _disagreement(
                 "text.file",
@@ -186,9 +187,18 @@ class ModelConfig(Section):
         """Whether the model is one of ours with attention heads."""
         return self.is_relational or self.name in ("sasrec", "tisasrec")
 
+    def check_name(self) -> None:
+        """Refuse a name that more than one package uses.
+
+        Raises:
+          UserError: see `plugins.check_name`.
+        """
+        plugins.check_name(plugins.MODELS, self.name, COUNTING_MODELS + RELATIONAL_MODELS)
+
     @model_validator(mode="after")
     def _name_is_clear(self) -> Self:
-        plugins.check_name(plugins.MODELS, self.name, COUNTING_MODELS + RELATIONAL_MODELS)
+        if "name" in self.model_fields_set:  # the default is checked where it is used
+            self.check_name()
         return self
 
     @model_validator(mode="after")

@@ -26,8 +26,9 @@ def build_system(config: Config, corpus: Corpus, *, has_triples: bool) -> System
       has_triples: whether the sampler found triples to draw; without them there is no knowledge-graph loss.
 
     Raises:
-      UserError: the model is another package's and cannot be loaded.
+      UserError: the model is another package's and cannot be loaded, or two packages use its name.
     """
+    config.model.check_name()
     if config.model.is_sequence:
         return _build_sequence(config, corpus)
     if config.model.name == "popularity":
