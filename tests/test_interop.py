@@ -367,7 +367,8 @@ def test_what_the_published_code_does_not_have_is_not_exported(place, tmp_path, 
 def test_messages_name_the_options_of_import(place, tmp_path):
     state, data, held = place[0] / "state.npz", place[0] / "data", tmp_path / "held"
     held.mkdir()
-    (held / "config.toml").write_text("")
+    for name in ("config.toml", "results.json"):
+        (held / name).write_text("")
     told = {
         (
             "--out",

@@ -60,6 +60,8 @@ class EvaluateFlags:
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Run folders of `train`."""
+    data: Annotated[Path | None, tyro.conf.arg(name="data.path", metavar="FOLDER")] = None
+    """Where the dataset of the runs is now, for one that was moved or renamed. None: where it was in training."""
     split: SplitName = "test"
     """Which rows."""
     at: Annotated[tuple[int, ...], _CUTOFFS] = CUTOFFS

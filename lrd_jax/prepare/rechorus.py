@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from lrd_jax.errors import quoted
 from lrd_jax.prepare.write import show_texts
 
 
@@ -47,6 +48,6 @@ def rechorus(
         print(done.found)
     else:
         show_texts(done.texts, show)
-    say(f"folder: {folder}")
+    say(f"folder: {quoted(folder)}")
     for notice in done.card["warnings"]:
         warn(notice["text"])

@@ -24,12 +24,12 @@ def write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
     Raises:
       UserError: no dataset can be made of it, or not in that folder.
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from lrd_jax.data.pipeline import default_folder, prepare_folder
-    from lrd_jax.errors import printable
+    from lrd_jax.errors import printable, quoted
+    from lrd_jax.runs.tables import print_table
     from lrd_jax.runs.terminal import say, warn
 
     if options.like == "published" and raw.name != "ml-100k":
@@ -41,7 +41,7 @@ def write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
     for name in counts:
         table.add_column(name, justify="right")
     table.add_row(*(f"{count:,}" for count in counts.values()))
-    Console().print(table)
+    print_table(table)
     print(f"split: {prepared.split}")
     if prepared.rows.get("history"):
         print(f"{prepared.rows['history']:,} first interactions from then on are only history, neither dev nor test")
@@ -49,8 +49,8 @@ def write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
         held = (f"{name} ({about['triples']:,} triples)" for name, about in prepared.card[kind].items())
         say(f"{kind}: {', '.join(held) or 'none'}")
     show_texts(prepared.texts, options.show)
-    say(f"source: {source}")  # plain lines: rich would wrap them
-    say(f"folder: {prepared.folder}")
+    say(f"source: {quoted(source)}")  # plain lines: rich would wrap them
+    say(f"folder: {quoted(prepared.folder)}")
     for notice in prepared.card["warnings"]:
         warn(notice["text"])
     return prepared
