@@ -146,7 +146,7 @@ def check_name(kind: Kind, name: str, reserved: Collection[str] = ()) -> None:
     Raises:
       UserError: two packages use it, lrd_jax being one of them or not, or it does not fit into file names.
     """
-    theirs = _theirs(kind).get(name, ())
+    theirs = _theirs(kind).get(name, [])
     owners = ["lrd_jax"] if name in kind.ours or name in reserved else []
     owners += [_package(entry) for entry in theirs]
     if len(owners) > 1:

@@ -135,6 +135,35 @@ def test_help_of_what_is_chosen(place):
     )
 
 
+ODD_PROTOCOL = """
+from my_lrd.popular import Popular
+from pydantic import Field
+
+class Odd(Popular):
+    "Odd."
+    {option}
+    "Mine."
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "arguments", "expected"),
+    [
+        ("seed: int = Field(7, ge=5)", ["--help"], "odd: Mine. (default: 7)"),  # another seed than that of `sampled`
+        ("seed: int = Field(7, ge=5)", ["--seed", "4"], "field '--seed': expected an integer >= 5, got 4."),
+        ("seed: int = Field(7, ge=5)", ["--keep-seen"], "field '--keep-seen': means nothing with --protocol odd"),
+        ("split: int = 7", [], "field '--split': the protocol 'odd' has an option of this name"),
+        ("seed: int", [], "field '--seed': the option of the protocol 'odd' has no default"),
+    ],
+)
+def test_options_of_a_protocol(option, arguments, expected, tmp_path):
+    code = ODD_PROTOCOL.format(option=option)
+    modules = {"odd_package.py": code, "my_lrd/popular.py": FILES["my_lrd/popular.py"]}
+    install(tmp_path, "odd_package", "0.3", {"lrd_jax.protocols": {"odd": "odd_package:Odd"}}, modules)
+    done = run(tmp_path, tmp_path, "-m", "lrd_jax.evaluate", "runs/none", "--protocol", "odd", *arguments)
+    assert expected in (done.stdout if arguments == ["--help"] else refused(done))
+
+
 def test_names_that_are_not_there(place, tmp_path):
     done = run(place, place / "site", "-m", "lrd_jax.train", "--model.name", "place-maen", *QUICK)
     assert "'place-mean'" in refused(done)

@@ -106,7 +106,9 @@ def parse_flags(argv: Sequence[str] | None = None) -> tuple[EvaluateFlags, Proto
     chosen = tyro.cli(_Chosen, prog=program, args=argv, return_unknown_args=True, add_help=False)[0].protocol
     protocols = {chosen: plugins.load(plugins.PROTOCOLS, chosen)} | plugins.load_ours(plugins.PROTOCOLS)
     options = _options(protocols)
-    given = tyro.cli(_all_flags(protocols, options), prog=program, args=argv, description=inspect.getdoc(EvaluateFlags))
+    given: Any = tyro.cli(
+        _all_flags(protocols, options), prog=program, args=argv, description=inspect.getdoc(EvaluateFlags)
+    )
     own = protocols[chosen].model_fields
     for name, option in options.items():
         if name not in own and getattr(given, name) != option.field.default:
@@ -145,7 +147,7 @@ def _options(protocols: Mapping[str, type[Protocol]]) -> dict[str, _Option]:
     """The options of all protocols by name; where two declare one differently, the first counts.
 
     Raises:
-      UserError: an option has the name of a flag.
+      UserError: an option has the name of a flag, or no default.
     """
     found: dict[str, _Option] = {}
     taken = {field.name for field in dataclasses.fields(EvaluateFlags)} | {"protocol"}
@@ -154,6 +156,9 @@ def _options(protocols: Mapping[str, type[Protocol]]) -> dict[str, _Option]:
             if name in taken:
                 problem = f"the protocol {protocol!r} has an option of this name, which is a flag of every protocol"
                 raise UserError(problem, field=_flag(name), remedy="Rename the option in the protocol's class")
+            if field.is_required():
+                problem = f"the option of the protocol {protocol!r} has no default"
+                raise UserError(problem, field=_flag(name), remedy="Give it one in the protocol's class")
             first = found.setdefault(name, _Option(field, ()))
             if (first.field.annotation, first.field.default) == (field.annotation, field.default):
                 found[name] = _Option(first.field, (*first.protocols, protocol))
@@ -176,7 +181,7 @@ def _all_flags(protocols: Mapping[str, type[Protocol]], options: Mapping[str, _O
 
 
 def _flag_type(annotation: Any, help_text: str) -> Any:
-    return tyro.conf.FlagCreatePairsOff[Annotated[annotation, tyro.conf.arg(help=help_text)]]
+    return Annotated[annotation, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help=help_text)]
 
 
 def _first_line(documented: type) -> str:

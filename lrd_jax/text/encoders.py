@@ -39,8 +39,9 @@ def build_encoder(
     make = plugins.load(plugins.ENCODERS, name)
     if name in PAID:
         how = {"openai": requests, "openai-batch": batches}[name]
-        return make(encoder_config.model, encoder_config.dimensions, server, how, force=force, ask_all=ask_all)
-    encoder = make(encoder_config)
+        paid: Encoder = make(encoder_config.model, encoder_config.dimensions, server, how, force=force, ask_all=ask_all)
+        return paid
+    encoder: Encoder = make(encoder_config)
     if name not in plugins.ENCODERS.ours:
         _check(name, encoder)
     return encoder
