@@ -16,7 +16,7 @@ from lrd_jax.data.device import put_split
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.devices import data_mesh
 from lrd_jax.errors import UserError
-from lrd_jax.evaluate.__main__ import __main__ as evaluate
+from lrd_jax.evaluate import __main__ as evaluate
 from lrd_jax.evaluate.run_protocol import build_ranking, candidate_counts
 from lrd_jax.models.simple import item_counts
 from lrd_jax.ranking.candidates import draw_negatives, left_out

@@ -83,7 +83,11 @@ def run_command(main: Callable[[], None]) -> None:
     """
     try:
         with interrupts.cleaning_up():
-            main()
+            try:
+                main()
+            except SystemExit as end:
+                if end.code:
+                    raise
             problem = streams.lost()
         if problem is not None:
             raise UserError(

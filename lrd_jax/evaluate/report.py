@@ -173,9 +173,9 @@ def _metrics(ranks: np.ndarray, cutoffs: Sequence[int]) -> dict[str, float]:
 def _table(title: str, texts: Sequence[str], metrics: Sequence[str]) -> Table:
     table = Table(title=_shown(title))
     for name in texts:
-        table.add_column(name, overflow="fold")
+        table.add_column(name)
     for name in ("rows", *metrics):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     return table
 
 

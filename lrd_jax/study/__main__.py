@@ -64,7 +64,7 @@ class Place:
     options: Annotated[Words, tyro.conf.arg(name="set", metavar="SECTION.OPTION=VALUE ...")] = ()
     """Options of every run, as in a configuration; they override everything else."""
     configs: Path | None = None
-    """Folder of DATASET/SYSTEM.toml. None: configs here, else in the checkout."""
+    """Folder of DATASET/SYSTEM.toml. None: configs here, else those that come with the package."""
 
     def cells(self, datasets: Sequence[str], variants: Sequence[Variant]) -> list[Cell]:
         """Every variant on every dataset."""

@@ -44,9 +44,13 @@ def build_report(
 def write_report(report: dict[str, Any], workdir: Path, name: str) -> None:
     """Write NAME.json and NAME.md; slices are shown in the latter only."""
     write_atomically(workdir / f"{name}.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    write_atomically(workdir / f"{name}.md", markdown_report(report).encode())
+
+
+def markdown_report(report: dict[str, Any]) -> str:
+    """The report as Markdown: its tables, slices and foot."""
     slices = _slices(report["by_popularity"]) if "by_popularity" in report else []
-    markdown = "\n".join([*map(to_markdown, report_grids(report)), *slices, _foot(report)])
-    write_atomically(workdir / f"{name}.md", markdown.encode())
+    return "\n".join([*map(to_markdown, report_grids(report)), *slices, _foot(report)])
 
 
 def report_grids(report: dict[str, Any]) -> list[Grid]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from lrd_jax.command_line.compiled import keep_compiled
 from lrd_jax.config.schema import Config
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus
@@ -18,7 +19,7 @@ from lrd_jax.data.notices import Notice, corpus_notices, texts_of_folder
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.sources.movielens import ensure_ml_100k
-from lrd_jax.devices import available_cores, data_mesh, keep_compiled, set_up_devices
+from lrd_jax.devices import available_cores, data_mesh, set_up_devices
 from lrd_jax.errors import UserError
 from lrd_jax.models import build_system
 from lrd_jax.models.precision import in_float32
