@@ -145,7 +145,8 @@ def build_update(
 
     def update(state: TrainState, batch: Batch, tables: Tables, key: jax.Array):
         gradients, sums, counts = gradients_of(state.params, batch, tables, key)
-        with jax.named_scope("optimizer"):
+        # optax's bias correction raises a Python number to an integer's power.
+        with jax.named_scope("optimizer"), jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             return TrainState(optax.apply_updates(state.params, updates), opt_state), sums, counts
 
