@@ -15,6 +15,8 @@ from lrd_jax.config import Config
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.movielens import ensure_ml_100k
+from lrd_jax.data.notices import Notice, corpus_notices, texts_of_folder
+from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.devices import available_cores, data_mesh, keep_compiled, set_up_devices
 from lrd_jax.engine import TrainState, build_epoch, build_optimizer, init_state
@@ -44,6 +46,7 @@ class Run(NamedTuple):
       epoch_on_device, evaluation_on_device: jitted, of one seed; see `build_epoch` and `build_evaluation`.
       epochs_on_device, evaluations_on_device: the same for stacked states, seeds and epochs, and parameters; see
         `together.py`.
+      notices: what a reader of the figures must know of the dataset.
     """
 
     config: Config
@@ -59,10 +62,15 @@ class Run(NamedTuple):
     evaluation_on_device: Callable
     epochs_on_device: Callable
     evaluations_on_device: Callable
+    notices: tuple[Notice, ...] = ()
 
 
-def assemble(config: Config) -> Run:
+def assemble(config: Config, *, text: np.ndarray | None = None) -> Run:
     """Reads the data, making what is missing, and builds the compiled functions.
+
+    Args:
+      config: all options.
+      text: float32 [I + 1, T], text embeddings to take in place of those that the options name.
 
     Raises:
       UserError: bad input.
@@ -70,10 +78,10 @@ def assemble(config: Config) -> Run:
     config = resolve(config)
     set_up_devices(config.run.cpu_devices)
     keep_compiled(cache_dir() / "compiled")
-    corpus, text = _read_inputs(config)
+    corpus, text = _read_inputs(config, text)
     if text is not None:
         config = config.model_copy(update={"text": config.text.model_copy(update={"dimensions": text.shape[1]})})
-    return assemble_corpus(config, corpus, text)
+    return assemble_corpus(config, corpus, text)._replace(notices=tuple(_notices(config, corpus)))
 
 
 def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> Run:
@@ -205,10 +213,17 @@ def resolve(config: Config) -> Config:
     return config.model_copy(update={"data": data, "text": text, "run": run})
 
 
-def _read_inputs(config: Config) -> tuple[Corpus, np.ndarray | None]:
-    """The corpus and, for an LRD model, its text embeddings [I + 1, T]."""
+def _notices(config: Config, corpus: Corpus) -> list[Notice]:
+    """What is said of the dataset before training; texts count where the model's embeddings are made of them."""
+    folder = dataset_folder(config.data.path)
+    reads_texts = config.uses_text and config.text.encoder != "file"
+    return corpus_notices(corpus, folder) + (texts_of_folder(folder, corpus.num_items) if reads_texts else [])
+
+
+def _read_inputs(config: Config, text: np.ndarray | None) -> tuple[Corpus, np.ndarray | None]:
+    """The corpus and, for an LRD model, its text embeddings [I + 1, T], these if there are any."""
     folder = config.data.path if config.data.path is not None else ensure_ml_100k()
     corpus = read_corpus(folder)
-    if not config.uses_text:
-        return corpus, None
+    if not config.uses_text or text is not None:
+        return corpus, text
     return corpus, load_or_embed(folder, corpus.num_items, config.text) * np.float32(config.text.scale)

@@ -23,7 +23,7 @@ from tyro.constructors import (
 
 from lrd_jax.config import Config, Section
 from lrd_jax.config_errors import explain
-from lrd_jax.config_file import load_config
+from lrd_jax.config_file import load_config, stated_options
 from lrd_jax.errors import UserError
 
 MAX_SEED = 2**31 - 1
@@ -123,6 +123,8 @@ def parse_options(
 ) -> tuple[Config, Flags]:
     """Read the command line of a command that takes every option of a run, and flags of its own.
 
+    The configuration knows which options were given (`stated_options`), also where they are at their defaults.
+
     Args:
       argv: arguments without the program's name.
       flags: a dataclass of the flags at their defaults, `config` among them: the TOML file that options override.
@@ -135,21 +137,39 @@ def parse_options(
     """
     # The file's options are the defaults of the rest, so it comes first.
     known, _ = tyro.cli(_ConfigFile, prog=program, args=argv, return_unknown_args=True, add_help=False)
+    base = load_config(known.config) if known.config is not None else None
     values: Any = tyro.cli(
         Config,
         prog=program,
         description=description,
         args=argv,
-        default=load_config(known.config) if known.config is not None else Config(),
+        default=base or Config(),
         registry=plain_sections(flags, aliases),
     )
-    options = {name: value for name, value in values.items() if name in Config.model_fields}
+    # Only what the file or the command line states, so that `stated_options` tells it from defaults.
+    stated = (stated_options(base) if base is not None else set()) | _named_options(argv, aliases)
+    options = {
+        section: {name: value for name, value in values[section].items() if f"{section}.{name}" in stated}
+        for section in Config.model_fields
+    }
     try:
         return Config.model_validate(options), values["flags"]
     except ValidationError as error:
         key, problem, remedy = explain(error)
         option = "--" + key.replace("_", "-") if "." in key else key
         raise UserError(problem, field=option, remedy=remedy) from error
+
+
+def _named_options(argv: Sequence[str], aliases: Mapping[str, str]) -> set[str]:
+    """The options ("section.option") that a command line names, by whatever spelling."""
+    names = {argument.partition("=")[0].replace("_", "-") for argument in argv}
+    spellings = {}
+    for section, field in Config.model_fields.items():
+        for option in field.annotation.model_fields:
+            name = option.replace("_", "-")
+            spellings |= dict.fromkeys((f"--{section}.{name}", f"--{section}.no-{name}"), f"{section}.{option}")
+    spellings |= {alias: option for option, alias in aliases.items()}
+    return {spellings[name] for name in names if name in spellings}
 
 
 def seed_configs(config: Config, seeds: Sequence[int] | None) -> list[Config]:

@@ -138,6 +138,8 @@ class ModelConfig(Section):
     """Most successive items that a horizontal filter of Caser sees; at most the history length."""
     gru_hidden_dim: int = Field(100, ge=1)
     """Width of GRU4Rec's state."""
+    gru_out_bias: bool = False
+    """A bias in the linear layer behind GRU4Rec's state, as ReChorus has it now; the paper's code has none."""
     time_max: int = Field(512, ge=1)
     """Longest interval that TiSASRec tells apart, in units of the user's shortest."""
     longest_time_unit: int | None = Field(None, ge=1, lt=2**31)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from lrd_jax.config import Config
 from lrd_jax.config_errors import explain
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
 
 _PLACES = ("run.workdir", "run.init_from", "data.path", "text.file")
 
@@ -36,8 +37,9 @@ def read_toml(path: str | os.PathLike) -> tuple[dict[str, Any], str]:
     """What a TOML file holds, and its text.
 
     Raises:
-      UserError: the file is missing or no TOML.
+      UserError: the file is missing, no regular file or no TOML.
     """
+    refuse_irregular(Path(path))
     try:
         text = Path(path).read_bytes().decode("utf-8")
         return tomllib.loads(text), text
@@ -144,6 +146,13 @@ def flatten(config: Config) -> dict[str, Any]:
         f"{section}.{option}": value
         for section, options in config.model_dump().items()
         for option, value in options.items()
+    }
+
+
+def stated_options(config: Config) -> set[str]:
+    """The options ("section.option") that were given a value, be it their default; the others are at theirs."""
+    return {
+        f"{section}.{option}" for section in Config.model_fields for option in getattr(config, section).model_fields_set
     }
 
 

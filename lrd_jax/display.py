@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from lrd_jax.printable import printable
+
 
 def epoch_progress(total: int, done: int = 0) -> tqdm:
     """A bar over epochs on stderr: `bar.update()` and `bar.set_postfix_str(losses_text(losses))` after each.
@@ -31,8 +33,13 @@ def row_progress(total: int, what: str) -> tqdm:
 
 def say(line: str) -> None:
     """Print a line on stdout, above the bar where there is one."""
-    tqdm.write(line)
+    tqdm.write(printable(line))
     sys.stdout.flush()
+
+
+def warn(line: str) -> None:
+    """Print one warning line on stderr, above the bar where there is one."""
+    tqdm.write(f"warning: {line}", file=sys.stderr)
 
 
 def print_wide(table: Table) -> None:
@@ -73,7 +80,7 @@ def epoch_line(
 
 def results_table(dev: Mapping[str, float], test: Mapping[str, float], title: str | None = None) -> Table:
     """The metrics of the best epoch as a table with a row per split, to be printed with `rich.print`."""
-    table = Table(title=title)
+    table = Table(title=title and printable(title))
     table.add_column("split")
     for name in test:
         table.add_column(name, justify="right")
@@ -91,7 +98,7 @@ def summary_table(
       dev, test: for every seed, the metrics of its best epoch.
       title: above the table.
     """
-    table = Table(title=title)
+    table = Table(title=title and printable(title))
     table.add_column("split")
     for name in test[0]:
         table.add_column(name, justify="right")

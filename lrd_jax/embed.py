@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from lrd_jax.cli import plain_sections, run_command
 from lrd_jax.config import EncoderConfig, Section
 from lrd_jax.config_errors import explain
 from lrd_jax.errors import UnderWay, UserError
+from lrd_jax.printable import quoted
 from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions
 
 if TYPE_CHECKING:
@@ -37,9 +39,10 @@ class EmbedFlags:
     encoder: tyro.conf.OmitArgPrefixes[EncoderConfig] = EncoderConfig()
     """The language model."""
     force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Embed anew even if there are embeddings already; what a paid encoder answered before comes from the cache."""
+    """Embed again even if there are embeddings already. A server (openai, openai-batch) is then asked, and paid, again
+    for all texts, and its answers replace those in the cache; if texts have changed since, only for what is missing."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print items, tokens, requests and price of openai or openai-batch; ask nothing, write nothing, need no key."""
+    """Print items, tokens, requests and price of openai or openai-batch. Asks nothing, writes nothing, needs no key."""
     server: tyro.conf.OmitArgPrefixes[ServerOptions] = ServerOptions()
     requests: tyro.conf.OmitArgPrefixes[RequestOptions] = RequestOptions()
     batches: tyro.conf.OmitArgPrefixes[BatchOptions] = BatchOptions()
@@ -107,7 +110,7 @@ def embed_dataset(
     encoder_config: EncoderConfig,
     *,
     force: bool = False,
-    build: Callable[[EncoderConfig], Encoder] | None = None,
+    build: Callable[..., Encoder] | None = None,
     server: str | None = None,
 ) -> tuple[Path, bool]:
     """Make the embeddings of a dataset's items, or check those that are there.
@@ -116,36 +119,44 @@ def embed_dataset(
       folder: the dataset folder.
       encoder_config: which encoder and how wide.
       force: replace what is there.
-      build: makes the encoder; None: `lrd_jax.text.encoders.build_encoder`.
+      build: makes the encoder of the configuration, `force` and `ask_all`; None: `build_encoder`.
       server: base URL of the server that embeddings which are there must be of; None: any.
 
     Returns:
       The array's path, and whether it was written now; of the encoder file, the file.
 
     Raises:
-      UserError: the dataset cannot be read, the encoder cannot be had, or, without `force`, what is there does not fit.
+      UserError: the dataset cannot be read, the encoder cannot be used, or, without `force`, what is there does not
+        fit.
     """
     from lrd_jax.data.rechorus import read_corpus, read_texts
     from lrd_jax.text.encoders import build_encoder
-    from lrd_jax.text.file import read_file
     from lrd_jax.text.naming import embeddings_path
-    from lrd_jax.text.store import embed_texts, load_embeddings, write_embeddings
+    from lrd_jax.text.store import embed_texts, load_embeddings, load_file, texts_changed, write_embeddings
 
     num_items = read_corpus(folder).num_items
     if encoder_config.encoder == "file":
-        read_file(encoder_config, num_items)
+        load_file(encoder_config, num_items)
         return encoder_config.file, False
     texts = read_texts(folder, num_items)
     path = embeddings_path(folder, texts, encoder_config)
     if path.exists() and not force:
         load_embeddings(folder, texts, encoder_config, server=server)
         return path, False
-    encoder = (build or build_encoder)(encoder_config)
-    return write_embeddings(folder, texts, embed_texts(texts, encoder), encoder, encoder_config), True
+    ask_all = force and not texts_changed(folder, texts, encoder_config)
+    encoder = (build or build_encoder)(encoder_config, force=force, ask_all=ask_all)
+    path = write_embeddings(folder, texts, embed_texts(texts, encoder), encoder, encoder_config)
+    load_embeddings(folder, texts, encoder_config)  # as training will; it warns of vectors of zeros
+    return path, True
 
 
-def print_price(folder: Path, encoder: Encoder) -> None:
+def print_price(
+    folder: Path, encoder_config: EncoderConfig, *, force: bool = False, build: Callable[..., Encoder]
+) -> None:
     """Print what embedding a dataset with a paid encoder would come to.
+
+    Args:
+      folder, encoder_config, force, build: as `embed_dataset`.
 
     Raises:
       UserError: the dataset or the cache cannot be read.
@@ -153,8 +164,11 @@ def print_price(folder: Path, encoder: Encoder) -> None:
     from lrd_jax.data.rechorus import read_corpus, read_texts
     from lrd_jax.display import print_wide
     from lrd_jax.text.dry_run import dry_run
+    from lrd_jax.text.store import texts_changed
 
-    print_wide(dry_run(read_texts(folder, read_corpus(folder).num_items)[1:], encoder))
+    texts = read_texts(folder, read_corpus(folder).num_items)
+    ask_all = force and not texts_changed(folder, texts, encoder_config)
+    print_wide(dry_run(texts[1:], build(encoder_config, force=force, ask_all=ask_all)))
 
 
 def main() -> None:
@@ -166,15 +180,12 @@ def main() -> None:
 
         folder = Path(ensure_ml_100k())
 
-    def build(encoder_config: EncoderConfig) -> Encoder:
-        from lrd_jax.text.encoders import build_encoder
+    from lrd_jax.text.encoders import PAID, build_encoder
 
-        return build_encoder(encoder_config, flags.server, flags.requests, flags.batches)
-
+    build = functools.partial(build_encoder, server=flags.server, requests=flags.requests, batches=flags.batches)
     if flags.dry_run:
-        print_price(folder, build(flags.encoder))
+        print_price(folder, flags.encoder, force=flags.force, build=build)
         return
-    from lrd_jax.text.encoders import PAID
     from lrd_jax.text.openai_service import resolve_url
 
     server = None
@@ -186,11 +197,11 @@ def main() -> None:
         print(under_way)
         sys.exit(os.EX_TEMPFAIL)  # 75
     if written:
-        print(path, path.with_suffix(".json"), sep="\n")
+        print(quoted(path), quoted(path.with_suffix(".json")), sep="\n")
     elif flags.encoder.encoder == "file":
-        print(f"{path} fits the items: train with --text.encoder file --text.file {path}")
+        print(f"{quoted(path)} fits the items: train with --text.encoder file --text.file {quoted(path)}")
     else:
-        print(f"{path} fits the texts already (--force embeds anew)")
+        print(f"{quoted(path)} fits the texts already (--force embeds them again)")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from os import PathLike
 
+from lrd_jax.printable import printable, quoted
+
 
 class UserError(Exception):
     """Bad input, told in one message: where it is, what is wrong, what to do.
@@ -33,15 +35,15 @@ class UserError(Exception):
         where = ", ".join(
             part
             for part in (
-                str(file) if file is not None else "",
+                quoted(file) if file is not None else "",
                 f"line {line}" if line is not None else "",
                 f"field {field!r}" if field is not None else "",
             )
             if part
         )
-        self.problem, self.file, self.field, self.remedy = problem, file, field, remedy
+        self.problem, self.file, self.line, self.field, self.remedy = problem, file, line, field, remedy
         text = f"{where}: {problem}" if where else problem
-        super().__init__(f"{text}. {remedy}." if remedy else f"{text}.")
+        super().__init__(printable(f"{text}. {remedy}." if remedy else f"{text}."))
 
 
 class UnderWay(Exception):

@@ -13,7 +13,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from lrd_jax.cli import MAX_SEED, run_command
 from lrd_jax.errors import UserError
-from lrd_jax.protocols import Full, Given, Protocol, Sampled, Sampling, SplitName, TieRule
+from lrd_jax.protocols import CUTOFFS, Full, Given, Protocol, Sampled, Sampling, SplitName, TieRule
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:
@@ -41,7 +41,8 @@ _CUTOFFS = PrimitiveConstructorSpec(
 @dataclasses.dataclass(frozen=True)
 class EvaluateFlags:
     """Rank the target of every row among candidates, with the best epoch of each run: HR, NDCG and MRR, in all and by
-    the target's popularity in training and the length of the history; and the rank of every target as Parquet."""
+    the target's popularity in training, the length of the history, and whether the user had the target before; and the
+    rank of every target as Parquet."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Run folders of `train`."""
@@ -58,7 +59,7 @@ class EvaluateFlags:
     """sampled: of the draw, which is the same for every run on a dataset."""
     keep_seen: Annotated[bool, tyro.conf.FlagCreatePairsOff] = Full.keep_seen
     """full: keep the items that the user had touched before."""
-    at: Annotated[tuple[int, ...], _CUTOFFS] = (5, 10)
+    at: Annotated[tuple[int, ...], _CUTOFFS] = CUTOFFS
     """The cutoffs K of HR@K, NDCG@K and MRR@K."""
     ties: TieRule = "average"
     """Rank of a target among candidates of its score: their middle, or the last."""
@@ -84,8 +85,9 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
     """
     import polars as pl
 
-    from lrd_jax.display import print_wide, say
+    from lrd_jax.display import print_wide, say, warn
     from lrd_jax.evaluated import results_frame, summarise, tables, write_parquet, write_summary
+    from lrd_jax.printable import printable
     from lrd_jax.ranking import build_ranking
     from lrd_jax.trained import check_holds_run, load_trained
 
@@ -113,6 +115,9 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
         write_summary(flags.json, flags.split, protocol, flags.ties, summaries)
     for table in tables(flags.split, protocol, flags.ties, summaries):
         print_wide(table)
+    said = {f"{run['dataset']}: {notice['text']}": None for run in summaries for notice in run["warnings"]}
+    for line in said:  # once where several runs are on one dataset
+        warn(printable(line))
 
 
 def _protocol(flags: EvaluateFlags) -> Protocol:

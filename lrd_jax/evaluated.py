@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,20 +15,34 @@ from rich.table import Table
 
 from lrd_jax.assemble import checked_ranks
 from lrd_jax.data.id_maps import raw_ids
+from lrd_jax.data.notices import one_by_construction
 from lrd_jax.data.pipeline import dataset_folder
+from lrd_jax.data.splits import repeated
 from lrd_jax.errors import UserError
 from lrd_jax.metrics import Counts, ranking_metrics, reciprocal_rank_metrics
 from lrd_jax.models.simple import item_counts
+from lrd_jax.printable import printable
 from lrd_jax.protocols import Protocol, SplitName, TieRule
-from lrd_jax.slices import HISTORY_STARTS, POPULARITY_STARTS, slice_rows
+from lrd_jax.ranking import candidate_counts
+from lrd_jax.slices import HISTORY_STARTS, NEW_OR_REPEATED, POPULARITY_STARTS, slice_rows, split_rows
 from lrd_jax.trained import Trained
 from lrd_jax.writer import to_json, write_atomically
 
 SLICES = {
-    "target_popularity": ("the target's training interactions (0: cold items)", POPULARITY_STARTS),
-    "history_length": ("the number of the user's interactions before the target", HISTORY_STARTS),
+    "target_popularity": (
+        "the target's training interactions (0: cold items)",
+        functools.partial(slice_rows, starts=POPULARITY_STARTS),
+    ),
+    "history_length": (
+        "the number of the user's interactions before the target",
+        functools.partial(slice_rows, starts=HISTORY_STARTS),
+    ),
+    "target_repeated": (
+        "whether the user had the target before",
+        functools.partial(split_rows, labels=NEW_OR_REPEATED),
+    ),
 }
-"""The columns that slices are made of: what they are, and where their bins start."""
+"""The columns that slices are made of: what they are, and how they are cut; no slices, no table."""
 
 
 def results_frame(
@@ -37,7 +52,9 @@ def results_frame(
 
     Columns: run, model, seed, dataset, split, protocol, ties; user, item (the target), raw_user and raw_item (the ids
     of the source, null where the dataset folder does not tell them: see `raw_ids`), rank, greater, equal (see
-    `Counts`), history_length (of the user's interactions before), target_popularity (training interactions).
+    `Counts`), candidates (how many the target was ranked among, itself included), history_length (of the user's
+    interactions before), target_popularity (training interactions), target_repeated (whether the user had the target
+    before).
 
     Args:
       folder: the run folder, as the user names it.
@@ -63,8 +80,10 @@ def results_frame(
         "rank": ranks,
         "greater": counts.greater,
         "equal": counts.equal,
+        "candidates": candidate_counts(corpus, split_name, protocol).astype(np.int32),
         "history_length": rows - corpus.sequence_offsets[users],
         "target_popularity": item_counts(corpus)[items].astype(np.int32),
+        "target_repeated": repeated(corpus.sequence_users, corpus.sequence_items)[rows],
     }
     constants = [pl.lit(value).alias(name) for name, value in {**of_the_run, **of_the_evaluation}.items()]
     return pl.DataFrame(by_row).select(*constants, *by_row)
@@ -101,19 +120,23 @@ def summarise(frame: pl.DataFrame, cutoffs: Sequence[int]) -> dict[str, Any]:
       cutoffs: the values of K.
 
     Returns:
-      {"run", "model", "seed", "dataset", "rows", "metrics", "slices": {column: [{"bin", "rows", "metrics"}]}}; the
-      metrics of a bin without rows are None.
+      {"run", "model", "seed", "dataset", "rows", "metrics", "slices": {column: [{"bin", "rows", "metrics"}]},
+      "warnings"}; the metrics of a bin without rows are None; a column that is not cut has no slices; for warnings see
+      `notices`.
     """
     ranks = frame["rank"].to_numpy()
     slices = {
         column: [
             {"bin": label, "rows": int(rows.sum()), "metrics": _metrics(ranks[rows], cutoffs) if rows.any() else None}
-            for label, rows in slice_rows(frame[column].to_numpy(), starts)
+            for label, rows in parts
         ]
-        for column, (_, starts) in SLICES.items()
+        for column, (_, cut) in SLICES.items()
+        if (parts := cut(frame[column].to_numpy()))
     }
     of_the_run = frame.select("run", "model", "seed", "dataset").row(0, named=True)
-    return {**of_the_run, "rows": len(frame), "metrics": _metrics(ranks, cutoffs), "slices": slices}
+    warnings = one_by_construction({frame["split"][0]: frame["candidates"].to_numpy()}, cutoffs)
+    found = {"rows": len(frame), "metrics": _metrics(ranks, cutoffs), "slices": slices, "warnings": warnings}
+    return {**of_the_run, **found}
 
 
 def tables(split_name: SplitName, protocol: Protocol, ties: TieRule, runs: Sequence[dict[str, Any]]) -> list[Table]:
@@ -129,18 +152,18 @@ def tables(split_name: SplitName, protocol: Protocol, ties: TieRule, runs: Seque
     columns = ("run", "model", "dataset") if len(datasets) > 1 else ("run", "model")
     main = _table(f"{', '.join(datasets)}: {how}", columns, names)
     for run in runs:
-        main.add_row(*(escape(run[column]) for column in columns), *_numbers(run, names))
+        main.add_row(*(_shown(run[column]) for column in columns), *_numbers(run, names))
     made = [main]
     for dataset in datasets:
         of_dataset = [run for run in runs if run["dataset"] == dataset]
         for column, (what, _) in SLICES.items():
             table = _table(f"{dataset}: {how}; by {what}", ("slice", "run"), names)
-            for parts in zip(*(run["slices"][column] for run in of_dataset), strict=True):
+            for parts in zip(*(run["slices"].get(column, ()) for run in of_dataset), strict=True):
                 for run, part in zip(of_dataset, parts, strict=True):
-                    table.add_row(part["bin"], escape(run["run"]), *_numbers(part, names))
+                    table.add_row(part["bin"], _shown(run["run"]), *_numbers(part, names))
                 if len(of_dataset) > 1:
                     table.add_section()
-            made.append(table)
+            made += [table] if table.row_count else []
     return made
 
 
@@ -149,12 +172,16 @@ def _metrics(ranks: np.ndarray, cutoffs: Sequence[int]) -> dict[str, float]:
 
 
 def _table(title: str, texts: Sequence[str], metrics: Sequence[str]) -> Table:
-    table = Table(title=escape(title))
+    table = Table(title=_shown(title))
     for name in texts:
         table.add_column(name, overflow="fold")
     for name in ("rows", *metrics):
         table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def _shown(text: str) -> str:
+    return escape(printable(text))
 
 
 def _numbers(part: dict[str, Any], names: Sequence[str]) -> list[str]:

@@ -71,6 +71,8 @@ def build_case(golden: Golden) -> Case:
     with told_of(golden.path, "param/"):
         shapes = {name: value.shape for name, value in theirs.items()}
         sizes = options_of_sizes(golden.model, shapes)
+        if uses_text:
+            size(shapes, TEXT, 0)  # there
         rows = _relational_rows(shapes) if relational else _sequence_rows(shapes)
     for name in TIED if relational else ():
         golden.get("param", name)  # equal to what it is tied to, which `from_published` sees to

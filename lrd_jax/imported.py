@@ -10,55 +10,74 @@ import numpy as np
 
 from lrd_jax.assemble import assemble, resolve
 from lrd_jax.config import Config
-from lrd_jax.config_file import config_of
+from lrd_jax.config_file import config_of, stated_options
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.movielens import ensure_ml_100k
 from lrd_jax.data.rechorus import read_corpus
+from lrd_jax.display import say
 from lrd_jax.errors import UserError, told_of
-from lrd_jax.published import PUBLISHED, TEXT, from_published
-from lrd_jax.published_sizes import contradictions, options_of_sizes
+from lrd_jax.published import BIAS, PUBLISHED, TEXT, from_published
+from lrd_jax.published_sizes import Shapes, as_words, contradictions, options_of_sizes, size, untold_options
+from lrd_jax.score_check import check_scores
 from lrd_jax.seed_run import SeedRun
 from lrd_jax.state_file import read_arrays
-from lrd_jax.writer import TEXT_FILE, check_run_folder
-
-BIAS = "item_bias.weight"
+from lrd_jax.writer import TEXT_FILE, check_run_folder, holds_run
 
 
-def import_state(path: Path, config: Config) -> dict[str, Any]:
+def import_state(
+    path: Path, config: Config, *, assume_published: bool = False, check: Path | None = None
+) -> dict[str, Any]:
     """Makes a run folder of a state dict and tests it: its weights are the run's best epoch, numbered 0.
 
     The frozen text embeddings of an LRD model are kept in the run folder (text.npy), and the encoder is file: they are
     what the weights were trained with, whatever the dataset's own texts and encoder are.
 
     Args:
-      path: .npz or .safetensors, by the names of the published code.
-      config: of the run. What the shapes tell need not be stated; heads, passes and pooling cannot be told by shapes.
+      path: .npz, .safetensors, .pt or .pth, by the names of the published code.
+      config: of the run. What the shapes tell need not be stated; what `untold_options` names must be.
+      assume_published: take the published values of those that are not stated, and say so.
+      check: scores and ranks of the published code that the model's must equal (`check_scores`); where they do not,
+        nothing is written.
 
     Returns:
       What results.json holds of "dev", "test" and "best_epoch".
 
     Raises:
       UserError: the file cannot be read; a parameter is unknown, missing, of a shape that does not fit the dataset, or
-        not finite; the configuration contradicts the shapes; the run folder holds a run or cannot be written.
+        not finite; the configuration contradicts the shapes, or lacks an option that no shape tells; a score of `check`
+        differs; the run folder holds a run or cannot be written.
     """
     folder, model = resolve(config).run_folder, config.model.name
     if model not in PUBLISHED:
         remedy = f"Choose one of {', '.join(PUBLISHED)}"
         raise UserError(f"no weights of {model} were published", field="model.name", remedy=remedy)
+    if holds_run(folder):
+        remedy = "Choose another folder with --run.workdir"
+        raise UserError("the folder already holds a run", file=folder, field="run.workdir", remedy=remedy)
     check_run_folder(folder, resolve(config), resume=False)
     state = read_arrays(path)
-    data_folder = config.data.path if config.data.path is not None else ensure_ml_100k()
     with told_of(path):
         state = {name: _checked(name, value) for name, value in state.items()}
-        config = resolve(_with_sizes(config, state, read_corpus(data_folder), data_folder))
-    text = state.pop(TEXT, None) if config.uses_text else None
-    if text is not None:
-        _write_text(config.text.file, text)
-    run = assemble(config)
+        config = _completed(config, {name: value.shape for name, value in state.items()}, assume_published)
+        data_folder = config.data.path if config.data.path is not None else ensure_ml_100k()
+        config = resolve(_fitted(config, state, read_corpus(data_folder), data_folder))
+    text = state.pop(TEXT, None) if config.model.discovers_relations else None
+    run = assemble(config, text=text)
     if BIAS in state:
-        state[BIAS] = state[BIAS][: run.corpus.num_items + 1]  # the published table has a row to spare
+        state[BIAS] = state[BIAS][: run.corpus.num_items + 1]  # the paper's code has a row to spare
     with told_of(path):
         params = from_published(model, state, jax.eval_shape(run.init).params)
+    if check is not None:
+        checked = check_scores(check, run, jax.device_put(params, run.arrays.examples.sharding))
+        if not checked.agrees:
+            untold = ", ".join(untold_options(model, {name: value.shape for name, value in state.items()}))
+            remedy = "No run folder was made" + (
+                f"; try other values of what no shape tells: {untold}" if untold else ""
+            )
+            raise UserError(str(checked), file=check, field="--check", remedy=remedy)
+        say(f"check: {checked}")
+    if text is not None:
+        _write_text(run.config.text.file, text)
     seed = SeedRun(run.config, run, resume=False, params=params)
     seed.adopt()
     seed.close()
@@ -75,22 +94,44 @@ def _checked(name: str, value: np.ndarray) -> np.ndarray:
     return value
 
 
-def _with_sizes(config: Config, state: dict[str, np.ndarray], corpus: Corpus, data: Path) -> Config:
-    """The configuration with what the state's shapes tell, once these have been found to fit the dataset."""
-    model, shapes = config.model.name, {name: value.shape for name, value in state.items()}
+def _completed(config: Config, shapes: Shapes, assume_published: bool) -> Config:
+    """The configuration with what the state's shapes tell, and with what they do not once that is stated or assumed."""
+    model = config.model.name
     options = options_of_sizes(model, shapes)
-    _check_rows(shapes, corpus, data, has_latent=config.model.discovers_relations)
-    if config.model.discovers_relations:
-        options["model.num_latent_relations"] = shapes["relation_embeddings.weight"][0] - corpus.num_defined_relations
+    if TEXT in shapes and config.model.discovers_relations:
+        options |= {"text.scale": 1.0, "model.classifier_input": "text"}
+    _refuse_contradictions(config, options)
+    stated = stated_options(config)
+    untold = {option: value for option, value in untold_options(model, shapes).items() if option not in stated}
+    if untold and not assume_published:
+        problem = f"the weights of a {model} do not tell these options; the published values are: {as_words(untold)}"
+        remedy = "State each as an option, or take the published values with --assume-published"
+        raise UserError(problem, remedy=remedy)
+    if untold:
+        say(f"assumed as published: {as_words(untold)}")
+    return config_of(options | untold, config)
+
+
+def _fitted(config: Config, state: dict[str, np.ndarray], corpus: Corpus, data: Path) -> Config:
+    """The configuration with what shapes and dataset tell together, once the two have been found to fit."""
+    shapes, options = {name: value.shape for name, value in state.items()}, {}
+    discovers = config.model.discovers_relations
+    _check_rows(shapes, corpus, data, has_latent=discovers)
+    if discovers:
+        number = size(shapes, "relation_embeddings.weight", 0) - corpus.num_defined_relations
+        options = {"model.num_latent_relations": number}
+        _refuse_contradictions(config, options)
+    if TEXT in state and discovers:
         if state[TEXT][0].any():
             raise UserError("row 0, which is padding, is not zero", field=TEXT)
-        options |= {"text.scale": 1.0, "model.classifier_input": "text"}
+        options |= {"text.encoder": "file", "text.model": None, "text.file": config.run_folder / TEXT_FILE}
+    return config_of(options, config)
+
+
+def _refuse_contradictions(config: Config, options: dict[str, Any]) -> None:
     if problems := contradictions(config, options):
         remedy = "Leave these options out, or choose the state that belongs to them"
         raise UserError(f"the options contradict the weights: {'; '.join(problems)}", remedy=remedy)
-    if config.model.discovers_relations:
-        options |= {"text.encoder": "file", "text.model": None, "text.file": config.run_folder / TEXT_FILE}
-    return config_of(options, config)
 
 
 def _check_rows(shapes: dict[str, tuple[int, ...]], corpus: Corpus, data: Path, *, has_latent: bool) -> None:
@@ -124,4 +165,4 @@ def _write_text(path: Path, text: np.ndarray) -> None:
         np.save(path, text[1:], allow_pickle=False)
     except OSError as error:
         problem = f"the run folder cannot be written ({error.strerror})"
-        raise UserError(problem, file=path.parent, remedy="Choose another with --out") from error
+        raise UserError(problem, file=path.parent, remedy="Choose another with --run.workdir") from error

@@ -14,7 +14,7 @@ from lrd_jax import together
 from lrd_jax.assemble import Run, assemble, resolve
 from lrd_jax.config import Config
 from lrd_jax.config_file import config_difference, load_config
-from lrd_jax.display import epoch_progress, losses_text, results_table, say, summary_table
+from lrd_jax.display import epoch_progress, losses_text, results_table, say, summary_table, warn
 from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
@@ -61,7 +61,7 @@ def train_without_test(config: Config, *, resume: bool, after_epoch: AfterEpoch)
     config = run.config  # with the width of the text embeddings
     seed = SeedRun(config, run, resume=resumed, params=_start(run), after_epoch=after_epoch)
     try:
-        say(_describe(run))
+        _announce(run)
         _train(run, [seed])
     finally:
         seed.close()
@@ -96,7 +96,7 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
         seeds.append(SeedRun(config, run, resume=held, label=label, params=start))
 
     if going := [seed for seed in seeds if seed.results is None]:
-        say(_describe(run))
+        _announce(run)
         at_once = _seeds_at_once(run, sum(seed.goes_on for seed in going))
         for first in range(0, len(going), at_once):
             group = going[first : first + at_once]
@@ -208,6 +208,13 @@ def _failure(seeds: Sequence[SeedRun], failed: Sequence[SeedRun]) -> UserError:
         return failed[0].failure
     told = " ".join(f"{_names([seed]).capitalize()}: {seed.failure}" for seed in failed)
     return UserError(f"{len(failed)} of {len(seeds)} seeds failed, {_names(failed)}. {told}".rstrip("."))
+
+
+def _announce(run: Run) -> None:
+    """One line of what is trained on what, then what a reader of the figures must know."""
+    say(_describe(run))
+    for notice in run.notices:
+        warn(notice["text"])
 
 
 def _describe(run: Run) -> str:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrd_jax.protocols import TieRule
+from lrd_jax.protocols import CUTOFFS, TieRule
 
 
 class Counts(NamedTuple):
@@ -61,7 +61,7 @@ def target_ranks(greater: np.ndarray, equal: np.ndarray, ties: TieRule = "averag
     return 1.0 + np.asarray(greater) + share * np.asarray(equal)
 
 
-def ranking_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> dict[str, float]:
+def ranking_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, float]:
     """HR@K and NDCG@K with one relevant item per row.
 
     HR@K = mean[rank ≤ K],  NDCG@K = mean[rank ≤ K] / log2(rank + 1).
@@ -81,7 +81,7 @@ def ranking_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> di
     return {name: float(values.mean()) for name, values in row_metrics(ranks, cutoffs).items()}
 
 
-def row_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> dict[str, np.ndarray]:
+def row_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, np.ndarray]:
     """HR@K and NDCG@K of each row, whose means are `ranking_metrics`; arguments and errors are its.
 
     Returns:
@@ -95,7 +95,7 @@ def row_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> dict[s
     return metrics
 
 
-def reciprocal_rank_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = (5, 10)) -> dict[str, float]:
+def reciprocal_rank_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, float]:
     """MRR@K and MRR with one relevant item per row; arguments and errors are those of `ranking_metrics`.
 
     MRR@K = mean[rank ≤ K] / rank,  MRR = mean 1 / rank.

@@ -31,7 +31,8 @@ Names = Annotated[
         str_from_instance=lambda values: [",".join(values)],
     ),
 ]
-Options = tyro.conf.OmitArgPrefixes[PrepareOptions]
+TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
+Options = tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[PrepareOptions]]
 DEFAULTS = PrepareOptions()
 
 
@@ -87,10 +88,12 @@ def amazon_2014(
 ) -> None:
     """A category of the Amazon product data of 2014, the paper's: category, brand, also_bought and also_viewed.
 
+    Files of 2018 are recognised and read too: category, brand, also_buy and also_view.
+
     Args:
       category: Such as Office_Products or Electronics.
-      source: A folder with reviews_CATEGORY_5.json.gz and meta_CATEGORY.json.gz, gzipped or not. None: an earlier
-        download, else snap.stanford.edu or mcauleylab.ucsd.edu.
+      source: A folder with reviews_CATEGORY_5.json.gz (of 2018: CATEGORY_5.json.gz) and meta_CATEGORY.json.gz, gzipped
+        or not. None: an earlier download of 2014, else snap.stanford.edu or mcauleylab.ucsd.edu.
       reviews: The file of reviews, whatever its name.
       meta: The file of metadata, whatever its name.
       options: How.
@@ -143,6 +146,8 @@ def recbole(
     attributes: Names | None = None,
     relations: Names | None = None,
     max_relations: int = 8,
+    time_unit: TimeUnit | None = None,
+    time_format: str | None = None,
     options: Options = DEFAULTS,
 ) -> None:
     """A folder of RecBole's atomic files: .inter, and where they are there .item, for texts, and .kg with .link.
@@ -154,6 +159,8 @@ def recbole(
       attributes: Columns of .item to take as attributes. None: those whose values items share.
       relations: Relations of the knowledge graph to take, as .kg calls them. None: those with the most edges.
       max_relations: How many relations of the graph at most, where none are named; 0: none.
+      time_unit: Of the field timestamp. None: told by all its values, as `table` does.
+      time_format: Of dates in the field timestamp, as for `table`.
       options: How.
     """
     options.check()
@@ -162,7 +169,14 @@ def recbole(
     _need_out(options, "recbole")
     from lrd_jax.data.recbole import read_recbole
 
-    raw = read_recbole(folder, attributes=attributes, relations=relations, max_relations=max_relations)
+    raw = read_recbole(
+        folder,
+        attributes=attributes,
+        relations=relations,
+        max_relations=max_relations,
+        time_unit=time_unit,
+        time_format=time_format,
+    )
     _write(raw, options, str(folder))
 
 
@@ -171,11 +185,15 @@ def table(
     user: str = "user_id",
     item: str = "item_id",
     time: str | None = None,
-    time_unit: Literal["s", "ms", "us", "ns", "iso"] | None = None,
+    time_unit: TimeUnit | None = None,
+    time_format: str | None = None,
     rating: str | None = None,
     min_rating: float | None = None,
     separator: str | None = None,
+    quote: Literal["none", "double", "single"] | None = None,
+    no_header: tyro.conf.FlagCreatePairsOff[bool] = False,
     items: Path | None = None,
+    items_no_header: tyro.conf.FlagCreatePairsOff[bool] = False,
     item_id: str | None = None,
     attributes: Names = (),
     relations: Names = (),
@@ -189,11 +207,17 @@ def table(
       user: Column of user ids, which may be any text.
       item: Column of item ids, which may be any text.
       time: Column of times. None: the order of the file counts.
-      time_unit: Of the times. None: told by the values.
+      time_unit: Of the times. None: told by all the values: seconds, milliseconds, microseconds or nanoseconds since
+        1970, ISO dates, or dates such as 20200913.
+      time_format: Of dates in any other form, in the letters of Python's strptime: "%a %b %d %H:%M:%S %z %Y".
       rating: Column of ratings.
       min_rating: Only rows of this rating or a higher one count.
       separator: Of the fields of text files. None: a comma, in .tsv and .txt a tab.
+      quote: The marks around fields of text files; none: quotation marks are part of the text. None: double, in
+        tab-separated .tsv and .txt none.
+      no_header: The first line of FILE is a row: its columns go by number, as in --user 1 --item 2 --time 4.
       items: Table of items; its columns can fill the template.
+      items_no_header: The first line of --items is a row, as for --no-header.
       item_id: Its column of ids. None: as in the interactions.
       attributes: Columns of items whose values become attributes.
       relations: Columns of items that name other items.
@@ -202,16 +226,25 @@ def table(
     """
     options.check()
     _need_out(options, "FILE")
+    from lrd_jax.data.delimited import TextLayout
     from lrd_jax.data.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
 
     if items is None and (attributes or relations or item_id is not None):
         remedy = "Name the table of items with --items"
         raise UserError("only a table of items has them", field="--attributes, --relations, --item-id", remedy=remedy)
-    columns = InteractionColumns(user, item, time, time_unit, rating, min_rating, separator)
+    layout = TextLayout(separator, quote, header=not no_header)
+    columns = InteractionColumns(user, item, time, time_unit, rating, min_rating, layout, time_format)
     about = None
     if items is not None:
         item_id = item if item_id is None else item_id
-        about = ItemColumns(items, item_id, attributes, relations, list_separator, separator)
+        about = ItemColumns(
+            items,
+            item_id,
+            attributes,
+            relations,
+            list_separator,
+            TextLayout(separator, quote, header=not items_no_header),
+        )
     raw, said = read_interaction_table(file, columns, about)
     print(*said, sep="\n")
     _write(raw, options, str(file))
@@ -239,6 +272,7 @@ def rechorus(
       card: Write the data card; new texts bring it in any case.
     """
     from lrd_jax.data.completed import complete_folder
+    from lrd_jax.display import say, warn
 
     done = complete_folder(folder, items=items, item_id=item_id, template=template, force=force, write_card=card)
     corpus = done.corpus
@@ -246,15 +280,16 @@ def rechorus(
         f"{corpus.num_users:,} users, {corpus.num_items:,} items, {len(corpus.sequence_items):,} interactions: "
         f"{len(corpus.train_rows):,} train, {len(corpus.dev.rows):,} dev, {len(corpus.test.rows):,} test"
     )
-    print(
+    say(
         f"attributes: {', '.join(corpus.attributes) or 'none'}; relations: {', '.join(corpus.item_relations) or 'none'}"
     )
     if done.texts is None:
         print(done.found)
     else:
         _show(done.texts, show)
-    print(done.card["leakage"]["warning"])
-    print(f"folder: {folder}")
+    say(f"folder: {folder}")
+    for notice in done.card["warnings"]:
+        warn(notice["text"])
 
 
 COMMANDS = {
@@ -290,15 +325,18 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
       source: where it was read, in words.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from lrd_jax.data.pipeline import default_folder, prepare_folder
+    from lrd_jax.display import say, warn
+    from lrd_jax.printable import printable
 
     if options.like == "published" and raw.name != "ml-100k":
         raise _not_published()
     folder = options.out if options.out is not None else default_folder(raw.name, options)
     prepared = prepare_folder(raw, folder, options)
-    table = Table(title=raw.name)
+    table = Table(title=escape(printable(raw.name)))
     counts = prepared.sizes | prepared.rows
     for name in counts:
         table.add_column(name, justify="right")
@@ -309,17 +347,19 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
         print(f"{prepared.rows['history']:,} first interactions from then on are only history, neither dev nor test")
     for kind in ("attributes", "relations"):
         held = (f"{name} ({about['triples']:,} triples)" for name, about in prepared.card[kind].items())
-        print(f"{kind}: {', '.join(held) or 'none'}")
+        say(f"{kind}: {', '.join(held) or 'none'}")
     _show(prepared.texts, options.show)
-    print(f"source: {source}")  # plain lines: rich would wrap them
-    print(f"folder: {prepared.folder}")
+    say(f"source: {source}")  # plain lines: rich would wrap them
+    say(f"folder: {prepared.folder}")
+    for notice in prepared.card["warnings"]:
+        warn(notice["text"])
     return prepared
 
 
 def _show(texts: ItemTexts | None, number: int) -> None:
     """Print statistics of the texts, and the first ones."""
     if texts is None:
-        print("texts: none, since nothing is known of the items; the LRD models need item_text.tsv")
+        print("texts: none, since nothing is known of the items")
         return
     known = len(texts.texts) - texts.empty
     print(f"texts: {known:,} of {len(texts.texts):,} items" + "".join(

@@ -6,6 +6,8 @@ import dataclasses
 from typing import Literal
 
 SplitName = Literal["dev", "test"]
+CUTOFFS = (5, 10)
+"""The values of K in HR@K and NDCG@K where no others are asked for."""
 Sampling = Literal["uniform", "popularity"]
 TieRule = Literal["average", "pessimistic"]
 """Where a target stands among candidates of the same score: in their middle, or behind all of them. There is no rule in

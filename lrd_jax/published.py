@@ -17,6 +17,8 @@ from lrd_jax.errors import UserError
 
 TEXT = "item_embeddings.weight"
 """The frozen text embeddings of an LRD model: a parameter in the published code, an input here."""
+BIAS = "item_bias.weight"
+"""The biases of the items, a column; the paper's code has a row to spare, which no item reads."""
 TIED = {"relational_dynamic_aggregation.relation_embeddings.weight": "relation_embeddings.weight"}
 """Second names of a parameter."""
 
@@ -46,7 +48,7 @@ _RELATIONAL = {
     "user_embeddings.weight": Place("scorer/user_embeddings"),
     "entity_embeddings.weight": Place("scorer/entity_embeddings"),
     "relation_embeddings.weight": Place("scorer/relation_embeddings"),
-    "item_bias.weight": Place("scorer/item_bias"),
+    BIAS: Place("scorer/item_bias"),
     "relational_dynamic_aggregation.freq_real.weight": Place("scorer/decay_real"),
     "relational_dynamic_aggregation.freq_imag.weight": Place("scorer/decay_imag"),
     **_linear("attn_head.q_linear", "scorer/block/query", bias=False),
@@ -88,7 +90,7 @@ PUBLISHED: dict[str, dict[str, Place]] = {
         "rnn.weight_hh_l0": Place("encoder/recurrent_kernel", transposed=True),
         "rnn.bias_ih_l0": Place("encoder/input_bias"),
         "rnn.bias_hh_l0": Place("encoder/recurrent_bias"),
-        **_linear("out", "encoder/out", bias=False),
+        **_linear("out", "encoder/out"),
     },
     "sasrec": {**_ITEMS, "p_embeddings.weight": Place("encoder/position_embeddings"), **_BLOCKS},
     "tisasrec": {
@@ -176,6 +178,40 @@ def to_published(model: str, ours: Any, shapes: Mapping[str, tuple[int, ...]]) -
         value = np.asarray(values[where.path])
         result[name] = (value.reshape(-1, shape[0]).T if where.transposed else value).reshape(shape)
     return result
+
+
+def state_of(model: str, ours: Any) -> dict[str, np.ndarray]:
+    """All our parameters as the published code's state dict: its names, its layouts, its second names.
+
+    The table of item biases has the row to spare that the paper's code gives it (ReChorus's has none); it is zero.
+
+    Args:
+      model: `ModelConfig.name`.
+      ours: the tree.
+    """
+    shapes = {}
+    for path, value in paths(ours).items():
+        name = _name(model, path)
+        shapes[name] = _their_shape(name, value.shape, transposed=place(model, name).transposed)
+    shapes |= {second: shapes[first] for second, first in TIED.items() if first in shapes}
+    state = to_published(model, ours, shapes)
+    if BIAS in state:
+        state[BIAS] = np.pad(state[BIAS], ((0, 1), (0, 0)))
+    return {name: np.ascontiguousarray(value) for name, value in state.items()}
+
+
+def _their_shape(name: str, ours: tuple[int, ...], *, transposed: bool) -> tuple[int, ...]:
+    """The published shape of a parameter whose shape here is `ours`; item biases without their spare row."""
+    if name == BIAS:
+        return (*ours, 1)
+    if name == "A_out.weight":
+        return (1, *ours)
+    if name == "conv_v.weight":
+        return (ours[1], 1, ours[0], 1)
+    if horizontal := re.fullmatch(r"conv_h\.(\d+)\.weight", name):
+        height = int(horizontal[1]) + 1
+        return (ours[1], 1, height, ours[0] // height)
+    return ours[::-1] if transposed else ours
 
 
 def _flat(value: np.ndarray) -> np.ndarray:

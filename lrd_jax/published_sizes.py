@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lrd_jax.config import Config
-from lrd_jax.config_file import flatten
+from lrd_jax.config_file import flatten, stated_options
 from lrd_jax.errors import UserError
 from lrd_jax.published import TEXT
 
@@ -38,8 +38,8 @@ _SEQUENCE = (_Size("model.embedding_dim", "i_embeddings.weight", 1),)
 _SIZES = {
     "rcf": _RELATIONAL,
     "kda": _RELATIONAL + _DECAY,
-    "rcf_lrd": _RELATIONAL + _LRD,
-    "kda_lrd": _RELATIONAL + _DECAY + _LRD,
+    "rcf_lrd": _RELATIONAL,
+    "kda_lrd": _RELATIONAL + _DECAY,
     "caser": (
         *_SEQUENCE,
         _Size("model.num_horizontal_filters", "conv_h.0.weight", 0),
@@ -77,8 +77,7 @@ def size(shapes: Shapes, name: str, axis: int) -> int:
 def options_of_sizes(model: str, shapes: Shapes) -> dict[str, Any]:
     """The options {"section.option": value} that the shapes of published parameters tell.
 
-    What they do not tell: heads, the passes of RCF and KDA, mean or max pooling, dropout, the history of models without
-    positions.
+    What they do not tell is in `untold_options`.
 
     Args:
       model: `ModelConfig.name`, of a model that was published.
@@ -87,9 +86,17 @@ def options_of_sizes(model: str, shapes: Shapes) -> dict[str, Any]:
     Raises:
       UserError: a parameter that would tell is missing.
     """
-    options = {
-        known.option: known.factor * (size(shapes, known.name, known.axis) + known.shift) for known in _SIZES[model]
-    }
+    known_sizes, options = _SIZES[model], {}
+    if model.endswith("_lrd"):
+        # The paper's code with --include_lrd 0 has neither texts nor classifier.
+        if any(name == TEXT or name.startswith("project_layer_") for name in shapes):
+            known_sizes += _LRD
+        else:
+            options["loss.lrd_weight"] = 0.0
+    for known in known_sizes:
+        options[known.option] = known.factor * (size(shapes, known.name, known.axis) + known.shift)
+    if model == "gru4rec":
+        options["model.gru_out_bias"] = "out.bias" in shapes
     if model in _COUNTS:
         option, pattern = _COUNTS[model]
         options[option] = sum(re.fullmatch(pattern, name) is not None for name in shapes)
@@ -98,11 +105,45 @@ def options_of_sizes(model: str, shapes: Shapes) -> dict[str, Any]:
     return options
 
 
+def untold_options(model: str, shapes: Shapes) -> dict[str, Any]:
+    """The options that ranks depend on and no shape tells, with the values that the published experiments had.
+
+    Those of RCF, KDA and the LRD models are in the README of the paper's code, those of the sequence models in
+    ReChorus's scripts; the cap on TiSASRec's unit of time is the constant in the paper's code.
+
+    Args:
+      model, shapes: as for `options_of_sizes`.
+    """
+    if model.startswith(("rcf", "kda")):
+        options = {"model.num_layers": 5, "model.num_heads": 4, "model.pooling": "mean", "model.include_value": True}
+        if "A.weight" in shapes:  # only attention pooling has it
+            del options["model.pooling"]
+        return options | {"data.history_length": 20}
+    return {
+        "caser": {},
+        "gru4rec": {"data.history_length": 20},
+        "sasrec": {"model.num_heads": 1},
+        "tisasrec": {"model.num_heads": 1, "model.longest_time_unit": 0xFFFF},
+    }[model]
+
+
+def as_words(options: Mapping[str, Any]) -> str:
+    """Options as one writes them on the command line."""
+    words = []
+    for option, value in options.items():
+        name = option.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else "--" + name.replace(".", ".no-"))
+        else:
+            words.append(f"--{name} {value}")
+    return " ".join(words)
+
+
 def contradictions(config: Config, options: Mapping[str, Any]) -> list[str]:
-    """What a configuration states otherwise than the shapes do; an option at its default states nothing."""
-    stated, defaults = flatten(config), flatten(Config())
+    """What a configuration states otherwise than the shapes do."""
+    values = flatten(config)
     return [
-        f"{option} is {stated[option]}, the shapes say {value}"
+        f"{option} is {values[option]}, the shapes say {value}"
         for option, value in options.items()
-        if stated[option] not in (value, defaults[option])
+        if option in stated_options(config) and values[option] != value
     ]

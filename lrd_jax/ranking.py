@@ -10,6 +10,7 @@ import numpy as np
 
 from lrd_jax.assemble import Run
 from lrd_jax.data.corpus import Corpus, Split
+from lrd_jax.data.splits import repeated
 from lrd_jax.devices import data_mesh
 from lrd_jax.display import row_progress
 from lrd_jax.errors import UserError
@@ -70,14 +71,7 @@ def build_ranking(run: Run, split_name: SplitName, protocol: Protocol) -> Callab
 
 def _check_enough_items(corpus: Corpus, rows: np.ndarray, drawable: np.ndarray, protocol: Sampled) -> None:
     """Refuses more negatives than some row leaves; drawable bool [I]: items with a weight."""
-    # Of every interaction: whether it is its user's first with an item that could be drawn.
-    keys = corpus.sequence_users.astype(np.int64) * (corpus.num_items + 1) + corpus.sequence_items
-    _, firsts = np.unique(keys, return_index=True)
-    is_new = np.zeros(len(keys), bool)
-    is_new[firsts] = drawable[corpus.sequence_items[firsts] - 1]
-    until = np.concatenate([[0], np.cumsum(is_new)])
-    taken = until[rows + 1] - until[corpus.sequence_offsets[corpus.sequence_users[rows]]]
-    left = int(drawable.sum() - taken.max())
+    left = int(drawable.sum() - _items_until(corpus, rows, drawable).max())
     if left < protocol.negatives:
         kind = "untouched items" if protocol.sampling == "uniform" else "untouched items that training holds"
         raise UserError(
@@ -85,3 +79,22 @@ def _check_enough_items(corpus: Corpus, rows: np.ndarray, drawable: np.ndarray, 
             field="--negatives",
             remedy=f"Give at most {left}" if left > 0 else "Choose another --protocol",
         )
+
+
+def candidate_counts(corpus: Corpus, split_name: SplitName, protocol: Protocol) -> np.ndarray:
+    """How many candidates the target of each row of a split is ranked among, itself included: int [N]."""
+    split: Split = getattr(corpus, split_name)
+    if isinstance(protocol, Given):
+        return np.full(len(split.rows), 1 + split.negatives.shape[1])
+    if isinstance(protocol, Sampled):
+        return np.full(len(split.rows), 1 + protocol.negatives)
+    if protocol.keep_seen:
+        return np.full(len(split.rows), corpus.num_items)
+    return 1 + corpus.num_items - _items_until(corpus, split.rows, np.ones(corpus.num_items, bool))
+
+
+def _items_until(corpus: Corpus, rows: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Different items of each row's user until the row, its target included: int [N]; counted bool [I]: which."""
+    is_new = ~repeated(corpus.sequence_users, corpus.sequence_items) & counted[corpus.sequence_items - 1]
+    until = np.concatenate([[0], np.cumsum(is_new)])
+    return until[rows + 1] - until[corpus.sequence_offsets[corpus.sequence_users[rows]]]

@@ -214,6 +214,7 @@ class SeedRun:
             config=self.config,
             dataset_hash=corpus.content_hash,
             fingerprint=run.fingerprint,
+            warnings=run.notices,
         )
         self.results = {**metrics, "best_epoch": best_epoch}
 

@@ -1,4 +1,4 @@
-"""Slices of an evaluation: rows grouped by a count, such as how often their target was interacted with in training."""
+"""Slices of an evaluation: rows grouped by a count, such as the training interactions of the target, or in two."""
 
 from __future__ import annotations
 
@@ -13,16 +13,26 @@ HISTORY_STARTS = (1, 5, 10, 20, 50, 100)
 """Where the bins of a history's length start: all interactions of the user before the row, however many models see."""
 
 
+NEW_OR_REPEATED = ("new", "repeated")
+"""Targets that the user never had before, and those that the user had."""
+
+
 class Slice(NamedTuple):
     """Some rows.
 
     Attributes:
-      label: such as "0", "1-4" or "100+".
+      label: such as "0", "1-4", "100+" or "repeated".
       rows: bool [N], which ones.
     """
 
     label: str
     rows: np.ndarray
+
+
+def split_rows(flags: np.ndarray, labels: tuple[str, str]) -> list[Slice]:
+    """The rows without and those with a flag, bool [N]; none where no row has it."""
+    flags = np.asarray(flags, bool)
+    return [Slice(labels[0], ~flags), Slice(labels[1], flags)] if flags.any() else []
 
 
 def slice_rows(values: np.ndarray, starts: Sequence[int]) -> list[Slice]:

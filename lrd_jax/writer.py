@@ -16,7 +16,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,7 @@ class RunWriter:
         config: Config,
         dataset_hash: str,
         fingerprint: str,
+        warnings: Sequence[Mapping[str, Any]] = (),
     ) -> Path:
         """Write results.json, all of it or nothing.
 
@@ -191,6 +192,7 @@ class RunWriter:
           config: the complete configuration.
           dataset_hash: `Corpus.content_hash`.
           fingerprint: `Run.fingerprint`, of the text embeddings too.
+          warnings: `Run.notices`.
 
         Returns:
           The file.
@@ -208,6 +210,7 @@ class RunWriter:
             **({"leak": config.leak} if config.leak else {}),
             "device": device,
             "versions": versions(),
+            "warnings": list(warnings),
         }
         write_atomically(path, (to_json(results, indent=2) + "\n").encode())
         return path

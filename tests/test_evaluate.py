@@ -22,8 +22,8 @@ from lrd_jax.errors import UserError
 from lrd_jax.evaluation import build_full_evaluation, build_sampled_evaluation
 from lrd_jax.metrics import target_ranks
 from lrd_jax.models.simple import item_counts
-from lrd_jax.protocols import Full, Sampled
-from lrd_jax.ranking import build_ranking
+from lrd_jax.protocols import Full, Given, Sampled
+from lrd_jax.ranking import build_ranking, candidate_counts
 from lrd_jax.trained import load_trained
 from lrd_jax.writer import read_results
 from tests import reference, small_runs
@@ -104,6 +104,85 @@ def test_full_protocol_with_many_ties(keep_seen, popular):
     assert average.tolist() == [reference.rank_of_first(row) for row in scores]
     assert pessimistic.tolist() == [int((row >= row[0]).sum()) for row in scores]
     assert found.finite.all() and found.equal.any()
+
+
+# Targets that the user had before
+
+
+@pytest.fixture(scope="module")
+def repeats(place):
+    """A run on data in which every third user's test target is the item that the user began with."""
+    folder = shutil.copytree(place / "data", place / "repeats")
+    train = pl.read_csv(folder / "train.csv", separator="\t")  # sorted by time
+    firsts = dict(train.unique("user_id", keep="first", maintain_order=True).select("user_id", "item_id").iter_rows())
+    header, *lines = (folder / "test.csv").read_text().splitlines()
+    for number, (user, _, time, _) in enumerate(line.split("\t") for line in lines):
+        if int(user) % 3 == 0:
+            lines[number] = f"{user}\t{firsts[int(user)]}\t{time}\t{other_than(str(firsts[int(user)]))}"
+    (folder / "test.csv").write_text("\n".join([header, *lines]) + "\n")
+    return small_runs.train(place / "again", folder, model="popularity")
+
+
+def test_full_protocol_ranks_a_target_that_the_user_had_before(repeats):
+    """It stays among the candidates, while the user's other items of before do not."""
+    run = load_trained(repeats)
+    corpus, counts = run.run.corpus, item_counts(run.run.corpus)
+    had = [
+        corpus.sequence_items[row] in corpus.sequence_items[corpus.sequence_offsets[corpus.sequence_users[row]] : row]
+        for row in corpus.test.rows
+    ]
+    assert 0 < sum(had) < len(had)
+    for protocol in (Full(), Full(keep_seen=True)):
+        found = build_ranking(run.run, "test", protocol)(run.params)
+        candidates = [
+            [corpus.sequence_items[row], *others(corpus, row, protocol.keep_seen)] for row in corpus.test.rows
+        ]
+        expected = [reference.rank_of_first(counts[row]) for row in candidates]
+        assert target_ranks(found.greater, found.equal).tolist() == expected
+        assert candidate_counts(corpus, "test", protocol).tolist() == [len(row) for row in candidates]
+    assert candidate_counts(corpus, "test", Sampled(7)).tolist() == [8] * USERS
+    assert candidate_counts(corpus, "dev", Given()).tolist() == [21] * USERS
+
+
+@pytest.mark.parametrize("protocol", ["given", "sampled", "full", "full-keep-seen"])
+def test_new_and_repeated_targets_are_told_apart(protocol, place, repeats, tmp_path, monkeypatch, capsys):
+    out, summary = tmp_path / "out.parquet", tmp_path / "out.json"
+    options = {"sampled": ["--negatives", 9], "full-keep-seen": ["--keep-seen"]}.get(protocol, [])
+    name = protocol.removesuffix("-keep-seen")
+    command(monkeypatch, repeats, place / "rcf", "--protocol", name, *options, "--out", out, "--json", summary)
+    frame = pl.read_parquet(out).filter(run=str(repeats))
+    data = {part: pl.read_csv(place / f"repeats/{part}.csv", separator="\t") for part in ("train", "dev", "test")}
+    before = pl.concat([data["train"].select("user_id", "item_id"), data["dev"].select("user_id", "item_id")]).rows()
+    expected = [row in before for row in frame.select("user", "item").rows()]
+    assert frame.schema["target_repeated"] == pl.Boolean and frame["target_repeated"].to_list() == expected
+    told, other = json.loads(summary.read_text())["runs"]
+    new, repeated = told["slices"]["target_repeated"]
+    assert (new["bin"], repeated["bin"], repeated["rows"]) == ("new", "repeated", sum(expected))
+    for part, flag in ((new, False), (repeated, True)):
+        inside = frame.filter(target_repeated=flag)
+        assert part["rows"] == len(inside)
+        found = recomputed(inside, 5)
+        assert {figure: part["metrics"][figure] for figure in found} == pytest.approx(found, abs=1e-12)
+    assert set(other["slices"]) == {"target_popularity", "history_length"}  # a dataset without
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("whether the user had the target before") == 1
+
+
+def test_figures_that_are_one_by_construction(place, repeats, tmp_path, monkeypatch, capsys):
+    """Said once for a dataset, on the terminal, and in the JSON of each run; with `full` it depends on the row."""
+    summary = tmp_path / "out.json"
+    files = ["--json", summary, "--out", tmp_path / "out.parquet"]
+    command(monkeypatch, repeats, "--protocol", "sampled", "--negatives", 9, "--at", "5,10,20", *files)
+    (warning,) = json.loads(summary.read_text())["runs"][0]["warnings"]
+    assert warning["rows"] == {"HR@10": {"test": USERS}, "HR@20": {"test": USERS}}
+    assert f"warning: repeats: {warning['text']}\n" in capsys.readouterr().err
+    command(monkeypatch, place / "rcf", "--protocol", "full", "--at", 30, *files)
+    (warning,) = json.loads(summary.read_text())["runs"][0]["warnings"]
+    few = pl.read_parquet(tmp_path / "out.parquet").filter(pl.col("candidates") <= 30)
+    assert warning["rows"] == {"HR@30": {"test": len(few)}} and 0 < len(few) < USERS and few["rank"].max() <= 30
+    command(monkeypatch, place / "rcf", "--protocol", "full", *files)
+    assert "warning" not in capsys.readouterr().err.split("30")[-1]
+    assert json.loads(summary.read_text())["runs"][0]["warnings"] == []
 
 
 def test_full_ranking_is_the_given_one_with_all_other_items(rcf):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lrd_jax.slices import POPULARITY_STARTS, slice_rows
+from lrd_jax.slices import NEW_OR_REPEATED, POPULARITY_STARTS, slice_rows, split_rows
 
 
 def test_slices():
@@ -21,3 +21,10 @@ def test_empty_bins_are_kept():
 def test_a_value_below_the_first_bin_is_refused():
     with pytest.raises(ValueError, match="below 1"):
         slice_rows([1, 0], (1, 5))
+
+
+def test_two_slices_by_a_flag():
+    new, repeated = split_rows([True, False, True], NEW_OR_REPEATED)
+    assert (new.label, new.rows.tolist()) == ("new", [False, True, False])
+    assert (repeated.label, repeated.rows.tolist()) == ("repeated", [True, False, True])
+    assert split_rows([False, False], NEW_OR_REPEATED) == []

@@ -1,7 +1,6 @@
 """Amazon Reviews'23 (Hou et al., arXiv 2403.03952): one category, reviews and metadata as a JSON object per line.
 
-Items are `parent_asin`, which the variants of a product share, as the authors recommend. Times are milliseconds there
-and seconds here; of two reviews in the same second the earlier millisecond comes first.
+Items are `parent_asin`, which the variants of a product share, as the authors recommend. Times are milliseconds.
 """
 
 from __future__ import annotations
@@ -76,8 +75,8 @@ def read_amazon_2023(
     interactions = concat(list(json_rows(reviews_file, _REVIEW, meaning)), _REVIEW)
     if interactions.is_empty():
         raise UserError("the file holds no reviews", file=reviews_path, remedy="Copy or download it again")
-    interactions = interactions.sort("timestamp", maintain_order=True).select(
-        user="user_id", item="parent_asin", time=pl.col("timestamp") // 1000
+    interactions = interactions.select(
+        user="user_id", item="parent_asin", time=pl.from_epoch("timestamp", time_unit="ms")
     )
     known = interactions["item"].unique()
     num_lines, kept = 0, []

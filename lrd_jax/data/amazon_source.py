@@ -17,6 +17,7 @@ from pathlib import Path
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.downloads import download_url, fetch, one_line
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Release:
       reviews, meta: names of the files of a category, as the publisher gives them, "{}" for the category.
       reviews_urls, meta_urls: where they can be had, first choice first.
       categories: those that exist.
+      other_reviews: further names that the file of reviews may have in a folder.
       md5: of files whose checksum is known; a download of another is refused.
     """
 
@@ -40,6 +42,7 @@ class Release:
     meta_urls: tuple[str, ...]
     categories: tuple[str, ...]
     md5: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    other_reviews: tuple[str, ...] = ()
 
 
 def find_files(
@@ -61,23 +64,29 @@ def find_files(
     Raises:
       UserError: a folder without the files, a category that does not exist, or no source could be reached.
     """
-    kinds = ((reviews, release.reviews, release.reviews_urls), (meta, release.meta, release.meta_urls))
+    kinds = (
+        (reviews, release.reviews, release.other_reviews, release.reviews_urls),
+        (meta, release.meta, (), release.meta_urls),
+    )
     found = []
-    for given, name, urls in kinds:
+    for given, name, others, urls in kinds:
         name = name.format(category)
         if given is not None:
             found.append(Path(given))
         elif source is not None:
-            found.append(_in_folder(Path(source), name))
+            found.append(_in_folder(Path(source), (name, *(other.format(category) for other in others))))
         else:
             found.append(_in_cache(release, category, name, tuple(url.format(category) for url in urls)))
+    for path in found:
+        refuse_irregular(path)
     return found[0], found[1]
 
 
-def _in_folder(folder: Path, name: str) -> Path:
+def _in_folder(folder: Path, names: tuple[str, ...]) -> Path:
+    name = " or ".join(names)
     if not folder.is_dir():
         raise UserError("it is no folder", file=folder, field="--source", remedy=f"Name the folder that holds {name}")
-    for candidate in (folder / name, folder / name.removesuffix(".gz")):
+    for candidate in (folder / spelt for name in names for spelt in (name, name.removesuffix(".gz"))):
         if candidate.is_file():
             return candidate
     remedy = f"Put {name} there, gzipped or not, or name the files with --reviews and --meta"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from lrd_jax.data.dates import date_text
+from lrd_jax.data.notices import Notice, card_notices, interaction_notices
+from lrd_jax.data.splits import repeated
 from lrd_jax.data.templates import NO_TEXT, ItemTexts
 
 CARD_JSON, CARD_MARKDOWN = "data_card.json", "data_card.md"
 
 _SIZES = ("users", "items", "interactions")
-_OPTIONS = ("core", "split", "dev_from", "test_from", "negatives", "seed", "like", "template")
+_OPTIONS = ("core", "split", "dev_from", "test_from", "negatives", "drop_users_with_too_few_negatives", "seed", "like")
+_OPTIONS += ("template",)
 
 
 def data_card(
@@ -28,6 +31,7 @@ def data_card(
     attributes: Mapping[str, pl.DataFrame],
     relations: Mapping[str, pl.DataFrame],
     texts: ItemTexts | None,
+    further: Sequence[Notice] = (),
 ) -> dict[str, Any]:
     """Everything that the card says.
 
@@ -39,13 +43,14 @@ def data_card(
       attributes: {name: item_id, value_id}.
       relations: {name: item_id, other_id}.
       texts: of the items; None: nothing is known of any.
+      further: notices beside those that follow from all this.
     """
     num_items = marker["items"]
     leakage = _leakage(marker["split"], splits, times)
     if "times" in marker:
         leakage["warning"] += " There are no times in the source, so all this goes by the order of its rows."
     of_the_source = {key: value for key, value in marker.items() if key not in (*_SIZES, *_OPTIONS, "name")}
-    return {
+    card = {
         "name": marker["name"],
         "source": of_the_source,
         "options": {key: marker[key] for key in _OPTIONS if key in marker},
@@ -76,6 +81,21 @@ def data_card(
         "text": card_of_texts(texts, num_items),
         "leakage": leakage,
     }
+    order = np.lexsort((times, users))
+    again = np.empty(len(order), bool)
+    again[order] = repeated(users[order], items[order])
+    found = interaction_notices(
+        {name: marker["negatives"] for name in ("dev", "test")},
+        {name: again[splits[name]] for name in ("dev", "test")},
+        {name: len(pairs) for name, pairs in relations.items()},
+        {name: _is_uniform(values, num_items) for name, values in attributes.items()},
+    )
+    return card | {"warnings": [*further, *card_notices(card), *found]}
+
+
+def _is_uniform(values: pl.DataFrame, num_items: int) -> bool:
+    """Whether all items are alike in an attribute: none has a value, or all have the same one."""
+    return values["value_id"].n_unique() <= 1 and values["item_id"].n_unique() in (0, num_items)
 
 
 def card_files(card: Mapping[str, Any]) -> dict[str, bytes]:
@@ -112,6 +132,8 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         rows = [[what, *text[what].values()] for what in ("words", "characters")]
         lines += ["", *_table(("per text", "least", "median", "mean", "most", "total"), rows)]
     lines += ["", "## Leakage", "", leakage["warning"]]
+    if card["warnings"]:
+        lines += ["", "## Warnings", "", *(f"- {notice['text']}" for notice in card["warnings"])]
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,9 @@ from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.folder import MARKER, tsv_bytes
 from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.item_tables import FIELDS, RESERVED
+from lrd_jax.data.notices import card_notices, corpus_notices
 from lrd_jax.data.rechorus import read_corpus, read_texts
+from lrd_jax.data.source_ids import refuse_strangers
 from lrd_jax.data.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import NO_TEXT, ItemTexts, default_template, fill_template
 from lrd_jax.data.texts import ITEM_TEXT
@@ -83,6 +85,8 @@ def complete_folder(
         rows = pl.DataFrame({"item_id": pl.int_range(1, corpus.num_items + 1, eager=True), "text": texts.texts})
         card |= {"options": {**card["options"], "template": template}, "text": card_of_texts(texts, corpus.num_items)}
         files = {ITEM_TEXT: tsv_bytes(rows)} | _marker_file(folder, template)
+    known_before = [notice for notice in card.get("warnings", []) if notice["kind"] == "dropped_users"]
+    card |= {"warnings": [*known_before, *card_notices(card), *corpus_notices(corpus, folder)]}
     if files or write_card:
         _write(folder, files | card_files(card))
     return Completed(corpus, texts, found, card)
@@ -165,7 +169,6 @@ def _fields(folder: Path, num_items: int, file: Path | None, item_id: str | None
     if not keys.count():
         remedy = "Key the table by the folder's item_id, or add items.tsv with the columns raw_id and item_id"
         raise UserError("the folder does not tell the source's ids", file=folder / "items.tsv", remedy=remedy)
-    if not keys.is_in(table["item_id"].implode()).any():
-        raise UserError("it knows none of the dataset's items", file=file, field=key, remedy="Name another column")
+    refuse_strangers(keys.drop_nulls(), table["item_id"], file, key, "Name another column, or write the ids alike")
     rows = keys.alias("item_id").to_frame().join(table, on="item_id", how="left", maintain_order="left")
     return rows.drop("item_id")

@@ -7,6 +7,8 @@ import math
 
 from lrd_jax.errors import UserError
 
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799  # what Python's dates hold: the years 1 to 9999
+
 
 def parse_date(text: str, field: str) -> int:
     """Seconds since 1970 of a date such as 1998-03-01 or 1998-03-01T12:00, in UTC unless it names another offset.
@@ -28,6 +30,8 @@ def parse_date(text: str, field: str) -> int:
 
 
 def date_text(seconds: int) -> str:
-    """The date in UTC, as short as it goes: 1998-03-01 at midnight, else 1998-03-01T12:00:00."""
+    """The date in UTC, as short as it goes: 1998-03-01 at midnight, else 1998-03-01T12:00:00; seconds if too far."""
+    if not _FIRST <= seconds <= _LAST:
+        return f"{seconds} s"
     text = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).replace(tzinfo=None).isoformat()
     return text.removesuffix("T00:00:00")

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from lrd_jax.data.negatives import notebook_negatives, sample_negatives
+from lrd_jax.data.negatives import notebook_items, notebook_negatives, sample_negatives
 from lrd_jax.display import row_progress
 from lrd_jax.errors import UserError
 
@@ -53,11 +53,7 @@ def write_interactions(
     negatives = {}
     if like_notebooks:
         random = np.random.RandomState(seed)
-        # They count the items that are left without every user's first interaction.
-        ordered = np.concatenate(list(splits.values()))
-        ordered = ordered[np.lexsort((ordered, times[ordered], users[ordered]))]
-        later = ordered[np.flatnonzero(users[ordered][1:] == users[ordered][:-1]) + 1]
-        num_items = len(np.unique(items[later]))
+        num_items = notebook_items(splits, users, items, times)
         for split in ("test", "dev"):
             of_rows = users[splits[split]]
             negatives[split] = notebook_negatives(touched, of_rows, num_items, num_negatives, random)

@@ -15,6 +15,7 @@ import polars as pl
 from lrd_jax.data.checks import refuse_duplicates
 from lrd_jax.data.tables import Table, integer_column, parse_table, read_bytes
 from lrd_jax.errors import UserError
+from lrd_jax.files import is_there
 
 
 def raw_ids(folder: Path, kind: Literal["user", "item"], ids: np.ndarray) -> pl.Series:
@@ -42,7 +43,7 @@ def raw_ids(folder: Path, kind: Literal["user", "item"], ids: np.ndarray) -> pl.
 
 def _map(folder: Path, kind: str) -> Table | None:
     path = folder / f"{kind}s.tsv"
-    if path.exists():
+    if is_there(path):
         return parse_table(path, read_bytes(path))
     published = sorted(folder.glob(f"*.{kind}2index"))
     if len(published) > 1:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
+from lrd_jax.data.columns import refuse_nested, require_columns
+from lrd_jax.data.delimited import TextLayout
 from lrd_jax.data.downloads import digest
 from lrd_jax.data.item_tables import RESERVED
 from lrd_jax.data.raw import NO_TIMES, RawDataset
-from lrd_jax.data.table_files import clean_ids, keyed_rows, read_table, refuse_nested, require_columns
+from lrd_jax.data.source_ids import check_attribute, check_relation, clean_ids, refuse_lost_digits, refuse_strangers
+from lrd_jax.data.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import default_template
+from lrd_jax.data.times import Unit, parse_times
 from lrd_jax.errors import UserError
-
-Unit = Literal["s", "ms", "us", "ns", "iso"]
-
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f")
-_MOST_SECONDS = 10**11  # the year 5138; a larger number of 2001 or later counts something smaller
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +28,8 @@ class InteractionColumns:
       time: None: the order of the file counts, and the rows' numbers are their times.
       time_unit: None: told by the values.
       rating, min_rating: only rows whose rating is at least this count.
-      separator: of the fields of a text file; None: by its ending.
+      layout: of a text file.
+      time_format: of dates, as `parse_times` takes it.
     """
 
     user: str
@@ -40,7 +38,8 @@ class InteractionColumns:
     time_unit: Unit | None = None
     rating: str | None = None
     min_rating: float | None = None
-    separator: str | None = None
+    layout: TextLayout = TextLayout()
+    time_format: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +51,7 @@ class ItemColumns:
       item: name of the column of ids.
       attributes, relations: names of columns, each a value or several of them, or ids of items.
       list_separator: between several values in a cell of a text file.
-      separator: of the fields of a text file; None: by its ending.
+      layout: of a text file.
     """
 
     file: Path
@@ -60,7 +59,7 @@ class ItemColumns:
     attributes: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
     list_separator: str = "|"
-    separator: str | None = None
+    layout: TextLayout = TextLayout()
 
 
 def read_interaction_table(
@@ -77,30 +76,10 @@ def read_interaction_table(
       The data, and in words what was decided on the way.
 
     Raises:
-      UserError: a file or a column is missing, or a cell cannot be understood.
+      UserError: a file or a column is missing, a cell cannot be understood, or the two files have no ids in common.
     """
     file = Path(file)
-    if (columns.rating is None) != (columns.min_rating is None):
-        raise UserError("--rating and --min-rating need each other", remedy="Give both or none")
-    names = [columns.user, columns.item, columns.time, columns.rating]
-    names = list(dict.fromkeys(name for name in names if name is not None))
-    table, said = read_table(file, names, separator=columns.separator), []
-    refuse_nested(table, names, file)
-    interactions = pl.DataFrame(
-        {name: _ids(table[column], file, column) for name, column in (("user", columns.user), ("item", columns.item))}
-    )
-    if columns.time is not None:
-        times, unit = parse_times(table[columns.time], columns.time_unit, file=file, field=columns.time)
-        told = "" if columns.time_unit is not None else ", told by its values"
-        said.append(f"{columns.time} is read as {'ISO dates' if unit == 'iso' else unit}{told}")
-        interactions = interactions.with_columns(times.alias("time"))
-    if columns.rating is not None:
-        interactions = interactions.filter(_numbers(table[columns.rating], file, columns.rating) >= columns.min_rating)
-        kept = f"{len(interactions):,} of {len(table):,} rows have"
-        said.append(f"{kept} {columns.rating} {columns.min_rating:g} or more")
-    if columns.time is None:
-        said.append("no --time: the order of the file counts as time")
-        interactions = interactions.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("time"))
+    interactions, said = _read_interactions(file, columns)
     origin = {"source": "table", "files": {file.name: digest(file, "sha256")}, **_described(columns)}
     origin |= {"times": NO_TIMES} if columns.time is None else {}
     if items is None:
@@ -111,99 +90,64 @@ def read_interaction_table(
         interactions = interactions.with_columns(pl.col("item").cast(pl.String))
         known = known.with_columns(pl.col("item").cast(pl.String))
         attributes = {name: frame.with_columns(pl.col("item").cast(pl.String)) for name, frame in attributes.items()}
-        relations = {name: frame.with_columns(pl.all().cast(pl.String)) for name, frame in relations.items()}
-    touched = interactions.select(pl.col("item").unique())
-    found = touched.join(known, on="item", how="semi")
-    said.append(f"{len(found):,} of {len(touched):,} items are in {items.file.name}")
-    if not len(found):
-        remedy = "Name the column of the same ids with --item-id"
-        raise UserError(
-            "it knows none of the items of the interactions", file=items.file, field=items.item, remedy=remedy
-        )
+        relations = {name: frame.with_columns(pl.col("item").cast(pl.String)) for name, frame in relations.items()}
+    touched = interactions["item"].unique(maintain_order=True)
+    remedy = "Name the column of the same ids with --item-id, or write the ids alike in both files"
+    found = refuse_strangers(touched, known["item"], items.file, items.item, remedy)
+    said.append(f"{found:,} of {len(touched):,} items are in {items.file.name}")
+    for name, frame in attributes.items():
+        check_attribute(name, frame, touched, items.file)
+    everything = pl.concat([known["item"], touched])
+    for name, frame in relations.items():
+        check_relation(name, frame["other"], everything, items.file)
+        others = pl.col("other").cast(everything.dtype, strict=False)
+        relations[name] = frame.with_columns(others).drop_nulls()
     origin["files"][items.file.name] = digest(items.file, "sha256")
     raw = RawDataset(file.stem, interactions, known, attributes, relations, default_template(known.columns[1:]), origin)
     return raw, said
 
 
-def parse_times(values: pl.Series, unit: Unit | None, *, file: Path, field: str) -> tuple[pl.Series, Unit]:
-    """Whole seconds since 1970, Int64 [N], and the unit that they were in; fractions are dropped.
-
-    Args:
-      values: numbers, text or dates.
-      unit: None: ISO dates where the first value is one, else by the largest number: below 10¹¹ seconds, below 10¹⁴
-        milliseconds, below 10¹⁷ microseconds, then nanoseconds; the median of what is above 0 must tell the same.
-      file, field: for messages.
-
-    Raises:
-      UserError: a value is missing or is none of that, or the values are of different units.
-    """
-    if values.dtype.is_temporal():
-        if values.dtype not in (pl.Date, pl.Datetime):
-            remedy = "Name a column of dates with their times, or of numbers"
-            raise UserError(f"its cells are {values.dtype}", file=file, field=field, remedy=remedy)
-        _refuse_null(values, values, file, field)
-        zone = "UTC" if getattr(values.dtype, "time_zone", None) else None
-        return values.cast(pl.Datetime("us", zone)).dt.epoch("s"), "iso"
-    if unit is None:
-        first = values.drop_nulls().head(1).cast(pl.String)
-        unit = "iso" if len(first) and not _is_number(first[0]) else None
-    if unit == "iso":
-        return _seconds_of_dates(values.cast(pl.String), file, field), "iso"
-    numbers = values.cast(pl.Int64, strict=False) if not values.dtype.is_float() else values
-    if numbers.null_count() > values.null_count() or numbers.dtype.is_float():
-        numbers = _numbers(values, file, field)
-    _refuse_null(values, numbers, file, field)
-    if unit is None:
-        unit, usual = (_unit_of(number or 0) for number in (numbers.max(), numbers.filter(numbers > 0).median()))
-        if unit != usual:
-            problem = f"the largest value, {numbers.max():g}, looks like {unit}, the usual one like {usual}"
-            raise UserError(problem, file=file, field=field, remedy="Mend the values, or name their --time-unit")
-    if numbers.dtype.is_float():
-        _refuse_null(values, numbers.set(abs(numbers) >= 2**63, None), file, field)
-        return (numbers / _PER_SECOND[unit]).floor().cast(pl.Int64), unit
-    return numbers // _PER_SECOND[unit], unit
+def _read_interactions(file: Path, columns: InteractionColumns) -> tuple[pl.DataFrame, list[str]]:
+    """user, item and time as in `RawDataset`, and in words what was decided on the way."""
+    if (columns.rating is None) != (columns.min_rating is None):
+        raise UserError("--rating and --min-rating need each other", remedy="Give both or none")
+    names = [columns.user, columns.item, columns.time, columns.rating]
+    names = list(dict.fromkeys(name for name in names if name is not None))
+    table, said = read_table(file, names, layout=columns.layout), []
+    refuse_nested(table, names, file)
+    interactions = pl.DataFrame(
+        {name: _ids(table[column], file, column) for name, column in (("user", columns.user), ("item", columns.item))}
+    )
+    if columns.time is not None:
+        times, meaning = parse_times(
+            table[columns.time], columns.time_unit, form=columns.time_format, file=file, field=columns.time
+        )
+        given = columns.time_unit is not None or columns.time_format is not None
+        said.append(f"{columns.time} is read as {meaning}" + ("" if given else ", told by its values"))
+        interactions = interactions.with_columns(times.alias("time"))
+    if columns.rating is not None:
+        interactions = interactions.filter(_ratings(table[columns.rating], file, columns.rating) >= columns.min_rating)
+        kept = f"{len(interactions):,} of {len(table):,} rows have"
+        said.append(f"{kept} {columns.rating} {columns.min_rating:g} or more")
+    if columns.time is None:
+        said.append("no --time: the order of the file counts as time")
+        interactions = interactions.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("time"))
+    return interactions, said
 
 
-def _unit_of(number: float) -> Unit:
-    return next((name for i, name in enumerate(_PER_SECOND) if number < _MOST_SECONDS * 1000**i), "ns")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _seconds_of_dates(texts: pl.Series, file: Path, field: str) -> pl.Series:
-    """Dates with or without time of day; UTC unless they name another offset."""
-    texts = texts.str.strip_chars().str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T").str.replace(r"Z$", "+00:00")
-    frame = texts.alias("text").to_frame()
-    naive = [pl.col("text").str.to_datetime(form, strict=False, time_unit="us") for form in _DATE_FORMATS]
-    zoned = [pl.col("text").str.to_datetime(f"{form}%#z", strict=False, time_unit="us") for form in _DATE_FORMATS[1:]]
-    seconds = frame.select(
-        pl.coalesce(*(date.dt.epoch("s") for date in naive), *(date.dt.epoch("s") for date in zoned)).alias("time")
-    )["time"]
-    _refuse_null(texts, seconds, file, field)
-    return seconds
-
-
-def _numbers(values: pl.Series, file: Path, field: str) -> pl.Series:
-    numbers = values.cast(pl.Float64, strict=False)
+def _ratings(values: pl.Series, file: Path, field: str) -> pl.Series:
+    numbers = values.str.strip_chars() if values.dtype == pl.String else values
+    numbers = numbers.cast(pl.Float64, strict=False)
     numbers = numbers.set(~numbers.is_finite(), None)
-    _refuse_null(values, numbers, file, field)
+    if numbers.null_count():
+        row = int(numbers.is_null().arg_max())
+        problem = f"row {row + 1} has {values[row]!r}, which is not a number"
+        raise UserError(problem, file=file, field=field, remedy="Correct it, or leave out --rating and --min-rating")
     return numbers
 
 
-def _refuse_null(values: pl.Series, understood: pl.Series, file: Path, field: str) -> None:
-    if understood.null_count():
-        row = int(understood.is_null().arg_max())
-        problem = f"row {row + 1} has {values[row]!r}, which is not understood"
-        raise UserError(problem, file=file, field=field, remedy="Mend it, or see --time-unit and --min-rating")
-
-
 def _ids(values: pl.Series, file: Path, field: str) -> pl.Series:
+    refuse_lost_digits(values, file, field)
     ids = clean_ids(values)
     if ids.null_count():
         row = int(ids.is_null().arg_max()) + 1
@@ -211,21 +155,23 @@ def _ids(values: pl.Series, file: Path, field: str) -> pl.Series:
     return ids
 
 
-def _described(columns: InteractionColumns) -> dict[str, str | float]:
+def _described(columns: InteractionColumns) -> dict[str, dict[str, str | float | bool]]:
     """The choices that the values alone do not tell, for the data card."""
     chosen = dataclasses.asdict(columns)
+    chosen |= chosen.pop("layout")
+    chosen["header"] = None if columns.layout.header else False
     return {"columns": {name: value for name, value in chosen.items() if value is not None}}
 
 
 def _read_items(
     columns: ItemColumns,
 ) -> tuple[pl.DataFrame, dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
-    """The items with their columns of text, attributes and relations, as in `RawDataset`."""
+    """The items with their columns of text, attributes and relations, as in `RawDataset`, but others of any type."""
     file = Path(columns.file)
     if not columns.list_separator:
         raise UserError("it is empty", field="--list-separator", remedy="Give a character, such as |")
     of_lists = [*columns.attributes, *columns.relations]
-    table = keyed_rows(read_table(file, separator=columns.separator), columns.item, file)
+    table = keyed_rows(read_table(file, layout=columns.layout), columns.item, file)
     require_columns(file, table.columns, of_lists)
     refuse_nested(table, of_lists, file, lists=True)
     table = table.with_columns(
@@ -237,12 +183,9 @@ def _read_items(
     for frames, column in ((attributes, "value"), (relations, "other")):
         for name, frame in frames.items():
             flat = frame.explode(column) if frame.schema[column] == pl.List else frame
+            if column == "other":
+                refuse_lost_digits(flat[column], file, name)
             frames[name] = flat.with_columns(clean_ids(flat[column]).alias(column)).drop_nulls()
     attributes = {name: frame.with_columns(pl.col("value").cast(pl.String)) for name, frame in attributes.items()}
-    kind = table.schema[columns.item]
-    relations = {
-        name: frame.with_columns(pl.col("other").cast(kind, strict=False)).drop_nulls()
-        for name, frame in relations.items()
-    }
     texts = [name for name in table.columns if name != columns.item and name not in columns.relations]
     return table.select(ids, *(name for name in texts if name not in ("item", *RESERVED))), attributes, relations

@@ -11,6 +11,7 @@ from typing import Literal
 import polars as pl
 
 from lrd_jax.data import movielens_large
+from lrd_jax.data.columns import require_columns
 from lrd_jax.data.downloads import digest
 from lrd_jax.data.folder import MARKER
 from lrd_jax.data.item_tables import RESERVED
@@ -20,7 +21,8 @@ from lrd_jax.data.movielens_years import year_bin
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import Prepared, dataset_folder, prepare_folder
 from lrd_jax.data.raw import RawDataset
-from lrd_jax.data.table_files import keyed_rows, read_table, require_columns
+from lrd_jax.data.source_ids import clean_ids, refuse_lost_digits
+from lrd_jax.data.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import default_template
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
@@ -150,7 +152,8 @@ def _with_extra(raw: RawDataset, file: Path) -> RawDataset:
     taken = [name for name in further if name in (*raw.items.columns, *RESERVED)]
     if taken:
         raise UserError("the dataset has this column itself", file=file, field=taken[0], remedy="Give it another name")
-    ids = table["movieId"].cast(pl.Int64, strict=False)
+    refuse_lost_digits(table["movieId"], file, "movieId")
+    ids = clean_ids(table["movieId"]).cast(pl.Int64, strict=False)
     if ids.null_count():
         row = int(ids.is_null().arg_max()) + 1
         raise UserError(f"row {row} has no whole number", file=file, field="movieId", remedy="Write GroupLens's id")

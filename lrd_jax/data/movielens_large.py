@@ -3,6 +3,7 @@
     1m      ratings.dat, movies.dat: fields separated by ::, no header, latin-1
     20m 32m ratings.csv, movies.csv: CSV with header, UTF-8
 
+Copies that somebody saved in another encoding are read as well (`decode`).
 Ratings of a zip are unpacked into a file first and then streamed, since 32M's do not fit beside what is made of them.
 """
 
@@ -11,17 +12,21 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
+import re
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import polars as pl
 
 from lrd_jax.data.cache import cache_dir
+from lrd_jax.data.columns import require_columns
 from lrd_jax.data.downloads import digest, download_url, fetch, one_line
-from lrd_jax.data.movielens_source import Movie, title_and_year
+from lrd_jax.data.movielens_source import Movie, decode, title_and_year
+from lrd_jax.data.text_files import plain_text
 from lrd_jax.errors import UserError
 
 _URL = "https://files.grouplens.org/datasets/movielens/ml-{}.zip"
@@ -55,12 +60,12 @@ def obtain(version: str, path: Path | None) -> tuple[pl.DataFrame, tuple[Movie, 
             words += f" ({whose}, by its MD5)"
     ending = "dat" if version == "1m" else "csv"
     with tempfile.TemporaryDirectory(prefix="lrd_jax-") as workspace:
-        ratings_file, ratings_hash = _unpack(path, f"ratings.{ending}", Path(workspace), version)
-        movies_file, movies_hash = _unpack(path, f"movies.{ending}", Path(workspace), version)
+        ratings_file, movies_file = (
+            _unpack(path, f"{name}.{ending}", Path(workspace), version) for name in ("ratings", "movies")
+        )
         ratings = _ratings_1m(ratings_file) if version == "1m" else _ratings_csv(ratings_file)
         movies = _movies_1m(movies_file) if version == "1m" else _movies_csv(movies_file)
-    hashes = {f"ratings.{ending}": ratings_hash, f"movies.{ending}": movies_hash}
-    return ratings, movies, words, {"sha256": hashes}
+    return ratings, movies, words, {"sha256": {file.path.name: file.sha256 for file in (ratings_file, movies_file)}}
 
 
 def _download(version: str) -> tuple[Path, str]:
@@ -75,19 +80,27 @@ def _download(version: str) -> tuple[Path, str]:
     return file, f"GroupLens ({url})"
 
 
-def _unpack(path: Path, name: str, workspace: Path, version: str) -> tuple[Path, str]:
-    """The file of this name, out of the archive if need be, and its SHA-256."""
+class _File(NamedTuple):
+    """One of GroupLens's files: where it lies, what messages call it, and its SHA-256."""
+
+    path: Path
+    shown: Path
+    sha256: str
+
+
+def _unpack(path: Path, name: str, workspace: Path, version: str) -> _File:
+    """The file of this name, out of the archive if need be."""
     try:
         if path.is_dir():
             files = [file for file in (path / name, path / f"ml-{version}" / name) if file.is_file()]
             if files:
-                return files[0], digest(files[0], "sha256")
+                return _File(files[0], files[0], digest(files[0], "sha256"))
         else:
             with zipfile.ZipFile(path) as archive:
                 members = [member for member in archive.namelist() if member.rpartition("/")[2] == name]
                 if members:
                     with archive.open(members[0]) as packed, (workspace / name).open("wb") as out:
-                        return workspace / name, _copy(packed, out)
+                        return _File(workspace / name, path / members[0], _copy(packed, out))
     except FileNotFoundError:
         raise UserError("it does not exist", file=path, remedy="Correct the path given as --source") from None
     except (OSError, zipfile.BadZipFile) as error:
@@ -105,48 +118,86 @@ def _copy(packed: IO[bytes], out: IO[bytes]) -> str:
     return checksum.hexdigest()
 
 
-def _ratings_1m(file: Path) -> pl.DataFrame:
+def _ratings_1m(file: _File) -> pl.DataFrame:
     """user::item::rating::time, read with single colons, between which every second field is empty."""
-    columns = ["user", "", "item", "_", "rating", "__", "time"]
-    return _collect(pl.scan_csv(file, separator=":", has_header=False, new_columns=columns, infer_schema=False), file)
+    with plain_text(file.path) as path:
+        fields = ("user", "", "item", "_", "rating", "__", "time")
+        return _collect(path, file.shown, "::", fields, quote_char=None)
 
 
-def _ratings_csv(file: Path) -> pl.DataFrame:
-    """userId,movieId,rating,timestamp."""
-    names = {"userId": "user", "movieId": "item", "timestamp": "time"}
-    return _collect(pl.scan_csv(file, infer_schema=False).rename(names), file)
+def _ratings_csv(file: _File) -> pl.DataFrame:
+    """userId,movieId,rating,timestamp, in any order."""
+    ours = {"userId": "user", "movieId": "item", "timestamp": "time"}
+    with plain_text(file.path) as path:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            fields = [cell.strip(' "\r\n') for cell in next(lines, "").split(",")]
+        require_columns(file.shown, fields, tuple(ours), "Name GroupLens's ratings.csv")
+        return _collect(path, file.shown, ",", [ours.get(field, field) for field in fields], skip_lines=1)
 
 
-def _collect(ratings: pl.LazyFrame, file: Path) -> pl.DataFrame:
-    columns = ("user", "item", "time")
+def _collect(path: Path, shown: Path, separator: str, fields: Sequence[str], **options: Any) -> pl.DataFrame:
+    """user, item and time, Int64, of ratings; `fields` lie between the separator's characters, as polars sees them."""
+    schema = dict.fromkeys(fields, pl.String)
+    rows = pl.scan_csv(path, separator=separator[0], has_header=False, schema=schema, **options)
+    rows = rows.filter(pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != ""))  # no blank lines
+    numbers = [pl.col(name).str.strip_chars().cast(pl.Int64, strict=False) for name in ("user", "item", "time")]
     try:
-        found = ratings.select(pl.col(name).cast(pl.Int64, strict=False) for name in columns)
-        table = found.collect(engine="streaming")
+        table = rows.select(numbers).collect(engine="streaming")
+        if not sum(table.null_count().row(0)):
+            return table
+        problem = "a line holds no rating"
     except pl.exceptions.PolarsError as error:
-        raise UserError(f"{file.name} cannot be read ({one_line(error)})", remedy="Download it again") from None
-    for name in columns:
-        if table[name].null_count():
-            row = int(table[name].is_null().arg_max()) + 1
-            raise UserError(f"rating {row} of {file.name} has no whole number", field=name, remedy="Download it again")
-    return table
+        problem = f"it cannot be read ({one_line(error)})"
+    names = [field for field in fields if field.strip("_")]
+    _refuse_first_bad_rating(path, shown, separator, names, options.get("skip_lines", 0))
+    raise UserError(problem, file=shown, remedy="Download it again")
 
 
-def _movies_1m(file: Path) -> tuple[Movie, ...]:
-    rows = [line.split("::") for line in file.read_text(encoding="latin-1").splitlines() if line]
-    return _movies(rows, file)
+def _refuse_first_bad_rating(path: Path, shown: Path, separator: str, names: Sequence[str], skipped: int) -> None:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            cells = dict(zip(names, (cell.strip(' "\r\n') for cell in line.split(separator)), strict=False))
+            whole = all(re.fullmatch(r"[+-]?\d{1,18}", cells.get(name, "")) for name in ("user", "item", "time"))
+            if number > skipped and line.strip() and not (whole and line.count(separator) == len(names) - 1):
+                problem = f"the line is no rating, with whole numbers for user, item and time: {line.strip()[:60]!r}"
+                raise UserError(problem, file=shown, line=number, remedy="Correct it, or download the file again")
 
 
-def _movies_csv(file: Path) -> tuple[Movie, ...]:
-    rows = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline="")))
-    return _movies(rows[1:], file)
+def _movies_1m(file: _File) -> tuple[Movie, ...]:
+    lines = enumerate(decode(file.path.read_bytes(), file.shown).split("\n"), start=1)
+    return _movies(((number, line.rstrip("\r").split("::")) for number, line in lines if line.strip()), file.shown)
 
 
-def _movies(rows: Sequence[Sequence[str]], file: Path) -> tuple[Movie, ...]:
-    """Rows of id, title (year), genres with | between them."""
+def _movies_csv(file: _File) -> tuple[Movie, ...]:
+    text = decode(file.path.read_bytes(), file.shown)
+    return _movies(itertools.islice(_rows_of_csv(text, file.shown), 1, None), file.shown)
+
+
+def _rows_of_csv(text: str, shown: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows and their lines; none has several."""
+    reader, line = csv.reader(io.StringIO(text, newline=""), strict=True), 1
+    try:
+        for row in reader:
+            if reader.line_num > line:
+                break
+            if row:
+                yield line, row
+            line += 1
+        else:
+            return
+    except csv.Error:
+        pass
+    problem = "a quotation mark is not closed on the line"
+    raise UserError(problem, file=shown, line=line, remedy="Correct it, or download the file again")
+
+
+def _movies(rows: Iterable[tuple[int, Sequence[str]]], shown: Path) -> tuple[Movie, ...]:
+    """Rows, by their lines, of id, title (year), genres with | between them."""
     movies = []
-    for row in rows:
+    for line, row in rows:
         if len(row) != 3 or not row[0].isdecimal():
-            raise UserError(f"a line of {file.name} is no movie: {row!r:.80}", remedy="Download it again")
+            problem = f"the line is no movie, with an id, a title and genres: {row!r:.80}"
+            raise UserError(problem, file=shown, line=line, remedy="Correct it, or download the file again")
         genres = () if row[2] == _NO_GENRES else tuple(genre for genre in row[2].split("|") if genre)
         movies.append(Movie(int(row[0]), *title_and_year(row[1]), genres))
     return tuple(movies)

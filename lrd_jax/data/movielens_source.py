@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.downloads import digest, download_url, fetch, one_line
+from lrd_jax.data.text_files import utf8
 from lrd_jax.errors import UserError
 
 ZIP_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
@@ -121,7 +122,7 @@ def _read(path: Path, source: str) -> RawMovieLens:
     """Read either layout from a folder or an archive, and make sure that it is the real data."""
     ratings, items = _member(path, "u.data"), _member(path, "u.item")
     if ratings is not None and items is not None:
-        movies = tuple(_grouplens_movie(line) for line in items.decode("latin-1").splitlines() if line)
+        movies = _grouplens_movies(decode(items, path / "u.item"), path / "u.item")
     else:
         ratings, items = _member(path, "ml-100k.inter"), _member(path, "ml-100k.item")
         if ratings is None or items is None:
@@ -154,11 +155,32 @@ def _member(path: Path, name: str) -> bytes | None:
         raise UserError(f"it cannot be read ({one_line(error)})", file=path, remedy="Download it again") from None
 
 
+def decode(data: bytes, file: Path) -> str:
+    """The text of a file of GroupLens's, in whatever encoding somebody saved it.
+
+    The older releases are latin-1; what is valid UTF-8 or has a byte-order mark has been saved anew.
+    """
+    data = utf8(data, file)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _grouplens_movies(text: str, file: Path) -> tuple[Movie, ...]:
+    movies = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        fields = line.split("|")
+        if line.strip() and (len(fields) != 24 or not fields[0].isdecimal()):
+            problem, remedy = f"the line has no 24 fields: {line[:60]!r}", f"Correct it, or download {ZIP_URL} again"
+            raise UserError(problem, file=file, line=number, remedy=remedy)
+        movies += [_grouplens_movie(line)] if line.strip() else []
+    return tuple(movies)
+
+
 def _grouplens_movie(line: str) -> Movie:
     """A line of u.item: id|title (year)|release date|video release date|URL|19 flags."""
     fields = line.split("|")
-    if len(fields) != 24 or not fields[0].isdecimal():
-        raise UserError(f"a line of u.item has no 24 fields: {line[:60]!r}", remedy=f"Download {ZIP_URL} again")
     genres = tuple(genre for genre, flag in zip(GENRES, fields[6:], strict=True) if flag.strip() == "1")
     year = fields[2].rpartition("-")[2]  # 01-Jan-1995
     return Movie(int(fields[0]), *title_and_year(fields[1]), genres, int(year) if year.isdecimal() else 0)

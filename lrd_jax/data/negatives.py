@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from lrd_jax.data.splits import repeated
 from lrd_jax.display import row_progress
 from lrd_jax.errors import UserError
 
 _CELLS = 2**22  # (row, item) pairs in memory at once while negatives are drawn, 32 MiB of float64
 _LARGE_CATALOGUE = 8192  # items from which on a key per (row, item) pair costs more than drawing and refusing
+
+
+def short_of_items(
+    users: np.ndarray, items: np.ndarray, evaluated: np.ndarray, num_items: int, needed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The users of whom too few items are left, ascending, int [S], and how many are left of each, int [S].
+
+    Args:
+      users, items: int [N], all interactions.
+      evaluated: users for whom negatives are drawn; they may come several times.
+      num_items: that negatives are drawn from.
+      needed: how many must be left.
+    """
+    touched = np.bincount(users[~repeated(users, items)], minlength=int(users.max(initial=0)) + 1)
+    evaluated = np.unique(evaluated)
+    left = num_items - touched[evaluated]
+    return evaluated[left < needed], left[left < needed]
+
+
+def notebook_items(splits: Mapping[str, np.ndarray], users: np.ndarray, items: np.ndarray, times: np.ndarray) -> int:
+    """How many items the published notebooks draw from: those left without every user's first interaction.
+
+    Args:
+      splits: rows of each file.
+      users, items, times: int [N].
+    """
+    ordered = np.concatenate(list(splits.values()))
+    ordered = ordered[np.lexsort((ordered, times[ordered], users[ordered]))]
+    later = ordered[np.flatnonzero(users[ordered][1:] == users[ordered][:-1]) + 1]
+    return len(np.unique(items[later]))
 
 
 def sample_negatives(touched: csr_array, users: np.ndarray, num_negatives: int, rng: np.random.Generator) -> np.ndarray:

@@ -27,6 +27,8 @@ class PrepareOptions:
     """Date. None: the last tenth of the interactions tests, or with --dev-from the later half from there on."""
     negatives: int = 99
     """Negatives per row of dev and test."""
+    drop_users_with_too_few_negatives: bool = False
+    """Leave out the users who interacted with so many items that fewer than --negatives are left; they are named."""
     seed: int = 0
     """Seed of the negatives."""
     like: Literal["rechorus", "published"] | None = None

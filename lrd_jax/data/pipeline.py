@@ -1,8 +1,8 @@
 """`RawDataset` -> a dataset folder: what every source has in common.
 
-Duplicates (same user, item and time) are dropped, then the k-core filter, ids from 1 in the order of the source's ids,
-a stable order in time, the split, negatives, item_meta.csv, texts, data card. The same data and options give the same
-bytes: nothing of when or where it was made gets into a file.
+Duplicates (same user, item and time, as fine as the source has it) are dropped, then the k-core filter, ids from 1 in
+the order of the source's ids, a stable order in time, whole seconds, the split, negatives, item_meta.csv, texts, data
+card. The same data and options give the same bytes: nothing of when or where it was made gets into a file.
 """
 
 from __future__ import annotations
@@ -21,13 +21,19 @@ from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.card import card_files, data_card
 from lrd_jax.data.dates import date_text, parse_date
 from lrd_jax.data.folder import MARKER, new_folder, write_interactions, write_tsv
+from lrd_jax.data.negatives import notebook_items, short_of_items
+from lrd_jax.data.notices import Notice, dropped_users, name_some
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.raw import RawDataset
 from lrd_jax.data.splits import Dates, complete_dates, filter_core, leave_one_out, temporal_split
 from lrd_jax.data.tables import INT32_MAX
 from lrd_jax.data.templates import ItemTexts, fill_template
 from lrd_jax.data.texts import ITEM_TEXT
+from lrd_jax.display import warn
 from lrd_jax.errors import UserError
+
+_MONTH = 31 * 86400
+_YEAR_2100 = 4_102_444_800  # 2100-01-01 in seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +96,7 @@ def default_folder(name: str, options: PrepareOptions | None = None) -> Path:
         name += f"-seed{options.seed}-negatives{options.negatives}"
     name += f"-core{options.core}" if options.core != PrepareOptions.core else ""
     name += f"-like-{options.like}" if options.like is not None else ""
+    name += "-enough-negatives" if options.drop_users_with_too_few_negatives else ""
     return cache_dir() / "datasets" / name
 
 
@@ -120,10 +127,15 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
     options.check()
     dates = parse_dates(options)
     template = raw.template if options.template is None else options.template
+    _check_ids(raw.interactions)
+    _check_times(raw.interactions["time"], dated="times" not in raw.origin)
     coded, dropped = _filtered(raw.interactions, options.core)
+    for name, left in (("users", coded.raw_users), ("items", coded.raw_items)):
+        given = raw.interactions[name.removesuffix("s")].n_unique()
+        dropped |= {f"given_{name}": given, name: given - len(left)}
+    coded, splits, cut, short = _with_enough_negatives(coded, dates, options)
     users, items, times = coded.users + 1, coded.items + 1, coded.times
     sizes = {"users": len(coded.raw_users), "items": len(coded.raw_items), "interactions": len(times)}
-    splits, cut = _split(coded.users, times, dates)
 
     ids = {
         name: pl.DataFrame({"raw_id": raw_ids, f"{name}_id": pl.int_range(1, len(raw_ids) + 1, eager=True)})
@@ -141,9 +153,10 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
 
     marker = {"name": raw.name, **raw.origin, "seed": options.seed, "negatives": options.negatives, **sizes}
     marker |= {"core": options.core, "split": options.split, **cut}
+    marker |= {"drop_users_with_too_few_negatives": True} if options.drop_users_with_too_few_negatives else {}
     marker |= {"like": options.like} if options.like is not None else {}
     marker |= {"template": template} if texts is not None else {}
-    card = data_card(marker, dropped, splits, users, items, times, by_attribute, by_relation, texts)
+    card = data_card(marker, dropped, splits, users, items, times, by_attribute, by_relation, texts, short)
     with new_folder(folder) as building:
         like_notebooks = options.like is not None
         write_interactions(
@@ -170,21 +183,28 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
 
 def _filtered(interactions: pl.DataFrame, core: int) -> tuple[_Coded, dict[str, int]]:
     """What remains of the interactions, and how many of which kind were dropped."""
-    if not len(interactions):
-        raise UserError("there are no interactions", remedy="Name the right file, or check its columns")
     given = len(interactions)
-    _check_ids(interactions)
     users, raw_users = _codes(interactions["user"])
     items, raw_items = _codes(interactions["item"])
-    times = interactions["time"].to_numpy().astype(np.int32)
-    once = _first_of_each(users, items, times)
+    ticks, per_second = _ticks(interactions["time"])
+    once = _first_of_each(users, items, ticks)
     kept = once.copy()
     kept[once] = filter_core(users[once], items[once], core)
     if not kept.any():
         remedy = "Lower --core, or get more data"
         raise UserError(f"no user and item has {core} interactions or more", field="--core", remedy=remedy)
     dropped = {"duplicates": given - int(once.sum()), "by_the_core_filter": int(once.sum() - kept.sum())}
-    return _Coded(users, items, times, raw_users, raw_items).keep(kept), {"given": given, **dropped}
+    rows = np.flatnonzero(kept)
+    if per_second > 1:  # the order within a second; of whole seconds the splits take care
+        rows = rows[np.argsort(ticks[rows], kind="stable")]
+    seconds = (ticks if per_second == 1 else ticks // per_second).astype(np.int32)
+    return _Coded(users, items, seconds, raw_users, raw_items).keep(rows), {"given": given, **dropped}
+
+
+def _ticks(times: pl.Series) -> tuple[np.ndarray, int]:
+    """Times in the unit of their column, int64 [N], and how many of it make a second."""
+    unit = times.dtype.time_unit if times.dtype == pl.Datetime else "s"
+    return times.to_physical().to_numpy(), {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
 
 
 def _first_of_each(users: np.ndarray, items: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -202,7 +222,9 @@ def _first_of_each(users: np.ndarray, items: np.ndarray, times: np.ndarray) -> n
 
 
 def _check_ids(interactions: pl.DataFrame) -> None:
-    """Refuse interactions that lack something, ids that would break a line, and times that 32 bits do not hold."""
+    """Refuse interactions that lack something, none at all, and ids that would break a line."""
+    if not len(interactions):
+        raise UserError("there are no interactions", remedy="Name the right file, or check its columns")
     for name in ("user", "item", "time"):
         missing = interactions[name].null_count()
         if missing:
@@ -216,13 +238,25 @@ def _check_ids(interactions: pl.DataFrame) -> None:
                 remedy = "Mend the ids, or the separator with which the file is read"
                 problem = f"the {name} id {broken[0]!r} holds a tab or a line break"
                 raise UserError(problem, field=name, remedy=remedy)
-    low, high = interactions["time"].min(), interactions["time"].max()
+
+
+def _check_times(times: pl.Series, *, dated: bool) -> None:
+    """Refuse times that 32 bits of seconds do not hold, and warn of dates that look misread.
+
+    Args:
+      times: as in `RawDataset`.
+      dated: whether they are times at all.
+    """
+    ticks, per_second = _ticks(times)
+    low, high = int(ticks.min()) // per_second, int(ticks.max()) // per_second
+    if dated and (-_MONTH <= low and high < _MONTH or low >= _YEAR_2100):
+        warn(f"all times lie from {date_text(low)} to {date_text(high)} (UTC); check the column of times and its unit")
     if low < 0 or high > INT32_MAX:
         wrong = low if low < 0 else high
         remedy = (
             f"Give seconds since 1970, from 0 to {INT32_MAX}; `prepare table` reads other units, see its --time-unit"
         )
-        raise UserError(f"the time {wrong} is out of range", field="time", remedy=remedy)
+        raise UserError(f"the time {wrong} is out of range ({date_text(wrong)} UTC)", field="time", remedy=remedy)
 
 
 def _codes(ids: pl.Series) -> tuple[np.ndarray, pl.Series]:
@@ -236,6 +270,49 @@ def _codes(ids: pl.Series) -> tuple[np.ndarray, pl.Series]:
 def _renumber(codes: np.ndarray, raw: pl.Series) -> tuple[np.ndarray, pl.Series]:
     present = np.bincount(codes, minlength=len(raw)) > 0
     return (np.cumsum(present, dtype=np.int32) - 1)[codes], raw.filter(pl.Series(present))
+
+
+def _with_enough_negatives(
+    coded: _Coded, dates: Dates | None, options: PrepareOptions
+) -> tuple[_Coded, dict[str, np.ndarray], Mapping[str, str], list[Notice]]:
+    """The interactions, their split and its dates, and a notice of the users that had to go for want of negatives.
+
+    A user who goes may take items along, so that others leave too few: it is repeated until all leave enough.
+    """
+    gone, notebooks = [], options.like == "rechorus"  # the notebooks draw with repetitions, so that one item will do
+    needed = 1 if notebooks else options.negatives
+    while True:
+        splits, cut = _split(coded.users, coded.times, dates)
+        num_items = len(coded.raw_items)
+        if notebooks:
+            num_items = notebook_items(splits, coded.users, coded.items, coded.times)
+        evaluated = coded.users[np.concatenate([splits["dev"], splits["test"]])]
+        short, left = short_of_items(coded.users, coded.items, evaluated, num_items, needed)
+        if not len(short):
+            return coded, splits, cut, dropped_users(gone, needed)
+        names = [str(name) for name in coded.raw_users.gather(short)]
+        if not options.drop_users_with_too_few_negatives:
+            raise _too_many_negatives(names, left, needed)
+        gone += names
+        kept = ~np.isin(coded.users, short)
+        kept[kept] = filter_core(coded.users[kept], coded.items[kept], options.core)
+        if not kept.any():
+            problem = f"no user leaves {needed} items to draw negatives from"
+            raise UserError(problem, field="--negatives", remedy="Lower --negatives, or get more data")
+        coded = coded.keep(kept)
+
+
+def _too_many_negatives(names: list[str], left: np.ndarray, needed: int) -> UserError:
+    """Names the users who leave fewer items than negatives are needed, and how many they leave."""
+    who = "1 user leaves" if len(names) == 1 else f"{len(names):,} users leave"
+    each = name_some([f"{name!r} leaves {max(number, 0)}" for name, number in zip(names, left.tolist(), strict=True)])
+    least = int(left.min())
+    return UserError(
+        f"{needed} negatives per user are too many: {who} fewer items without an interaction, {each}",
+        field="--negatives",
+        remedy=(f"Choose at most {least}, or drop" if least > 0 else "Drop")
+        + " these users with --drop-users-with-too-few-negatives",
+    )
 
 
 def _split(

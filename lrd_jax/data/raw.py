@@ -20,9 +20,9 @@ class RawDataset:
 
     Attributes:
       name: of the dataset, such as "ml-100k".
-      interactions: columns `user`, `item`, `time` (Int64, seconds since 1970, or any ascending number where there are
-        no times), in the order of the source, which
-        decides between equal times; duplicates not yet dropped.
+      interactions: columns `user`, `item`, `time`, in the order of the source, which decides between equal times;
+        duplicates not yet dropped. Times are as fine as the source has them: Datetime of any unit in UTC, or Int64,
+        whole seconds since 1970 (any ascending number where there are no times).
       items: `item`, each once, and columns of text about it (String, null where nothing is known, or List(String)):
         what templates are filled with and items.tsv keeps.
       attributes: {"category": frame with the columns `item` and `value` (String)}, several rows per item where it has

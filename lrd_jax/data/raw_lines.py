@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
+import itertools
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from tqdm import tqdm
 
+from lrd_jax.data.text_files import decoded, marked_encoding
 from lrd_jax.errors import UserError
 
 _BLOCK = 2**25  # bytes of unpacked text in one block, 32 MiB
@@ -42,14 +43,13 @@ class RawFile:
     def blocks(self, size: int = _BLOCK) -> Iterator[Block]:
         """The text in blocks of whole lines, each about `size` bytes, or one line where that is longer.
 
-        A byte order mark at the start is left out.
+        A byte-order mark at the start is left out; where it tells of UTF-16 or UTF-32, the text comes as UTF-8.
 
         Raises:
           UserError: the file is missing, cannot be read, is empty, or its gzip data is damaged or cut short.
         """
         pieces, held, line = [], 0, 1
-        for number, piece in enumerate(self._pieces()):
-            piece = piece.removeprefix(codecs.BOM_UTF8) if number == 0 else piece
+        for piece in self._text():
             end = piece.rfind(b"\n") + 1
             if end and held + end >= size:
                 block = b"".join((*pieces, piece[:end]))
@@ -63,6 +63,12 @@ class RawFile:
             yield Block(line, rest)
         elif line == 1:
             raise UserError("the file is empty", file=self.path, remedy=_DAMAGED)
+
+    def _text(self) -> Iterator[bytes]:
+        pieces = self._pieces()
+        first = next(pieces, b"")
+        pieces, encoding = itertools.chain((first,), pieces), marked_encoding(first)
+        return pieces if encoding is None else decoded(pieces, encoding, self.path)
 
     def _pieces(self) -> Iterator[bytes]:
         digest = hashlib.sha256()

@@ -34,6 +34,8 @@ import polars as pl
 from lrd_jax.data.item_tables import RESERVED
 from lrd_jax.data.raw import RawDataset
 from lrd_jax.data.recbole_files import AtomicFile, read_atomic
+from lrd_jax.data.source_ids import refuse_strangers
+from lrd_jax.data.times import Unit
 from lrd_jax.errors import UserError
 
 MAX_RELATIONS = 8
@@ -46,6 +48,8 @@ def read_recbole(
     attributes: Sequence[str] | None = None,
     relations: Sequence[str] | None = None,
     max_relations: int = MAX_RELATIONS,
+    time_unit: Unit | None = None,
+    time_format: str | None = None,
 ) -> RawDataset:
     """Read a folder of atomic files.
 
@@ -54,6 +58,7 @@ def read_recbole(
       attributes: columns of .item to take as attributes. None: by the rule above.
       relations: relations of the graph to take, by their ids in .kg. None: the `max_relations` with the most edges.
       max_relations: how many at most where none are named; 0 for none.
+      time_unit, time_format: of the times, as `parse_times` takes them.
 
     Raises:
       UserError: no or several .inter files, a missing field, a cell of the wrong type, or a name that does not exist.
@@ -63,9 +68,17 @@ def read_recbole(
     paths = {kind: folder / f"{name}.{kind}" for kind in ("inter", "item", "kg", "link")}
     files = {kind: read_atomic(path) for kind, path in paths.items() if path.is_file()}
     inter = files["inter"]
-    interactions = pl.DataFrame(
-        {"user": inter.tokens("user_id"), "item": inter.tokens("item_id"), "time": inter.seconds("timestamp")}
-    )
+    times = inter.times("timestamp", time_unit, time_format)
+    interactions = pl.DataFrame({"user": inter.tokens("user_id"), "item": inter.tokens("item_id"), "time": times})
+    for kind in files.keys() & {"item", "link"}:
+        remedy = "Put files of the same items into one folder"
+        refuse_strangers(
+            interactions["item"].unique(maintain_order=True),
+            files[kind].tokens("item_id"),
+            files[kind].path,
+            "item_id",
+            remedy,
+        )
     items, found, text = _item_columns(files.get("item"), interactions["item"], attributes)
     origin = {"source": f"atomic files of RecBole, {name}"}
     origin |= {"files": {file.path.name: file.sha256 for file in files.values()}}

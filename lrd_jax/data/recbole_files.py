@@ -9,7 +9,10 @@ from pathlib import Path
 
 import polars as pl
 
+from lrd_jax.data.source_ids import clean_ids, refuse_lost_digits
 from lrd_jax.data.tables import parse_table, read_bytes
+from lrd_jax.data.text_files import utf8
+from lrd_jax.data.times import Unit, parse_times
 from lrd_jax.errors import UserError
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
@@ -32,25 +35,23 @@ class AtomicFile:
     sha256: str
 
     def tokens(self, field: str) -> pl.Series:
-        """A field of ids, String [N].
+        """A field of ids, String [N], as `clean_ids` makes them.
 
         Raises:
-          UserError: there is no such field, or a cell is empty.
+          UserError: there is no such field, a cell is empty, or a float has lost digits of an id.
         """
         cells = self._column(field)
         self._refuse(cells == "", field, "the cell is empty", "Give every line an id")
-        return cells
+        refuse_lost_digits(cells, self.path, field)
+        return clean_ids(cells)
 
-    def seconds(self, field: str) -> pl.Series:
-        """A field of times as whole seconds, Int64 [N]; fractions are cut off.
+    def times(self, field: str, unit: Unit | None, form: str | None) -> pl.Series:
+        """A field of times, Datetime [N]; see `parse_times`.
 
         Raises:
-          UserError: there is no such field, or a cell is no number of 0 or more.
+          UserError: there is no such field, or a cell is no time.
         """
-        values = self._column(field).cast(pl.Float64, strict=False)
-        wrong = values.is_null() | ~values.is_finite() | (values < 0) | (values >= 2**53)
-        self._refuse(wrong, field, "the cell is no time", "Write times as seconds since 1970")
-        return values.floor().cast(pl.Int64)
+        return parse_times(self._column(field), unit, form=form, file=self.path, field=field, first_line=2)[0]
 
     def _column(self, field: str) -> pl.Series:
         if field not in self.cells.columns:
@@ -69,11 +70,11 @@ def read_atomic(path: Path) -> AtomicFile:
     """Read a file.
 
     Raises:
-      UserError: it cannot be read, is empty, is not UTF-8, a line has too many or too few fields, or the header tells
-        no types.
+      UserError: it cannot be read, is empty, is neither UTF-8 nor marked as UTF-16 or UTF-32, a line has too many or
+        too few fields, or the header tells no types.
     """
     data = read_bytes(path)
-    cells = _split(path, data)
+    cells = _split(path, utf8(data, path))
     types = {}
     for heading in cells.columns:
         name, _, kind = heading.rpartition(":")

@@ -28,6 +28,7 @@ from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.tables import Table, integer_column, list_column, parse_table, read_bytes
 from lrd_jax.data.texts import read_texts as read_texts  # one module to import for the whole folder
 from lrd_jax.errors import UserError
+from lrd_jax.files import is_there
 
 _TRAIN, _HISTORY, _DEV, _TEST = "train.csv", "history.csv", "dev.csv", "test.csv"
 METADATA = "item_meta.csv"
@@ -77,7 +78,7 @@ def read_corpus(folder: Path, *, use_cache: bool = True) -> Corpus:
     data = {
         name: read_bytes(folder / name)
         for name in (_TRAIN, _HISTORY, _DEV, _TEST, METADATA)
-        if name not in (_HISTORY, METADATA) or (folder / name).exists()
+        if name not in (_HISTORY, METADATA) or is_there(folder / name)
     }
     name, key = folder.resolve().name, content_hash(data)
     corpus = load_corpus(name, key) if use_cache else None

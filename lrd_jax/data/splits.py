@@ -36,6 +36,21 @@ def filter_core(users: np.ndarray, items: np.ndarray, minimum: int) -> np.ndarra
         keep = remaining
 
 
+def repeated(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Which interactions are with an item that their user had before.
+
+    Args:
+      users, items: int [N], every user's interactions in the order of time.
+
+    Returns:
+      bool [N]
+    """
+    _, firsts = np.unique(users.astype(np.int64) * (int(items.max(initial=0)) + 1) + items, return_index=True)
+    again = np.ones(len(users), bool)
+    again[firsts] = False
+    return again
+
+
 def leave_one_out(users: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
     """Split interactions: each user's last goes to test, the one before it to dev, the rest to train.
 

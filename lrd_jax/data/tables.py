@@ -14,10 +14,13 @@ import numpy as np
 import polars as pl
 
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
+from lrd_jax.printable import quoted
 
 INT32_MAX = 2**31 - 1
 _INTEGER = r"^-?(?:0|[1-9][0-9]*)$"
-_INTEGER_LIST = r"^\[\s*(?:-?(?:0|[1-9][0-9]*)(?:\s*,\s*-?(?:0|[1-9][0-9]*))*\s*)?\]$"
+_BLANKS = r"[ \t\r\n]*"  # what JSON takes for blanks; \s would also stand for no-break spaces and vertical tabs
+_INTEGER_LIST = r"^\[B(?:-?(?:0|[1-9][0-9]*)(?:B,B-?(?:0|[1-9][0-9]*))*B)?\]$".replace("B", _BLANKS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Table:
         """Raise UserError where a column is missing."""
         for field in fields:
             if field not in self.cells.columns:
-                found = ", ".join(self.cells.columns)
+                found = ", ".join(map(quoted, self.cells.columns))
                 remedy = f"Name it in the first line, tab-separated (found: {found})"
                 raise UserError("the column is missing", file=self.path, line=1, field=field, remedy=remedy)
 
@@ -57,7 +60,8 @@ class Table:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes; UserError where it is missing, unreadable or empty."""
+    """The file's bytes; UserError where it is missing, no regular file, unreadable or empty."""
+    refuse_irregular(path)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -65,8 +69,12 @@ def read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise UserError(f"the file cannot be read ({error.strerror})", file=path) from None
     if not data.strip():
-        raise UserError("the file is empty", file=path, remedy="Copy or download it again")
+        raise _empty(path)
     return data
+
+
+def _empty(path: Path) -> UserError:
+    return UserError("the file is empty", file=path, remedy="Copy or download it again")
 
 
 def parse_table(path: Path, data: bytes, *, columns: Sequence[str] | None = None) -> Table:
@@ -78,7 +86,7 @@ def parse_table(path: Path, data: bytes, *, columns: Sequence[str] | None = None
       columns: names of the columns of a file without a header; None: the first line names them.
 
     Raises:
-      UserError: not UTF-8, a line with too many or too few fields, a column named twice, or no rows at all.
+      UserError: empty, not UTF-8, a line with too many or too few fields, a column named twice, or no rows at all.
     """
     try:
         lines = data.decode("utf-8-sig").split("\n")
@@ -87,6 +95,8 @@ def parse_table(path: Path, data: bytes, *, columns: Sequence[str] | None = None
         raise UserError("the text is not UTF-8", file=path, line=line, remedy="Save the file as UTF-8") from None
     while lines and not lines[-1].strip():
         lines.pop()
+    if not lines:  # a byte order mark, or blanks that only Unicode knows
+        raise _empty(path)
     header = 0
     if columns is None:
         columns, header = [name.strip() for name in lines[0].split("\t")], 1

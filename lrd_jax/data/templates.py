@@ -11,13 +11,13 @@ blanks, control characters dropped.
 from __future__ import annotations
 
 import dataclasses
-import html
 import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
+from lrd_jax.data.markup import unescape
 from lrd_jax.errors import UserError
 
 NO_TEXT = "."
@@ -170,19 +170,9 @@ def clean(values: pl.Series) -> pl.Series:
     escaped = texts.str.contains("&", literal=True)
     if escaped.any():  # entities are rare, and only Python knows them all
         some = texts.filter(escaped).to_list()
-        texts = texts.scatter(escaped.arg_true(), [_unescape(text) for text in some])
+        texts = texts.scatter(escaped.arg_true(), [unescape(text) for text in some])
     texts = texts.str.replace_all(r"\s+", " ").str.replace_all(r"[\p{Cc}\u{FEFF}]", "")
     return texts.str.replace_all(" {2,}", " ").str.strip_chars()
-
-
-def _unescape(text: str) -> str:
-    """Resolve entities until none is left, at most three deep: "&amp;amp;" was escaped twice."""
-    for _ in range(3):
-        resolved = html.unescape(text)
-        if resolved == text:
-            break
-        text = resolved
-    return text
 
 
 def _cut(texts: pl.Series, max_words: int) -> tuple[pl.Series, int]:

@@ -10,6 +10,7 @@ import polars as pl
 from lrd_jax.data.checks import refuse_duplicates
 from lrd_jax.data.tables import Table, integer_column, parse_table, read_bytes
 from lrd_jax.errors import UserError
+from lrd_jax.files import is_there
 
 ITEM_TEXT = "item_text.tsv"
 
@@ -29,7 +30,7 @@ def read_texts(folder: Path, num_items: int) -> list[str]:
     """
     folder = Path(folder)
     path = folder / ITEM_TEXT
-    if path.exists():
+    if is_there(path):
         table = parse_table(path, read_bytes(path))
         items, field = integer_column(table, "item_id", low=1, meaning="an item id"), "item_id"
     else:

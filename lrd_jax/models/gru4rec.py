@@ -52,7 +52,7 @@ next_state.defvjp(_next_state_forward, _next_state_backward)
 
 
 class GRU4Rec(nn.Module):
-    """The last state of a GRU over the items, through a linear layer without bias.
+    """The last state of a GRU over the items, through a linear layer.
 
     r = σ(x W_r + h V_r), z = σ(x W_z + h V_z), c = tanh(x W_c + r ⊙ (h V_c)), h ← (1 − z) ⊙ c + z ⊙ h, each product
     with a bias; the kernels of r, z and c lie side by side.
@@ -60,7 +60,7 @@ class GRU4Rec(nn.Module):
     Attributes:
       hidden_dim: width of the state.
       dropout: rate, of the items' embeddings.
-      precision: see `ModelConfig`.
+      precision, out_bias: see `ModelConfig`.
 
     Source: Hidasi et al., ICLR 2016, as ReChorus has it; the GRU and where it starts are PyTorch's.
     """
@@ -68,11 +68,13 @@ class GRU4Rec(nn.Module):
     hidden_dim: int
     dropout: float = 0.0
     precision: Precision = "float32"
+    out_bias: bool = False
 
     @classmethod
     def from_config(cls, config: Config) -> GRU4Rec:
         """The encoder that the options describe."""
-        return cls(config.model.gru_hidden_dim, config.model.dropout, config.model.precision)
+        model = config.model
+        return cls(model.gru_hidden_dim, model.dropout, model.precision, model.gru_out_bias)
 
     @nn.compact
     def __call__(
@@ -103,4 +105,5 @@ class GRU4Rec(nn.Module):
 
         start = jnp.zeros((len(history.items), width), item_table.dtype)
         state, _ = jax.lax.scan(step, start, (gates, items > 0))
-        return linear(state, out_kernel, self.precision)
+        answer = linear(state, out_kernel, self.precision)
+        return answer + self.param("out_bias", NORMAL_INIT, (d,)) if self.out_bias else answer

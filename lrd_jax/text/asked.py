@@ -1,14 +1,13 @@
-"""What texts an encoder that is paid for has to ask for, and what of it is there already."""
+"""The texts that an encoder which costs money has to ask for, and those whose vectors are in the cache."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 
 import numpy as np
-from tqdm import tqdm
 
+from lrd_jax.display import warn
 from lrd_jax.text.options import MAX_INPUT_TOKENS
 from lrd_jax.text.packing import Tokenizer
 from lrd_jax.text.vector_cache import Database, vector_key
@@ -51,6 +50,7 @@ def what_to_ask(
     model: str,
     dimensions: int | None,
     service: str | None,
+    generation: int = 0,
     max_tokens: int = MAX_INPUT_TOKENS,
 ) -> Asked:
     """Cut the texts and make each that is not blank stand once.
@@ -58,7 +58,7 @@ def what_to_ask(
     Args:
       texts: M texts.
       tokenizer: of the model.
-      model, dimensions, service: as `vector_key`.
+      model, dimensions, service, generation: as `vector_key`.
       max_tokens: where a text is cut.
     """
     given = list(dict.fromkeys(texts))
@@ -72,17 +72,18 @@ def what_to_ask(
         sent = cut.get(text, text)
         rows[row] = places.setdefault(sent, len(places)) if sent.strip() else -1
     distinct = list(places)
+    identity = {"model": model, "dimensions": dimensions, "service": service, "generation": generation}
     return Asked(
         texts=distinct,
         tokens=tokenizer.count(distinct),
-        keys=[vector_key(text, model=model, dimensions=dimensions, service=service) for text in distinct],
+        keys=[vector_key(text, **identity) for text in distinct],
         rows=rows,
         num_cut=len({sent for sent in cut.values() if sent in places}),
     )
 
 
 def already_there(database: Database, asked: Asked, width: int | None) -> dict[bytes, int]:
-    """The keys whose vectors are in the cache, each with its width; one of another width than `width` is not."""
+    """The keys whose vectors are in the cache, each with its width; another width than `width` does not count."""
     widths = database.widths(asked.keys)
     return {key: found for key, found in widths.items() if width in (None, found)}
 
@@ -97,10 +98,9 @@ def unit_length(vectors: np.ndarray) -> np.ndarray:
 
 
 def warn_of_estimate(tokenizer: Tokenizer, max_tokens: int = MAX_INPUT_TOKENS) -> None:
-    """Say on stderr that tokens are not counted but bounded, if that is so."""
+    """Warn where tokens are not counted but bounded."""
     if tokenizer.problem is not None:
-        tqdm.write(
-            f"warning: {tokenizer.problem}, so tokens are estimated by UTF-8 bytes, an upper bound (English has about"
-            f" a quarter), and texts are cut at {max_tokens:,} bytes",
-            file=sys.stderr,
+        warn(
+            f"{tokenizer.problem}, so tokens are estimated by UTF-8 bytes, an upper bound (English has about a"
+            f" quarter), and texts are cut at {max_tokens:,} bytes"
         )

@@ -50,7 +50,7 @@ class BatchRecords:
             connection.execute("UPDATE batches SET batch_id = ? WHERE marker = ?", (batch_id, marker))
 
     def close(self, marker: str) -> None:
-        """Forget which texts are in a batch: what of them is in the cache is there, the rest is to be asked again."""
+        """Forget which texts are in a batch: those that are not in the cache by now have to be asked for again."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE batches SET is_open = 0 WHERE marker = ?", (marker,))
             connection.execute("DELETE FROM batch_rows WHERE marker = ?", (marker,))
@@ -92,7 +92,8 @@ def sole_asker(database: Database, service: str) -> Iterator[None]:
     try:
         lock = open(path, "ab")
     except OSError as error:
-        raise UserError(f"cannot be opened ({error.strerror})", file=path, remedy="Mend its rights") from error
+        remedy = "Make it writable, or name another cache folder in LRD_JAX_CACHE"
+        raise UserError(f"cannot be opened ({error.strerror})", file=path, remedy=remedy) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,11 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from lrd_jax.errors import UserError
-from lrd_jax.text.openai_answers import UnusableAnswer, read_answer
+from lrd_jax.text.openai_answers import RETRY_STATUSES, ZEROS, ServerError, UnusableAnswer, read_answer
 from lrd_jax.text.vector_cache import Database
 
 ROWS_PER_TRANSACTION = 256
-_MAY_PASS = (408, 409, 429)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +22,25 @@ class Results:
     """What went wrong in a batch.
 
     Attributes:
-      failures: reasons and how many rows they hit.
-      for_good: whether one of them would stay if the rows were handed in again.
+      failures: reasons that belong to no text of ours, and how often they came.
+      by_text: why a text has no vector, by its key.
+      refused: the texts that would be refused again if they were handed in again.
+      ended: whether the batch as a whole failed for good.
     """
 
-    failures: Counter[str]
-    for_good: bool
+    failures: Counter[str] = dataclasses.field(default_factory=Counter)
+    by_text: dict[bytes, str] = dataclasses.field(default_factory=dict)
+    refused: set[bytes] = dataclasses.field(default_factory=set)
+    ended: bool = False
+
+    def __or__(self, other: Results) -> Results:
+        """Both of them."""
+        return Results(
+            self.failures + other.failures,
+            self.by_text | other.by_text,
+            self.refused | other.refused,
+            self.ended or other.ended,
+        )
 
 
 class HasDimensions(Protocol):
@@ -53,8 +65,7 @@ def read_results(
       database: the cache.
       redact: takes the key out of what the server says.
     """
-    failures: Counter[str] = Counter()
-    for_good = False
+    results = Results()
     found: dict[bytes, np.ndarray] = {}
 
     def store() -> None:
@@ -68,24 +79,29 @@ def read_results(
         try:
             key, vector = _read_row(line, encoder.dimensions)
         except _Failed as failed:
-            failures[redact(str(failed))] += 1
-            for_good = for_good or failed.for_good
+            reason = redact(str(failed))
+            if failed.key not in keys:
+                results.failures[reason] += 1
+                continue
+            results.by_text[failed.key] = reason
+            if failed.for_good:
+                results.refused.add(failed.key)
             continue
         if key not in keys:
-            failures["a row of a text that is not in the batch"] += 1
+            results.failures["a row of a text that is not in the batch"] += 1
             continue
         encoder.dimensions = len(vector)
         found[key] = vector
         if len(found) >= ROWS_PER_TRANSACTION:
             store()
     store()
-    return Results(failures, for_good)
+    return results
 
 
 class _Failed(Exception):
-    def __init__(self, reason: str, *, for_good: bool = False) -> None:
+    def __init__(self, reason: str, key: bytes | None = None, *, for_good: bool = False) -> None:
         super().__init__(reason)
-        self.for_good = for_good
+        self.key, self.for_good = key, for_good
 
 
 def _read_row(line: bytes, width: int | None) -> tuple[bytes, np.ndarray]:
@@ -98,22 +114,27 @@ def _read_row(line: bytes, width: int | None) -> tuple[bytes, np.ndarray]:
     status = response.get("status_code") if isinstance(response, dict) else None
     if error or status != 200:
         body = response.get("body") if isinstance(response, dict) else None
-        permanent = type(status) is int and 400 <= status < 500 and status not in _MAY_PASS
-        raise _Failed(_reason(error, body, status), for_good=permanent)
+        permanent = type(status) is int and 400 <= status < 500 and status not in RETRY_STATUSES
+        raise _Failed(_reason(error, body, status), key, for_good=permanent)
     try:
-        vectors, _ = read_answer(response.get("body"), 1, width)
+        answer = read_answer(response.get("body"), 1, width)
     except UnusableAnswer as unusable:
-        raise _Failed(str(unusable)) from unusable
+        raise _Failed(str(unusable), key) from unusable
+    except ServerError as refused:
+        raise _Failed(refused.words, key, for_good=not refused.retry) from refused
     except UserError as refused:
-        raise _Failed(refused.problem, for_good=True) from refused
-    return key, vectors[0]
+        raise _Failed(refused.problem, key, for_good=True) from refused
+    if answer.problems:
+        problem = answer.problems[0]
+        raise _Failed(f"the server answered with {problem}", key, for_good=problem == ZEROS)
+    return key, answer.vectors[0]
 
 
 def _reason(error: Any, body: Any, status: Any) -> str:
     inner = body.get("error") if isinstance(body, dict) else None
-    for told in (inner, error):
-        if isinstance(told, dict):
-            message = told.get("message") or told.get("code")
+    for held in (inner, error):
+        if isinstance(held, dict):
+            message = held.get("message") or held.get("code")
             if isinstance(message, str):
                 return message
     return f"status {status}"

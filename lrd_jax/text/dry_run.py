@@ -10,23 +10,27 @@ from lrd_jax.text.asked import already_there
 from lrd_jax.text.batch_records import BatchRecords
 from lrd_jax.text.openai_embeddings import OpenAIEncoder, told_price
 from lrd_jax.text.packing import load_tokenizer
+from lrd_jax.text.probe import current_generation
 from lrd_jax.text.vector_cache import Database, cache_path
 
 
 def dry_run(texts: Sequence[str], encoder: OpenAIEncoder) -> Table:
-    """Items, tokens, requests and price, in all and without what is in the cache or under way. Asks nobody.
+    """Items, tokens, requests and price, in all and without what is in the cache or under way. No request is made.
 
     Args:
       texts: of items 1.., without padding.
       encoder: which model and how it would be asked.
     """
-    asked = encoder.plan(texts)
     there: set[bytes] = set()
     under_way: frozenset[bytes] = frozenset()
     if cache_path().exists():
         with Database(cache_path()) as database:
-            there = set(already_there(database, asked, encoder.dimensions))
+            asked = encoder.plan(texts, current_generation(database, encoder.identity))
+            if not encoder.ask_all:
+                there = set(already_there(database, asked, encoder.dimensions))
             under_way = BatchRecords(database, encoder.url).under_way() - there
+    else:
+        asked = encoder.plan(texts)
     tokenizer = load_tokenizer(encoder.model)
     unit = f"tokens ({tokenizer.unit})" if tokenizer.exact else "tokens, at most (UTF-8 bytes)"
     packed = "files" if encoder.by_batch else "requests"

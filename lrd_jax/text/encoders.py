@@ -27,7 +27,7 @@ class Encoder(Protocol):
       model: which of its models: the folder, the name on the hub, or what the API calls it.
       version: which software, the client's where a server embeds.
       dimensions: T; None where `encode` is what finds it out.
-      pooling: how the vectors of the tokens become one: "mean", "cls", ...; "unknown" where it cannot be told.
+      pooling: how the vectors of the tokens become one: "mean", "cls", ...; "unknown" where nothing says it.
       normalised: whether every row has Euclidean length 1 (or 0: nothing known of it).
       origin: what else says where the vectors come from, such as the hash of the weights or a server's address; no
         secret, for it is written to disk.
@@ -62,15 +62,20 @@ def build_encoder(
     server: ServerOptions | None = None,
     requests: RequestOptions | None = None,
     batches: BatchOptions | None = None,
+    *,
+    force: bool = False,
+    ask_all: bool = False,
 ) -> Encoder:
     """The encoder that `encoder_config` names. Imports only what that one needs.
 
     Args:
       encoder_config: which one.
       server, requests, batches: how those in `PAID` are asked.
+      force: of those, whether vectors of an earlier model of the same name may be replaced.
+      ask_all: of those, whether texts whose vectors are in the cache are asked for as well.
 
     Raises:
-      UserError: the encoder cannot be had: its package is not installed, its model is not named, cannot be read or
+      UserError: the encoder cannot be used: its package is not installed, its model is not named, cannot be read or
         does not have the width asked for.
     """
     match encoder_config.encoder:
@@ -89,11 +94,15 @@ def build_encoder(
         case "openai":
             from lrd_jax.text.openai_embeddings import OpenAIEncoder
 
-            return OpenAIEncoder(encoder_config.model, encoder_config.dimensions, server, requests)
+            return OpenAIEncoder(
+                encoder_config.model, encoder_config.dimensions, server, requests, force=force, ask_all=ask_all
+            )
         case "openai-batch":
             from lrd_jax.text.openai_batch import OpenAIBatchEncoder
 
-            return OpenAIBatchEncoder(encoder_config.model, encoder_config.dimensions, server, batches)
+            return OpenAIBatchEncoder(
+                encoder_config.model, encoder_config.dimensions, server, batches, force=force, ask_all=ask_all
+            )
         case _:  # file
             raise UserError(
                 "a file of embeddings embeds no texts",
@@ -129,7 +138,7 @@ def not_installed(package: str, extra: str, error: ImportError) -> UserError:
 
 def model_not_named(encoder: str) -> NoReturn:
     """Raises that the encoder has no model of its own."""
-    raise UserError(f"{encoder} has no model of its own", field="text.model", remedy="Name a model's folder")
+    raise UserError(f"{encoder} has no model of its own", field="text.model", remedy="Set it to a model's folder")
 
 
 @contextlib.contextmanager
@@ -139,7 +148,10 @@ def told_of_loading(model: str) -> Iterator[None]:
         yield
     except Exception as error:  # damaged or missing files end in any kind of error, by library and version
         reason = next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__
-        remedy = "Mend text.model: a folder that holds a whole model, or a name that the hub knows and can be reached"
+        remedy = (
+            "Set text.model to a folder that holds a whole model, or to a name on the Hugging Face hub, which has to be"
+            " within reach"
+        )
         raise UserError(f"the model cannot be loaded ({reason})", file=model, remedy=remedy) from error
 
 

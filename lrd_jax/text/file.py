@@ -18,8 +18,9 @@ import numpy as np
 
 from lrd_jax.config import EncoderConfig
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
 
-_REMEDY = "Mend text.file, or text.dimensions where the width is meant"
+_REMEDY = "Check text.file, and text.dimensions if the width is wrong"
 
 
 def read_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
@@ -42,6 +43,7 @@ def read_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
             "the encoder is file, but no file is named", field="text.file", remedy="Name the array of embeddings"
         )
     path, name = _archive_and_name(file)
+    refuse_irregular(path)
     match path.suffix.lower():
         case ".npy":
             stored = _load(path, _REMEDY)
@@ -77,7 +79,7 @@ def _rows(stored: np.ndarray, shape: tuple[int, int], file: Path, remedy: str) -
     if stored.shape != shape or not shape[1]:
         refuse(f"the embeddings have shape {stored.shape}, not {shape}")
     embeddings = np.zeros((shape[0] + 1, shape[1]), np.float32)  # [I + 1, T]
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity and is told below
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity and is refused below
         embeddings[1:] = stored
     finite = np.isfinite(embeddings).all(axis=1)
     if not finite.all():

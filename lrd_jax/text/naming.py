@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lrd_jax.config import WORDLLAMA_DIMENSIONS, EncoderConfig
 from lrd_jax.data.cache import cache_dir
@@ -32,7 +33,7 @@ def text_path(folder: str | os.PathLike, encoder_config: EncoderConfig) -> Path:
     full = Path(folder) / f"{_stem(encoder_config)}.npy"
     width = encoder_config.dimensions
     default = WORDLLAMA_DIMENSIONS if encoder_config.encoder == "wordllama" else None
-    if width is None or width == default or _width_on_record(full) == width:
+    if width is None or width == default or recorded(full, "dimensions") == width:
         return full
     return full.with_name(f"{_stem(encoder_config)}-{width}d.npy")
 
@@ -59,6 +60,14 @@ def text_hash(texts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
+def recorded(array: Path, entry: str) -> Any:
+    """An entry of the JSON beside an array; None: it cannot be read."""
+    try:
+        return json.loads(array.with_suffix(".json").read_bytes())[entry]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _stem(encoder_config: EncoderConfig) -> str:
     model = model_name(encoder_config)
     return f"text_{encoder_config.encoder}" + (f"-{_slug(model)}" if model is not None else "")
@@ -69,13 +78,6 @@ def _slug(model: str) -> str:
     base = os.path.basename(model) if os.path.isabs(model) else model
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", base)[:SLUG_LENGTH]
     return slug if slug == model else f"{slug}-{hashlib.sha256(os.fsencode(model)).hexdigest()[:8]}"
-
-
-def _width_on_record(array: Path) -> int | None:
-    try:
-        return json.loads(array.with_suffix(".json").read_bytes())["dimensions"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _writable(folder: Path) -> bool:

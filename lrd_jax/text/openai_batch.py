@@ -7,11 +7,12 @@ Format: https://platform.openai.com/docs/api-reference/batch.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -38,6 +39,7 @@ ROUNDS = 3
 CREATE_ATTEMPTS = 5
 FIRST_POLL_SECONDS = 5.0
 UPLOAD_SECONDS = 900.0
+NO_REASON = "the server gave no reason"
 _FINISHED = ("completed", "expired", "cancelled", "failed")
 
 
@@ -53,9 +55,12 @@ class OpenAIBatchEncoder(OpenAIEncoder):
         dimensions: int | None = None,
         server: ServerOptions | None = None,
         batches: BatchOptions | None = None,
+        *,
+        force: bool = False,
+        ask_all: bool = False,
     ) -> None:
         """As `OpenAIEncoder`, and how batches are waited for."""
-        super().__init__(model, dimensions, server)
+        super().__init__(model, dimensions, server, force=force, ask_all=ask_all)
         self.batch_options = batches or BatchOptions()
 
     def requests(self, asked: Asked, places: Sequence[int]) -> list[list[int]]:
@@ -70,18 +75,19 @@ class OpenAIBatchEncoder(OpenAIEncoder):
         row = {"custom_id": asked.keys[place].hex(), "method": "POST", "url": "/v1/embeddings", "body": body}
         return json.dumps(row).encode() + b"\n"
 
-    def _obtain(self, database: Database, asked: Asked) -> None:
+    def _obtain(self, database: Database, asked: Asked) -> tuple[Asked, dict[int, str]]:
         import openai
 
         service = find_service(self.url)
-        failure = None
+        failure, reasons = None, {}
         with service.client(openai.OpenAI, self.server) as client:
             try:
-                _Batches(self, service, client, database, asked).obtain()
+                reasons = _Batches(self, service, client, database, asked).obtain()
             except openai.OpenAIError as error:
                 failure = service.explain(error)
         if failure is not None:
             raise failure
+        return asked, reasons
 
 
 class _Batches:
@@ -95,25 +101,46 @@ class _Batches:
         self._records = BatchRecords(database, encoder.url)
         self._wanted = frozenset(asked.keys)
 
-    def obtain(self) -> None:
-        """Hand in what is missing and not under way, wait, collect; again for what failed in passing."""
-        failures: Counter[str] = Counter()
-        for _ in range(ROUNDS):
+    def obtain(self) -> dict[int, str]:
+        """Hand in what is missing and not under way, wait, collect; again for what failed in passing.
+
+        Returns:
+          Why texts have no vector, by their places.
+
+        Raises:
+          UserError: a batch as a whole failed.
+          UnderWay: batches are not waited for.
+        """
+        results = Results()
+        for number in range(ROUNDS):
             with sole_asker(self._database, self._encoder.url):
                 self._settle()
-                self._submit()
-            results = self._collect_all()
-            failures = results.failures
+                if number == 0 and self._encoder.ask_all and not self._records.under_way() & self._wanted:
+                    self._submit(range(len(self._asked.texts)))
+                else:
+                    self._submit(self._missing())
+            latest = self._collect_all()
+            refused = results.refused | latest.refused
+            results = dataclasses.replace(latest, by_text=results.by_text | latest.by_text, refused=refused)
             missing = self._missing()
-            if not missing:
-                return
-            if results.for_good:
+            if results.ended or all(self._asked.keys[place] in refused for place in missing):
                 break
-            say(f"{len(missing):,} texts have no embedding yet: {_reasons(failures)}")
-        raise UserError(
-            f"{len(self._missing()):,} of {len(self._asked.texts):,} texts got no embedding: {_reasons(failures)}",
-            remedy="The others are kept; once that is mended, the same command asks for these alone",
-        )
+            say(f"{len(missing):,} texts have no embedding yet: {self._reasons(results, missing)}")
+        missing = self._missing()
+        if results.ended and missing:
+            raise UserError(
+                f"{len(missing):,} of {len(self._asked.texts):,} texts got no embedding:"
+                f" {self._reasons(results, missing)}",
+                remedy="The others are kept; the same command asks for these alone",
+            )
+        unknown = next(iter(results.failures), NO_REASON)
+        return {place: results.by_text.get(self._asked.keys[place], unknown) for place in missing}
+
+    def _reasons(self, results: Results, missing: Sequence[int]) -> str:
+        keys = [self._asked.keys[place] for place in missing]
+        counts = results.failures + Counter(results.by_text[key] for key in keys if key in results.by_text)
+        parts = [f"{reason} ({count:,} times)" if count > 1 else reason for reason, count in counts.most_common(3)]
+        return "; ".join(parts) or NO_REASON
 
     def _missing(self) -> list[int]:
         return self._asked.missing(already_there(self._database, self._asked, self._encoder.dimensions))
@@ -133,13 +160,16 @@ class _Batches:
                 return batch.id
         return None
 
-    def _submit(self) -> None:
+    def _submit(self, wanted: Iterable[int]) -> None:
+        """Hand in the texts at these places that are not under way; vectors that they had are forgotten."""
         under_way = self._records.under_way()
-        places = [place for place in self._missing() if self._asked.keys[place] not in under_way]
+        places = [place for place in wanted if self._asked.keys[place] not in under_way]
         for part in self._encoder.requests(self._asked, places):
-            marker = self._records.plan([self._asked.keys[place] for place in part])
+            keys = [self._asked.keys[place] for place in part]
+            marker = self._records.plan(keys)
             batch_id = self._create(marker, part)
             self._records.handed_in(marker, batch_id)
+            self._database.forget(keys)
             tokens = sum(self._asked.tokens[place] for place in part)
             cost = self._encoder.price.told(tokens)
             say(f"batch {batch_id} handed in: {len(part):,} texts, {tokens:,} tokens, cost {cost}")
@@ -174,7 +204,7 @@ class _Batches:
         """Wait for every batch that holds a text of ours, and put what it brings into the cache."""
         waiting = [batch for batch in self._records.open() if batch.keys & self._wanted]
         options = self._encoder.batch_options
-        total, failures, for_good = Counter(), Counter(), False
+        total, results = Counter(), Results()
         pause = min(FIRST_POLL_SECONDS, options.poll_seconds)
         num_rows = sum(len(batch.keys) for batch in waiting)
         bar = tqdm(total=num_rows, desc="batches", unit="text", dynamic_ncols=True, disable=None)
@@ -186,9 +216,7 @@ class _Batches:
                     counts = state.request_counts
                     total[batch.marker] = counts.completed + counts.failed if counts else 0
                     if state.status in _FINISHED:
-                        results = self._collect(batch, state)
-                        failures += results.failures
-                        for_good = for_good or results.for_good
+                        results |= self._collect(batch, state)
                         total[batch.marker] = len(batch.keys)
                     else:
                         unfinished.append(batch)
@@ -196,7 +224,7 @@ class _Batches:
                 bar.refresh()
                 waiting = unfinished
                 if not waiting:
-                    return Results(failures, for_good)
+                    return results
                 if not options.wait:
                     under_way = ", ".join(str(batch.batch_id) for batch in waiting)
                     raise UnderWay(f"batches under way: {under_way}; the same command later goes on from here")
@@ -214,31 +242,29 @@ class _Batches:
     def _unknown(self, what: str) -> UserError:
         return UserError(
             f"the server {self._service.url} does not know {what} (any more)",
-            remedy="Use the key of the account that handed it in, or pay for its texts anew with --abandon-batches",
+            remedy="Use the key of the account that handed it in, or pay for its texts again with --abandon-batches",
         )
 
     def _collect(self, batch: OpenBatch, state: Batch) -> Results:
         """Put the answers of a finished batch into the cache and close it; after a kill in between, once more."""
         import openai
 
-        failures: Counter[str] = Counter()
-        for_good = state.status in ("failed", "cancelled")
-        if for_good:
+        results = Results(ended=state.status in ("failed", "cancelled"))
+        if results.ended:
             errors = (state.errors.data if state.errors else None) or []
-            told = "; ".join(self._service.redact(error.message or error.code or "") for error in errors[:3])
-            failures[f"batch {state.id} {state.status}" + (f": {told}" if told else "")] += 1
+            words = "; ".join(self._service.redact(error.message or error.code or "") for error in errors[:3])
+            results.failures[f"batch {state.id} {state.status}" + (f": {words}" if words else "")] += 1
         for file_id in (state.output_file_id, state.error_file_id):
             if file_id is not None:
-                results = None
+                read = None
                 with contextlib.suppress(openai.NotFoundError):
                     lines = self._lines(file_id)
-                    results = read_results(lines, batch.keys, self._encoder, self._database, self._service.redact)
-                if results is None:
+                    read = read_results(lines, batch.keys, self._encoder, self._database, self._service.redact)
+                if read is None:
                     raise self._unknown(f"the results of batch {state.id}")
-                failures += results.failures
-                for_good = for_good or results.for_good
+                results |= read
         self._records.close(batch.marker)
-        return Results(failures, for_good)
+        return results
 
     def _lines(self, file_id: str) -> Iterator[bytes]:
         """The lines of a result file as they arrive: one of 50,000 rows is larger than a gigabyte."""
@@ -262,11 +288,3 @@ def _pause(error: openai.APIError, attempt: int) -> float:
         return min(max(float(response.headers["retry-after"]), 0.1), 120.0)
     except (AttributeError, KeyError, ValueError):
         return float(2 ** (attempt - 1))
-
-
-def _reasons(failures: Counter[str]) -> str:
-    if not failures:
-        return "the server gave no reason"
-    return "; ".join(
-        f"{reason} ({count:,} times)" if count > 1 else reason for reason, count in failures.most_common(3)
-    )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import importlib.metadata
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from tqdm import tqdm
 
-from lrd_jax.display import say
+from lrd_jax.display import say, warn
 from lrd_jax.errors import UserError
 from lrd_jax.text.asked import Asked, already_there, unit_length, warn_of_estimate, what_to_ask
+from lrd_jax.text.asking import Asking
 from lrd_jax.text.batch_records import BatchRecords, sole_asker
-from lrd_jax.text.openai_answers import UnusableAnswer, read_answer
 from lrd_jax.text.openai_service import (
     DEFAULT_MODEL,
     OPENAI_URL,
@@ -28,10 +28,9 @@ from lrd_jax.text.openai_service import (
 from lrd_jax.text.options import RequestOptions, ServerOptions
 from lrd_jax.text.packing import load_tokenizer, pack
 from lrd_jax.text.prices import Price, find_price
-from lrd_jax.text.vector_cache import Database, cache_path
-
-UNUSABLE_ANSWERS = 3
-"""How often the same request may be answered unusably: each such answer may have to be paid for."""
+from lrd_jax.text.probe import Identity, compare, current_generation, keep
+from lrd_jax.text.refused import TextsRefused
+from lrd_jax.text.vector_cache import Database, cache_path, vector_key
 
 
 class OpenAIEncoder:
@@ -41,6 +40,8 @@ class OpenAIEncoder:
       url: base URL of the server.
       server: how it is asked.
       price: of a million tokens.
+      ask_all: whether texts in the cache are asked for again.
+      stated_dimensions: T where it is known without asking.
       dimensions: T; None until the first answer of a model that is not OpenAI's own.
     """
 
@@ -55,6 +56,9 @@ class OpenAIEncoder:
         dimensions: int | None = None,
         server: ServerOptions | None = None,
         requests: RequestOptions | None = None,
+        *,
+        force: bool = False,
+        ask_all: bool = False,
     ) -> None:
         """Check everything that can be checked without a key and without the network.
 
@@ -63,15 +67,18 @@ class OpenAIEncoder:
           dimensions: None: the model's own.
           server: which one, and how it is asked.
           requests: how texts are put into requests.
+          force: whether vectors of an earlier model of that name may be replaced.
+          ask_all: whether texts whose vectors are in the cache are asked for as well.
 
         Raises:
           UserError: the address or the prices cannot be used, or the model does not come in this width.
         """
         self.server = server or ServerOptions()
         self.request_options = requests or RequestOptions()
+        self.force, self.ask_all = force, ask_all
         self.model = model or DEFAULT_MODEL
         self.version = f"openai {importlib.metadata.version('openai')}"
-        self.dimensions = own_width(self.model, dimensions)
+        self.dimensions = self.stated_dimensions = own_width(self.model, dimensions)
         self._dimensions = asked_dimensions(self.model, dimensions)
         self.url = resolve_url(self.server.base_url)
         at_home = self.url == OPENAI_URL
@@ -83,18 +90,21 @@ class OpenAIEncoder:
         unit = load_tokenizer(self.model).unit
         return {"server": self.url, "text_limit": f"{self.server.max_tokens} tokens, counted as {unit}"}
 
-    def plan(self, texts: Sequence[str]) -> Asked:
-        """What these texts come to; no request is made. Warns on stderr where tokens can only be estimated."""
+    @property
+    def identity(self) -> Identity:
+        """Whose vectors these are in the cache."""
+        return {"model": self.model, "dimensions": self._dimensions, "service": scope_of(self.url)}
+
+    def plan(self, texts: Sequence[str], generation: int = 0) -> Asked:
+        """What these texts come to; no request is made. Warns on stderr where tokens can only be estimated.
+
+        Args:
+          texts: N of them.
+          generation: of the model, `lrd_jax.text.probe`.
+        """
         tokenizer = load_tokenizer(self.model)
         warn_of_estimate(tokenizer, self.server.max_tokens)
-        return what_to_ask(
-            texts,
-            tokenizer,
-            model=self.model,
-            dimensions=self._dimensions,
-            service=scope_of(self.url),
-            max_tokens=self.server.max_tokens,
-        )
+        return what_to_ask(texts, tokenizer, **self.identity, generation=generation, max_tokens=self.server.max_tokens)
 
     def requests(self, asked: Asked, places: Sequence[int]) -> list[list[int]]:
         """Places of texts to ask for, packed into requests."""
@@ -106,17 +116,22 @@ class OpenAIEncoder:
         """Ask for what the cache does not have, then take all from it: float32 [N, T].
 
         Raises:
-          UserError: no key, the server refuses or cannot be reached, or its answers are wrong. What was answered until
-            then is kept.
+          TextsRefused: the server embeds other texts, but not these. The others' vectors are kept.
+          UserError: there is no key, the server refuses or cannot be reached, its answers are wrong, or its model has
+            changed. What was answered until then is kept.
         """
-        asked = self.plan(texts)
         with Database(cache_path()) as database:
+            asked = self.plan(texts, current_generation(database, self.identity))
             if self.server.abandon_batches:
                 BatchRecords(database, self.url).abandon(frozenset(asked.keys))
-            if self._missing(database, asked):
-                self._obtain(database, asked)
+            reasons: dict[int, str] = {}
+            if self._to_ask(database, asked):
+                asked, reasons = self._obtain(database, asked)
             else:
                 say(f"all {len(asked.texts):,} distinct texts are in the cache: nothing is asked")
+            if reasons:
+                first = {int(place): index for index, place in reversed(list(enumerate(asked.rows)))}
+                raise TextsRefused(texts, {first[place]: reason for place, reason in reasons.items()})
             if self.dimensions is None:  # another process may have obtained all of it
                 self._agree_on_width(already_there(database, asked, None))
             if self.dimensions is None:
@@ -131,7 +146,7 @@ class OpenAIEncoder:
             raise UserError(
                 f"vectors of {self.model} have the widths {', '.join(map(str, widths))}: the server has changed",
                 file=cache_path(),
-                remedy="Give the models different names, or state --dimensions",
+                remedy="Ask for all texts again with --force, give the models different names, or state --dimensions",
             )
         if widths:
             self.dimensions = widths[0]
@@ -142,100 +157,70 @@ class OpenAIEncoder:
         self._agree_on_width(there)
         return asked.missing(there)
 
-    def _obtain(self, database: Database, asked: Asked) -> None:
-        """Ask for what the cache lacks and put the answers into it."""
+    def _to_ask(self, database: Database, asked: Asked) -> list[int]:
+        """Places of the texts to ask for: those that the cache lacks; with `ask_all`, all."""
+        return list(range(len(asked.texts))) if self.ask_all else self._missing(database, asked)
+
+    def _obtain(self, database: Database, asked: Asked) -> tuple[Asked, dict[int, str]]:
+        """Ask for what is to be asked and put the answers into the cache.
+
+        Returns:
+          The texts with the keys under which their vectors are, and why texts were refused, by their places.
+        """
         service = find_service(self.url)
         with sole_asker(database, self.url):
-            if places := self._missing(database, asked):  # another process may have been at it meanwhile
-                self._ask(service, database, asked, places)
+            if not self._to_ask(database, asked):  # another process may have been at it meanwhile
+                return asked, {}
+            under_way = BatchRecords(database, self.url).under_way() & {
+                asked.keys[place] for place in self._to_ask(database, asked)
+            }
+            if under_way:
+                raise UserError(
+                    f"{len(under_way):,} of these texts are in batches under way, and would be paid for twice",
+                    remedy="Collect them with --encoder openai-batch, or ask for them again with --abandon-batches",
+                )
+            return self._ask(service, database, asked)
 
-    def _ask(self, service: Service, database: Database, asked: Asked, places: list[int]) -> None:
-        under_way = BatchRecords(database, self.url).under_way() & {asked.keys[place] for place in places}
-        if under_way:
-            raise UserError(
-                f"{len(under_way):,} of these texts are in batches under way, and would be paid for twice",
-                remedy="Collect them with --encoder openai-batch, or ask for them again with --abandon-batches",
-            )
-        requests = self.requests(asked, places)
-        total = sum(asked.tokens[place] for place in places)
-        with tqdm(total=total, desc=self.model, unit="tok", unit_scale=True, dynamic_ncols=True, disable=None) as bar:
-            asking = _Asking(self, service, database, asked, bar)
+    def _ask(self, service: Service, database: Database, asked: Asked) -> tuple[Asked, dict[int, str]]:
+        with tqdm(desc=self.model, unit="tok", unit_scale=True, dynamic_ncols=True, disable=None) as bar:
+            asking = Asking(self, service, database, bar)
+            asked = self._of_this_model(database, asked, asyncio.run(asking.probe()))
+            places = self._to_ask(database, asked)
+            bar.total = sum(asked.tokens[place] for place in places)
             try:
-                asyncio.run(asking.ask(requests))
+                return asked, asyncio.run(asking.ask(asked, self.requests(asked, places)))
             finally:
                 say(
-                    f"{asking.num_texts:,} of {len(places):,} texts answered in {asking.num_answers:,} of"
-                    f" {len(requests):,} requests: {asking.tokens:,} tokens, cost {self.price.told(asking.tokens)};"
+                    f"{asking.num_texts:,} of {len(places):,} texts answered in {asking.num_answers:,} requests:"
+                    f" {asking.tokens:,} tokens, cost {self.price.told(asking.tokens)};"
                     f" {len(asked.texts) - len(places):,} were in the cache"
                 )
 
+    def _of_this_model(self, database: Database, asked: Asked, vector: np.ndarray) -> Asked:
+        """The texts with keys of the model that answered the test text with this vector.
 
-class _Asking:
-    """The requests of one `encode`, several at once, and what they have come to so far."""
-
-    def __init__(self, encoder: OpenAIEncoder, service: Service, database: Database, asked: Asked, bar: tqdm) -> None:
-        self._encoder, self._service, self._database = encoder, service, database
-        self._asked, self._bar = asked, bar
-        self._failure: UserError | None = None
-        self.tokens = self.num_texts = self.num_answers = 0
-
-    async def ask(self, requests: Sequence[list[int]]) -> None:
-        """Make all requests; after a failure no new ones, but those under way are waited for, being paid for."""
-        import openai
-
-        workers = self._encoder.request_options.concurrency
-        async with self._service.client(openai.AsyncOpenAI, self._encoder.server) as client:
-            waiting = iter(requests)
-            await asyncio.gather(*(self._work(client, waiting) for _ in range(workers)))
-        if self._failure is not None:
-            raise self._failure
-
-    async def _work(self, client, waiting: Iterator[list[int]]) -> None:
-        import openai
-
-        for places in waiting:
-            if self._failure is not None:
-                return
-            try:
-                await self._request(client, places)
-            except openai.OpenAIError as error:
-                self._failure = self._failure or self._service.explain(error)
-            except UserError as error:
-                self._failure = self._failure or error
-
-    async def _request(self, client, places: list[int]) -> None:
-        texts = [self._asked.texts[place] for place in places]
-        vectors, tokens = await self._usable_answer(client, texts)
-        self._encoder.dimensions = vectors.shape[1]
-        self._database.put([self._asked.keys[place] for place in places], vectors)
-        estimate = sum(self._asked.tokens[place] for place in places)
-        self.tokens += estimate if tokens is None else tokens
-        self.num_texts += len(places)
-        self.num_answers += 1
-        self._bar.set_postfix_str(f"{self.num_texts:,} texts, {self._encoder.price.told(self.tokens)}", refresh=False)
-        self._bar.update(estimate)
-
-    async def _usable_answer(self, client, texts: list[str]) -> tuple[np.ndarray, int | None]:
-        dimensions = self._encoder._dimensions
-        optional = {} if dimensions is None else {"dimensions": dimensions}
-        for attempt in range(1, UNUSABLE_ANSWERS + 1):
-            # The bytes, not the client's object: whatever they hold is to be checked by `read_answer`.
-            answer = await client.embeddings.with_raw_response.create(
-                model=self._encoder.model, input=texts, encoding_format="float", **optional
+        Raises:
+          UserError: it is another model than the one whose vectors the cache holds, and they would be mixed.
+        """
+        generation = current_generation(database, self.identity)
+        asked = self._rekeyed(asked, generation)  # another process may have found that the model has changed
+        difference = compare(database, self.identity, generation, vector)
+        if difference is None:
+            return asked
+        changed = f"the model {self.model} of {self.url} is another one than before ({difference})"
+        num_old = len(already_there(database, asked, None))
+        if num_old and not self.force:
+            raise UserError(
+                f"{changed}, and {num_old:,} of these {len(asked.texts):,} texts have vectors of the earlier one",
+                remedy="Ask for all texts again with --force, or give the two models different names",
             )
-            try:
-                try:
-                    body = json.loads(answer.http_response.content)
-                except ValueError as error:
-                    raise UnusableAnswer("the answer does not parse as JSON") from error
-                return read_answer(body, len(texts), self._encoder.dimensions)
-            except UnusableAnswer as error:
-                problem = str(error)
-            await asyncio.sleep(0.25 * attempt)
-        raise UserError(
-            f"the server {self._service.url} answered {UNUSABLE_ANSWERS} times unusably: {problem}",
-            remedy="Nothing of it was kept; look at the server, and run the command again",
-        )
+        warn(f"{changed}. The earlier one's vectors are not used any more: embed other datasets again with --force")
+        keep(database, self.identity, generation + 1, vector)
+        return self._rekeyed(asked, generation + 1)
+
+    def _rekeyed(self, asked: Asked, generation: int) -> Asked:
+        keys = [vector_key(text, **self.identity, generation=generation) for text in asked.texts]
+        return dataclasses.replace(asked, keys=keys)
 
 
 def told_price(price: Price) -> str:

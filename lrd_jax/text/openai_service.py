@@ -1,16 +1,17 @@
-"""An OpenAI-compatible server: its address, the key, and its errors told without the key."""
+"""An OpenAI-compatible server: its address, the key, and its errors in words that do not hold the key."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-import sys
 import urllib.request
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from lrd_jax.display import warn
 from lrd_jax.errors import UserError
+from lrd_jax.text.openai_answers import RETRY_STATUSES, is_final
 from lrd_jax.text.options import ServerOptions
 
 if TYPE_CHECKING:
@@ -88,21 +89,34 @@ class Service:
 
     Attributes:
       url: base URL, ending in /v1 as a rule.
-      key: from the environment; shown nowhere.
+      key: from the environment; never shown.
     """
 
     url: str
     key: str = dataclasses.field(repr=False)
 
     def client(self, kind: type[Client], server: ServerOptions) -> Client:
-        """A client of this kind, `openai.OpenAI` or `openai.AsyncOpenAI`.
+        """A client of this kind, `openai.OpenAI` or `openai.AsyncOpenAI`. Without quota it does not retry.
 
         Raises:
           UserError: the HTTP library cannot use the address or a proxy that the environment names.
         """
-        retries, timeout = server.max_retries, server.timeout
+        import openai
+
+        hooked, hook = (
+            (openai.DefaultHttpxClient, _stop_retries)
+            if kind is openai.OpenAI
+            else (openai.DefaultAsyncHttpxClient, _stop_retries_async)
+        )
         try:
-            return kind(api_key=self.key, base_url=self.url, max_retries=retries, timeout=timeout)
+            http_client = hooked(event_hooks={"response": [hook]}, timeout=server.timeout)
+            return kind(
+                api_key=self.key,
+                base_url=self.url,
+                max_retries=server.max_retries,
+                timeout=server.timeout,
+                http_client=http_client,
+            )
         except Exception as error:  # of any kind, by the version; its words may hold a proxy's password
             reason = str(error) if isinstance(error, ImportError) else type(error).__name__
         raise UserError(
@@ -120,10 +134,9 @@ class Service:
         match error:
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 # Servers like to repeat the key here, in part or whole.
-                problem, remedy = f"refused the key (status {error.status_code})", f"Mend {KEY_VARIABLE}"
+                problem, remedy = f"refused the key (status {error.status_code})", f"Check {KEY_VARIABLE}"
             case openai.APIStatusError():
-                problem = f"answered with status {error.status_code}: {self.redact(_message(error))}"
-                remedy = "What was answered is kept; run the command again once that is mended"
+                problem, remedy = f"answered with {self.reason(error)}", _remedy(error.status_code, error.body)
             case openai.APITimeoutError():
                 problem, remedy = "did not answer in time", "Run the command again, or raise --timeout"
             case openai.APIConnectionError():
@@ -133,6 +146,12 @@ class Service:
                 problem, remedy = f"cannot be used ({type(error).__name__})", "Run the command again"
         return UserError(f"the server {self.url} {problem}", remedy=remedy)
 
+    def reason(self, error: openai.APIStatusError) -> str:
+        """The status and the server's words, on one line."""
+        if error.status_code in (401, 403):  # as in `explain`
+            return f"status {error.status_code}"
+        return f"status {error.status_code}: {self.redact(_message(error))}"
+
     def _proxy(self) -> str:
         parts, proxies = urlsplit(self.url), urllib.request.getproxies()
         if not {parts.scheme, "all"} & proxies.keys() or urllib.request.proxy_bypass(parts.hostname):
@@ -140,9 +159,9 @@ class Service:
         return f" and the proxy that the environment names (NO_PROXY={parts.hostname} does without it)"
 
     def redact(self, text: str) -> str:
-        """The text without the key, on one line and not too long."""
+        """The text without the key, on one line, not too long and without a full stop."""
         known = text if self.key == NO_KEY else text.replace(self.key, "[key]")
-        return " ".join(known.split())[:300]
+        return " ".join(known.split())[:300].rstrip(". ")
 
 
 def scope_of(url: str) -> str | None:
@@ -174,8 +193,54 @@ def find_service(url: str) -> Service:
         )
     host = urlsplit(url).hostname
     if url.startswith("http:") and host not in _LOCAL_HOSTS and key != NO_KEY:
-        print(f"warning: the key goes to {host} unencrypted (http, not https)", file=sys.stderr)
+        warn(f"the key goes to {host} unencrypted (http, not https)")
     return Service(url, key)
+
+
+def may_be_the_texts(status: int | None, error: Any) -> bool:
+    """Whether a refusal may be due to the texts of the request, so that other texts may be answered.
+
+    Args:
+      status: of the answer.
+      error: the server's error object.
+    """
+    others = (401, 402, 404, *RETRY_STATUSES)  # key, money, model or address, patience
+    return status is not None and status >= 400 and status not in others and not is_final(error)
+
+
+def _remedy(status: int, error: Any) -> str:
+    if is_final(error) or status == 402:
+        return "Check the balance of the account. What was answered is kept, and the same command goes on from there"
+    if status == 404:
+        return "Check --model and --base-url"
+    if status in RETRY_STATUSES:
+        return "What was answered is kept; run the command again later"
+    less = "fewer texts in a request with --request-inputs, or shorter texts with --max-tokens"
+    if status >= 500:
+        return f"What was answered is kept; run the command again later, or try {less}"
+    return f"What was answered is kept. Check --model, --dimensions and --base-url, or try {less}"
+
+
+def _stop_retries(response: Any) -> None:
+    """Tell the client not to ask again where the answer is that the quota is used up; it knows the status alone."""
+    if response.status_code == 429:
+        response.read()
+        _mark_final(response)
+
+
+async def _stop_retries_async(response: Any) -> None:
+    if response.status_code == 429:
+        await response.aread()
+        _mark_final(response)
+
+
+def _mark_final(response: Any) -> None:
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return
+    if isinstance(body, dict) and is_final(body.get("error", body)):
+        response.headers["x-should-retry"] = "false"
 
 
 def _message(error: openai.APIStatusError) -> str:

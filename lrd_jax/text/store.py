@@ -22,9 +22,11 @@ from lrd_jax.config import WORDLLAMA_DIMENSIONS, EncoderConfig, TextConfig
 from lrd_jax.data.rechorus import read_texts
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
+from lrd_jax.text.checks import warn_of_empty
 from lrd_jax.text.encoders import PAID, Encoder, build_encoder
 from lrd_jax.text.file import read_file, read_rows
-from lrd_jax.text.naming import embeddings_path, model_name, text_hash
+from lrd_jax.text.naming import embeddings_path, model_name, recorded, text_hash
+from lrd_jax.text.refused import TextsRefused
 from lrd_jax.text.weights import weights_hash
 
 
@@ -36,13 +38,18 @@ def embed_texts(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
       encoder: the language model.
 
     Raises:
-      UserError: the texts cannot be embedded, or the encoder gave something else than one vector for each.
+      TextsRefused: the server embeds other texts, but not these.
+      UserError: the texts cannot be embedded, or the encoder gave something else than one vector for each, or zeros
+        for all.
     """
     rows = [row for row, text in enumerate(texts[1:]) if text.strip()]
     if not rows and encoder.dimensions is None:
         remedy = "State --dimensions"
         raise UserError(f"all texts are blank, so the width of {encoder.model} cannot be found out", remedy=remedy)
-    vectors = encoder.encode([texts[row + 1] for row in rows]) if rows else None
+    try:
+        vectors = encoder.encode([texts[row + 1] for row in rows]) if rows else None
+    except TextsRefused as refused:
+        raise refused.of_items([row + 1 for row in rows]) from None
     embeddings = np.zeros((len(texts) - 1, encoder.dimensions), np.float32)  # [I, T]
     if vectors is None:
         return embeddings
@@ -51,6 +58,9 @@ def embed_texts(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
         held = f"shape {vectors.shape}, not {wanted}" if vectors.shape != wanted else "NaN or infinity among them"
         remedy = "Choose another model or another width"
         raise UserError(f"the vectors of {encoder.name} {encoder.model} have {held}", field="text.model", remedy=remedy)
+    if not vectors.any():
+        problem = f"{encoder.name} {encoder.model} embeds all {len(rows):,} texts as vectors of zeros"
+        raise UserError(problem, field="text.model", remedy="Choose another model, one that knows words of these texts")
     embeddings[rows] = vectors
     return embeddings
 
@@ -99,7 +109,7 @@ def write_embeddings(
 def load_embeddings(
     folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig, *, server: str | None = None
 ) -> np.ndarray:
-    """The stored embeddings of a dataset's items, float32 [I + 1, T], row 0 zero.
+    """The stored embeddings of a dataset's items, float32 [I + 1, T], row 0 zero. Warns where vectors are zeros.
 
     Args:
       folder: the dataset folder.
@@ -155,7 +165,14 @@ def load_embeddings(
             refuse(f"{problem} ({_short(provenance[field])}, not {_short(value)})", provenance_path, field)
     if type(width) is not int or width < 1:
         refuse(f"expected the number of dimensions, got {_short(width)}", provenance_path, "dimensions")
-    return read_rows(path, (len(texts) - 1, width), remedy)
+    embeddings = read_rows(path, (len(texts) - 1, width), remedy)
+    warn_of_empty(embeddings, str(path), texts)
+    return embeddings
+
+
+def texts_changed(folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig) -> bool:
+    """Whether embeddings are stored that are of other texts than the items have now."""
+    return recorded(embeddings_path(folder, texts, encoder_config), "text_hash") not in (None, text_hash(texts))
 
 
 def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextConfig) -> np.ndarray:
@@ -164,10 +181,10 @@ def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextCo
     With the encoder "file", that array instead.
 
     Raises:
-      UserError: an item has no text, or as `load_embeddings` (an array that no longer fits is never replaced unasked).
+      UserError: an item has no text, or as `load_embeddings`: an array that no longer fits is not replaced.
     """
     if text_config.encoder == "file":
-        return read_file(text_config, num_items)
+        return load_file(text_config, num_items)
     texts = read_texts(folder, num_items)
     path = embeddings_path(folder, texts, text_config)
     if not path.exists():
@@ -176,12 +193,19 @@ def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextCo
             raise UserError(
                 f"there are no embeddings of {text_config.encoder} yet, and training asks for none that cost money",
                 file=path,
-                remedy=f"Run `{command}`; with --dry-run it says what that costs",
+                remedy=f"Run `{command}`; with --dry-run it prints what that costs",
             )
         encoder = build_encoder(text_config)
         path = write_embeddings(folder, texts, embed_texts(texts, encoder), encoder, text_config)
         say(f"{num_items:,} item texts embedded with {encoder.name} {encoder.version} in {path}")
     return load_embeddings(folder, texts, text_config)
+
+
+def load_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
+    """As `read_file`, with a warning where vectors are zeros: [I + 1, T]."""
+    embeddings = read_file(encoder_config, num_items)
+    warn_of_empty(embeddings, str(encoder_config.file))
+    return embeddings
 
 
 def embed_command(

@@ -39,7 +39,7 @@ def cache_path() -> Path:
     return cache_dir() / "text" / "openai.sqlite"
 
 
-def vector_key(text: str, *, model: str, dimensions: int | None, service: str | None) -> bytes:
+def vector_key(text: str, *, model: str, dimensions: int | None, service: str | None, generation: int = 0) -> bytes:
     """SHA-256 of what an answer depends on.
 
     Args:
@@ -47,8 +47,9 @@ def vector_key(text: str, *, model: str, dimensions: int | None, service: str | 
       model: its name.
       dimensions: as asked for; None: the model's own.
       service: base URL of the server; None: OpenAI's. Two servers may have different weights under one name.
+      generation: how often another model was found behind that name, `lrd_jax.text.probe`.
     """
-    identity = json.dumps([service, model, dimensions, text])
+    identity = json.dumps([service, model, dimensions, text, *([generation] if generation else [])])
     return hashlib.sha256(identity.encode()).digest()
 
 
@@ -139,8 +140,13 @@ class Database:
             connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", records)
 
     def widths(self, keys: Sequence[bytes]) -> dict[bytes, int]:
-        """The width of each vector that is there undamaged."""
-        return {key: len(vector) for key, vector in self._vectors(keys)}
+        """The width of each vector that is there, undamaged and not of zeros, which say nothing about a text."""
+        return {key: len(vector) for key, vector in self._vectors(keys) if vector.any()}
+
+    def forget(self, keys: Sequence[bytes]) -> None:
+        """Remove vectors, in one transaction."""
+        with self.transaction() as connection:
+            connection.executemany("DELETE FROM vectors WHERE key = ?", [(key,) for key in keys])
 
     def read(self, keys: Sequence[bytes], width: int) -> np.ndarray:
         """The vectors of keys that are all there with this width: float32 [len(keys), T].

@@ -144,8 +144,8 @@ BAD = {
     "no time": ({"reviews": '{"reviewerID": "u", "asin": "B1"}\n'}, "line 1, field 'unixReviewTime': the time is miss"),
     "only blanks": ({"reviews": "\n"}, "reviews_Pens_5.json.gz: the file holds no reviews"),
     "other category": ({"meta": meta_lines([{"asin": "C1"}])}, "meta_Pens.json.gz: it tells of none of the items"),
-    "no metadata": ({"meta": "a\nb\n" + meta_lines()}, "meta_Pens.json.gz, line 1: 2 of its 7 lines are no Python"),
-    "JSON": ({"meta": '{"asin": "B1", "title": null}\n'}, "meta_Pens.json.gz, line 1: 1 of its 1 lines are no Python"),
+    "no metadata": ({"meta": "a\nb\n" + meta_lines()}, "meta_Pens.json.gz, line 1: 2 of its 7 lines are neither"),
+    "neither": ({"meta": '{"asin": "B1", "title": nil}\n'}, "meta_Pens.json.gz, line 1: 1 of its 1 lines are neither"),
 }
 
 

@@ -19,6 +19,30 @@ BAD = {
         lambda folder: (folder / "dev.csv").write_text(""),
         "dev.csv: the file is empty",
     ),
+    "only a byte order mark": (
+        lambda folder: (folder / "train.csv").write_bytes(b"\xef\xbb\xbf"),
+        "train.csv: the file is empty",
+    ),
+    "only a byte order mark and blanks of Unicode": (
+        lambda folder: (folder / "item_meta.csv").write_text("\ufeff\n\u00a0\n\u2028"),
+        "item_meta.csv: the file is empty",
+    ),
+    "history that is a link to nothing": (
+        lambda folder: (folder / "history.csv").symlink_to("elsewhere.csv"),
+        "history.csv: it is a link to elsewhere.csv, which cannot be opened (No such file or directory)",
+    ),
+    "history that is a link to itself": (
+        lambda folder: (folder / "history.csv").symlink_to("history.csv"),
+        "history.csv: it is a link to history.csv, which cannot be opened (Too many levels of symbolic links)",
+    ),
+    "metadata that is a link to nothing": (
+        lambda folder: [(folder / "item_meta.csv").unlink(), (folder / "item_meta.csv").symlink_to("/nowhere")],
+        "item_meta.csv: it is a link to /nowhere, which cannot be opened",
+    ),
+    "escape codes in a column's name": (
+        replace("train.csv", "time", "\x1b[31mtime"),
+        r"the column is missing. Name it in the first line, tab-separated (found: user_id, item_id, '\x1b[31mtime')",
+    ),
     "empty metadata": (
         lambda folder: (folder / "item_meta.csv").write_text(" \n"),
         "item_meta.csv: the file is empty",
@@ -98,6 +122,18 @@ BAD = {
     "code in a list": (
         replace("dev.csv", "[5, 5]", "[int(5), 5]"),
         "dev.csv, line 3, field 'neg_items'",
+    ),
+    "no-break space in a list": (
+        replace("dev.csv", "[5, 5]", "[5,\u00a05]"),
+        r"dev.csv, line 3, field 'neg_items': '[5,\xa05]' is not a list of whole numbers",
+    ),
+    "vertical tab in a list": (
+        replace("item_meta.csv", "[3, 1]", "[3,\v1]"),
+        r"item_meta.csv, line 2, field 'r_also': '[3,\x0b1]' is not a list of whole numbers",
+    ),
+    "ideographic space in a list of values": (
+        replace("item_meta.csv", "[2, 1]", "[2,\u30001]"),
+        r"item_meta.csv, line 2, field 'i_tag': '[2,\u30001]' is not a list of whole numbers",
     ),
     "null in a list": (
         replace("dev.csv", "[5, 5]", "[null, 5]"),

@@ -81,7 +81,7 @@ def test_the_sources_ids_may_be_called_item_id_and_look_like_the_folders(bare, t
         (None, None, "nothing is known of the items. Name a table with the items' columns by --items"),
         ("asin,title\nB1,x\n", None, r"field 'item_id': the column is missing. .*--item-id \(found: asin, title\)"),
         ("asin,title\nB1,x\n", "asin", "the folder does not tell the source's ids"),
-        ("item_id,title\n9,x\n", None, "it knows none of the dataset's items"),
+        ("item_id,title\n9,x\n", None, "it knows none of the items"),
         ("item_id,title\n1,x\n1,y\n", None, "row 2 has '1' a second time"),
         ("item_id,title\n,x\n1,x\n 1,y\n", None, "row 3 has '1' a second time"),
     ],

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
 import subprocess
 import sys
+import zipfile
 
 import polars as pl
 import pytest
 
+from lrd_jax.data.delimited import TextLayout
 from lrd_jax.data.interaction_table import (
     InteractionColumns,
     ItemColumns,
-    parse_times,
     read_interaction_table,
 )
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import prepare_folder
 from lrd_jax.data.rechorus import read_corpus, read_texts
-from lrd_jax.data.table_files import clean_ids
 from lrd_jax.errors import UserError
 
 COLUMNS = InteractionColumns("user", "item", "time")
@@ -29,53 +28,9 @@ def write(path, text):
     return path
 
 
-def times(values, unit=None):
-    series, found = parse_times(pl.Series(values), unit, file="f.csv", field="time")
-    return series.to_list(), found
-
-
-@pytest.mark.parametrize(
-    ("values", "unit"),
-    [
-        (["1000000000", "0"], "s"),
-        ([1000000000, 0], "s"),
-        (["1000000000.9", "0"], "s"),
-        (["1.0e9", "0"], "s"),
-        ([1000000000.5, 0.0], "s"),
-        (["1000000000999", "0"], "ms"),
-        ([1000000000999999, 0], "us"),
-        (["1000000000999999999", "0"], "ns"),
-        (["2001-09-09T01:46:40", "1970-01-01"], "iso"),
-        (["2001-09-09 01:46:40.75", "1970-01-01 00:00"], "iso"),
-        (["2001-09-09T01:46:40Z", "1970-01-01T01:00:00+01:00"], "iso"),
-        ([datetime.datetime(2001, 9, 9, 1, 46, 40), datetime.datetime(1970, 1, 1)], "iso"),
-    ],
-)
-def test_times(values, unit):
-    assert times(values) == ([1000000000, 0], unit)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ([10**9, 2 * 10**9, 10**12], r"the largest value, 1e\+12, looks like ms, the usual one like s. .*--time-unit"),
-        (["0", "1e9", "1e9", "1e300"], "looks like ns, the usual one like s"),
-        (["5", "inf"], "row 2 has 'inf', which is not understood"),
-        ([5.0, float("nan")], "row 2 has nan"),
-        (["-1e300", "5"], "row 1 has '-1e300'"),
-        ([None, 5], "row 1 has None"),
-        ([datetime.datetime(2001, 9, 9), None], "row 2 has None"),
-        ([datetime.timedelta(1)], "its cells are Duration"),
-        ([datetime.time(1)], "its cells are Time"),
-    ],
-)
-def test_wrong_times(values, message):
-    with pytest.raises(UserError, match=message):
-        times(values)
-    with pytest.raises(UserError, match="row 2 has 1e[+]?300"):
-        times([1.0, 1e300], "s")
-    assert times([10**9, 10**12], "s") == ([10**9, 10**12], "s")
-    assert times([0, 0, 0, 10**12], None) == ([0, 0, 0, 10**9], "ms"), "zeros are of any unit"
+def seconds(raw):
+    """The interactions, their times as seconds with fractions."""
+    return raw.interactions.with_columns(pl.col("time").dt.epoch("us") / 1e6).rows()
 
 
 def test_rows_are_counted_as_in_the_file(tmp_path):
@@ -117,46 +72,22 @@ def test_columns_that_hold_no_single_values(tmp_path):
     assert raw.relations["list"].rows() == [("x", "x"), ("x", "y")]
 
 
-def test_ids_of_floats():
-    """As pandas makes of whole numbers where some are missing; others stay what they are."""
-    nan = float("nan")
-    assert clean_ids(pl.Series([3.0, nan, None, -1.0])).to_list() == [3, None, None, -1]
-    assert clean_ids(pl.Series([3.0, 1.5, nan])).to_list() == ["3.0", "1.5", None]
-    assert clean_ids(pl.Series([1.0, 1e300])).dtype == clean_ids(pl.Series([1.0, float("inf")])).dtype == pl.String
-    assert clean_ids(pl.Series(["1.0", " 007 ", " "])).to_list() == ["1.0", "007", None]
-
-
 def test_separators(tmp_path):
     file = write(tmp_path / "t.csv", "user\titem\ttime\na,b\tx\t1\n")
-    raw, _ = read_interaction_table(file, InteractionColumns("user", "item", "time", separator="\\t"))
-    assert raw.interactions.rows() == [("a,b", "x", 1)]
+    raw, _ = read_interaction_table(file, InteractionColumns("user", "item", "time", layout=TextLayout("\\t")))
+    assert seconds(raw) == [("a,b", "x", 1)]
     for separator in ("::", ""):
         with pytest.raises(UserError, match="field '--separator': '.*' is not one character"):
-            read_interaction_table(file, InteractionColumns("user", "item", separator=separator))
+            read_interaction_table(file, InteractionColumns("user", "item", layout=TextLayout(separator)))
     items = ItemColumns(write(tmp_path / "i.csv", "id,tag\nx,ab\n"), "id", ("tag",), list_separator="")
     with pytest.raises(UserError, match="field '--list-separator': it is empty"):
         read_interaction_table(write(tmp_path / "u.csv", "user,item,time\na,x,1\n"), COLUMNS, items)
 
 
-def test_a_unit_that_is_given_is_not_guessed():
-    assert times(["5000", "999"], "ms") == ([5, 0], "ms")
-    assert times([date := datetime.date(1970, 1, 2), date], None) == ([86400, 86400], "iso")
-    with pytest.raises(UserError, match="row 1 has '5000', which is not understood"):
-        times(["5000"], "iso")
-
-
-@pytest.mark.parametrize(
-    "values", [["1", "x"], ["1", None], ["1", ""], ["2001-09-09", "soon"], ["2001-13-09"], ["nan"]]
-)
-def test_times_that_are_none(values):
-    with pytest.raises(UserError, match="f.csv, field 'time': row .* is not understood"):
-        times(values)
-
-
 def test_ids_are_text(tmp_path):
     text = 'user,item,time\n007,"a, b",3\n7, é ,2\n007,x,1\n'
     raw, said = read_interaction_table(write(tmp_path / "t.csv", text), COLUMNS)
-    assert raw.interactions.rows() == [("007", "a, b", 3), ("7", "é", 2), ("007", "x", 1)]
+    assert seconds(raw) == [("007", "a, b", 3), ("7", "é", 2), ("007", "x", 1)]
     assert said == ["time is read as s, told by its values"] and raw.template == "" and raw.name == "t"
 
 
@@ -164,13 +95,13 @@ def test_numbers_of_parquet_meet_text_of_csv(tmp_path):
     pl.DataFrame({"user": [1, 2], "item": [10, 9], "time": [5, 6]}).write_parquet(tmp_path / "t.parquet")
     items = ItemColumns(write(tmp_path / "i.csv", "id,name,near\n9,nine,10|77\n10,ten,\n"), "id", ("name",), ("near",))
     raw, _ = read_interaction_table(tmp_path / "t.parquet", COLUMNS, items)
-    assert raw.interactions.rows() == [(1, "10", 5), (2, "9", 6)]
+    assert seconds(raw) == [(1, "10", 5), (2, "9", 6)]
     assert raw.relations["near"].rows() == [("9", "10"), ("9", "77")] and raw.template == "{name}"
     own = ItemColumns(tmp_path / "i.parquet", "id", ("tags",), ("near",))
     table = pl.DataFrame({"id": [9, 10], "tags": [["a", "b"], None], "near": [[10], [9, 11]]})
     table.write_parquet(own.file)
     raw, _ = read_interaction_table(tmp_path / "t.parquet", COLUMNS, own)
-    assert raw.interactions.rows() == [(1, 10, 5), (2, 9, 6)]
+    assert seconds(raw) == [(1, 10, 5), (2, 9, 6)]
     assert raw.relations["near"].rows() == [(9, 10), (10, 9), (10, 11)]
     assert raw.attributes["tags"].rows() == [(9, "a"), (9, "b")]
 
@@ -189,9 +120,9 @@ def test_ratings_and_the_order_of_the_file(tmp_path):
     ("text", "columns", "message"),
     [
         ("user,item\na,x\n", COLUMNS, r"line 1, field 'time': the column is missing. .*\(found: user, item\)"),
-        ("", COLUMNS, "it cannot be read"),
+        ("", COLUMNS, "the file is empty"),
         ("user,item,item\na,x,1\n", COLUMNS, "line 1, field 'item': two columns have this name"),
-        ("user,item,time\na,x,1,2\n", COLUMNS, "it cannot be read"),
+        ("user,item,time\na,x,1,2\n", COLUMNS, "line 2: the line has 4 fields, not 3"),
         (
             "user,item,time,r\na,x,1,good\n",
             InteractionColumns("user", "item", "time", None, "r", 1),
@@ -211,7 +142,7 @@ def test_wrong_tables(tmp_path, text, columns, message):
     [
         ("name\nx\n", "field 'id': the column is missing"),
         ("id,name\nx,1\nx,2\n", "row 2 has 'x' a second time"),
-        ("id,name\nq,1\n", "it knows none of the items"),
+        ("id,name\nq,1\n", "it knows none of the items .*: they have 'x', it has 'q'"),
     ],
 )
 def test_wrong_items(tmp_path, items, message):
@@ -244,3 +175,41 @@ def test_command(tmp_path):
     assert done.returncode == 2 and "only a table of items has them" in done.stderr
     done = prepare("tabel", "log.csv", cwd=tmp_path)
     assert done.returncode == 2 and "table" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_command_with_files_as_people_save_them(tmp_path):
+    rows = [f"u{u}\ti{(u + 3 * k) % 11}\t{1000 * k}\t" + ('"artist' if (u, k) in ((1, 1), (2, 1)) else "artist")
+            for u in range(12) for k in range(5)]  # fmt: skip
+    text = "user_id\titem_id\ttime\tartist\n" + "\n".join(rows) + "\n"
+    words = ["--time", "time", "--core", 1, "--negatives", 3, "--out", "out"]
+
+    def check(name, *more):
+        done = prepare("table", name, *words, *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert len(read_corpus(tmp_path / "out").sequence_items) == 60
+
+    write(tmp_path / "log.tsv", text)
+    check("log.tsv")
+    write(tmp_path / "log.csv", text.replace("\t", ","))
+    done = prepare("table", "log.csv", *words, cwd=tmp_path)
+    assert done.returncode == 2 and "log.csv, line 8: a quotation mark opens a field, and on line 13" in done.stderr
+    check("log.csv", "--quote", "none")
+    (tmp_path / "utf16.csv").write_bytes(text.encode("utf-16"))
+    check("utf16.csv", "--quote", "none")
+    with zipfile.ZipFile(tmp_path / "log.tsv.zip", "w") as archive:
+        archive.write(tmp_path / "log.tsv", "log.tsv")
+    check("log.tsv.zip")
+    write(tmp_path / "bare.txt", text.partition("\n")[2])
+    done = prepare("table", "bare.txt", *words, cwd=tmp_path)
+    assert done.returncode == 2 and "add --no-header and name columns by number" in done.stderr
+    write(tmp_path / "bare_items.csv", "".join(f"i{i},Title {i},i{(i + 1) % 11}\n" for i in range(11)))
+    words = ["--time", "3", *words[2:]]
+    items = ["--items", "bare_items.csv", "--items-no-header", "--item-id", "1", "--relations", "3"]
+    check("bare.txt", "--no-header", "--user", "1", "--item", "2", *items, "--template", "{2}")
+    corpus = read_corpus(tmp_path / "out")
+    assert corpus.item_relations == ("3",) and "Title 4" in read_texts(tmp_path / "out", corpus.num_items)
+    lines = [line.split("\t") for line in rows]
+    write(
+        tmp_path / "log.json", "".join(f"{{'a': u'{u}', 'b': u'{i}', 'c': {t}, 'd': False}}\n" for u, i, t, _ in lines)
+    )
+    check("log.json", "--user", "a", "--item", "b", "--time", "c")

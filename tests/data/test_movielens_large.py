@@ -12,6 +12,8 @@ import pytest
 
 from lrd_jax.data import movielens_large
 from lrd_jax.data.movielens import read_movielens
+from lrd_jax.data.options import PrepareOptions
+from lrd_jax.data.pipeline import prepare_folder
 from lrd_jax.data.rechorus import read_corpus, read_texts
 from lrd_jax.errors import UserError
 
@@ -134,12 +136,12 @@ def test_wrong_extra_columns(tmp_path, content, message):
 
 def test_damaged_files(tmp_path):
     folder = write_release(tmp_path / "a", "1m", ratings=[("1", "1", "5", "978300000"), ("x", "1", "5", "978300000")])
-    with pytest.raises(UserError, match="rating 2 of ratings.dat has no whole number"):
+    with pytest.raises(UserError, match="a/ratings.dat, line 2: the line is no rating.*'x::1::5::978300000'"):
         read_movielens("1m", folder)
     (folder / "movies.dat").write_text("1::Toy Story (1995)\n")
     write_release(tmp_path / "b", "1m")
     (tmp_path / "b" / "movies.dat").write_text("1::Toy Story (1995)\n")
-    with pytest.raises(UserError, match="a line of movies.dat is no movie"):
+    with pytest.raises(UserError, match="b/movies.dat, line 1: the line is no movie"):
         read_movielens("1m", tmp_path / "b")
     with pytest.raises(UserError, match=r"no MovieLens 32m in it \(ratings.csv\)"):
         read_movielens("32m", tmp_path / "b")
@@ -150,6 +152,73 @@ def test_damaged_files(tmp_path):
     )
     with pytest.raises(UserError, match="it cannot be read"):
         read_movielens("20m", tmp_path / "cut.zip")
+
+
+@pytest.mark.parametrize("version", ["1m", "20m"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_encodings(tmp_path, version, encoding, end):
+    """Titles whose bytes in UTF-8 hold what latin-1 takes for the end of a line (Å, à) among them."""
+    movies = [*MOVIES, ("6", "Å à la carte, Ö (1999)", "Drama")]
+    folder = write_release(tmp_path / "ml", version, movies=movies)
+    plain, _ = read_movielens(version, folder)
+    for file in folder.iterdir():
+        text = file.read_bytes().decode("latin-1" if file.name == "movies.dat" else "utf-8").replace("\r\n", "\n")
+        file.write_bytes((text.replace("\n", end) + end).encode(encoding))
+    again, _ = read_movielens(version, folder)
+    assert again.items.equals(plain.items) and again.items["title"].to_list()[1:] == [
+        "Misérables, Les", 'A "quoted", title', "Babylon 5", "Star Wars: Episode IV - A New Hope", "Å à la carte, Ö",
+    ]  # fmt: skip
+    assert again.interactions.equals(plain.interactions)
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "number", "line", "message"),
+    [
+        ("1m", "ratings.dat", 3, "1::2::3", "the line is no rating"),
+        ("1m", "ratings.dat", 3, "1::2::3::4::5", "the line is no rating"),
+        ("1m", "ratings.dat", 3, "1::2::3::9.5", "the line is no rating"),
+        ("1m", "ratings.dat", 3, "rubbish", "the line is no rating"),
+        ("20m", "ratings.csv", 3, "1,2,3", "the line is no rating"),
+        ("20m", "ratings.csv", 3, "1,2,3,4,5", "the line is no rating"),
+        ("20m", "ratings.csv", 1, "userId,movieId,rating", "field 'timestamp': the column is missing"),
+        ("1m", "movies.dat", 2, "2::Misérables", "the line is no movie"),
+        ("1m", "movies.dat", 2, "two::Misérables::Drama", "the line is no movie"),
+        ("20m", "movies.csv", 3, "2,Misérables, Les (1998),Drama", "the line is no movie"),
+        ("20m", "movies.csv", 3, '2,"Misérables, Les (1998),Drama', "a quotation mark is not closed on the line"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_path(tmp_path, version, name, number, line, message):
+    folder = write_release(tmp_path / f"ml-{version}", version)
+    lines = (folder / name).read_bytes().decode("latin-1" if name == "movies.dat" else "utf-8").splitlines()
+    lines[number - 1] = line
+    (folder / name).write_bytes("\n".join(lines).encode())
+    archive = zipped(folder, tmp_path / "copy.zip")
+    for source, shown in ((folder, f"{folder}/{name}"), (archive, f"{archive}/ml-{version}/{name}")):
+        with pytest.raises(UserError, match=f"^{shown}, line {number}.*{message}"):
+            read_movielens(version, source)
+
+
+def test_movie_ids_of_extra_columns_may_be_whole_floats(tmp_path):
+    folder = write_release(tmp_path / "ml-1m", "1m")
+    (tmp_path / "extra.csv").write_text("movieId,plot\n1.0,x\n2.0,y\n")
+    raw, _ = read_movielens("1m", folder, tmp_path / "extra.csv")
+    assert raw.items["plot"].to_list() == ["x", "y", None, None, None]
+
+
+def test_equal_seconds_keep_the_order_of_the_file(tmp_path):
+    """Only the same user, movie and second is a duplicate."""
+    ratings = [(u, m, 3, 978300000 + (k > 1)) for u in (1, 2, 3) for k, m in enumerate("2514")]
+    ratings += [(4, m, 3, 978300000) for m in "325"] + [ratings[0], (1, "2", 5, 978300001)]
+    folder = write_release(tmp_path / "ml-1m", "1m", ratings=ratings)
+    prepared = prepare_folder(read_movielens("1m", folder)[0], tmp_path / "out", PrepareOptions(core=1, negatives=1))
+    assert prepared.card["dropped"]["duplicates"] == 1 and prepared.sizes["interactions"] == 16
+    items = {
+        split: [line.split("\t")[1] for line in (tmp_path / "out" / f"{split}.csv").read_text().splitlines()
+                if line.startswith(("2\t", "4\t"))]
+        for split in ("train", "dev", "test")
+    }  # fmt: skip
+    assert items == {"train": ["2", "5", "3"], "dev": ["2", "1"], "test": ["5", "4"]}
 
 
 def test_downloads(tmp_path, monkeypatch):

@@ -54,7 +54,56 @@ def atomic(tmp_path):
 def test_interactions(atomic):
     raw = read_recbole(atomic)
     assert raw.name == "tiny"
-    assert raw.interactions.rows() == [("u1", "007", 10), ("u2", "a", 1000), ("u1", "a", 10)]
+    times = pl.col("time").dt.epoch("us")
+    assert raw.interactions.with_columns(times).rows() == [
+        ("u1", "007", 10_900_000), ("u2", "a", 1_000_000_000), ("u1", "a", 10_000_000),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "seconds"),
+    [
+        (("1600000000250", "1600000001000", "1600000000750"), {}, (0.25, 1, 0.75)),
+        (("1600000000250", "1600000001000", "1600000000750"), {"time_unit": "ms"}, (0.25, 1, 0.75)),
+        (("2020-09-13T12:26:40.25Z", "2020-09-13 12:26:41", "2020-09-13T12:26:40.75"), {}, (0.25, 1, 0.75)),
+        (("Sep 13 2020", "Sep 14 2020", "Sep 15 2020"), {"time_format": "%b %d %Y"}, (-44800, 41600, 128000)),
+    ],
+)  # fmt: skip
+def test_times_are_told_by_their_values(atomic, cells, options, seconds):
+    text = INTER
+    for old, new in zip(("10.9", "1e3", "10\n"), (*cells[:2], cells[2] + "\n"), strict=True):
+        text = text.replace(old, new, 1)
+    (atomic / "tiny.inter").write_text(text)
+    found = read_recbole(atomic, **options).interactions["time"].dt.epoch("us").to_list()
+    assert found == [1_600_000_000_000_000 + int(1e6 * fraction) for fraction in seconds]
+
+
+def test_whole_floats_are_the_same_ids_everywhere(atomic):
+    for kind, old in (("inter", INTER), ("item", ITEM), ("link", LINK)):
+        ids = ("7", "1") if kind == "item" else ("7.0", "1.0")
+        (atomic / f"tiny.{kind}").write_text(old.replace("007\t", f"{ids[0]}\t").replace("\na\t", f"\n{ids[1]}\t")
+                                             .replace("\ta\t", f"\t{ids[1]}\t").replace("\nb\t", "\n2\t")
+                                             .replace("\nc\t", "\n3\t"))  # fmt: skip
+    raw = read_recbole(atomic, attributes=[])
+    assert raw.interactions["item"].to_list() == ["7", "1", "1"]
+    assert raw.items["item"].to_list()[:2] == ["7", "1"]
+    assert raw.relations["sequel"].rows() == [("7", "1"), ("1", "2")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_other_encodings_with_a_byte_order_mark(atomic, encoding):
+    plain = read_recbole(atomic)
+    for kind, text in (("inter", INTER), ("item", ITEM), ("link", LINK), ("kg", KG)):
+        (atomic / f"tiny.{kind}").write_bytes(text.encode(encoding))
+    marked = read_recbole(atomic)
+    assert marked.interactions.equals(plain.interactions) and marked.items.equals(plain.items)
+
+
+def test_files_of_other_items(atomic):
+    for kind, text in (("link", LINK), ("item", ITEM)):
+        (atomic / f"tiny.{kind}").write_text(text.replace("007\t", "7\t").replace("\na\t", "\nz\t"))
+        with pytest.raises(UserError, match=f"tiny.{kind}, field 'item_id': it knows none .*have '007', it has '7'"):
+            read_recbole(atomic)
 
 
 def test_windows_line_ends_and_marks_are_no_part_of_a_cell(atomic):
@@ -152,7 +201,7 @@ BAD = {
     "no type": (change("inter", "item_id:token", "item_id"), "tiny.inter, line 1, field 'item_id': the heading tells"),
     "unknown type": (change("item", "year:token", "year:int"), "tiny.item, line 1, field 'year:int'"),
     "no time": (change("inter", "timestamp", "when"), "tiny.inter, line 1, field 'timestamp': the field is missing"),
-    "bad time": (change("inter", "1e3", "soon"), "tiny.inter, line 3, field 'timestamp': the cell is no time"),
+    "bad time": (change("inter", "1e3", "soon"), "tiny.inter, line 3, field 'timestamp': line 3 has 'soon', which"),
     "empty time": (change("inter", "1e3", ""), "tiny.inter, line 3, field 'timestamp'"),
     "not finite": (change("inter", "1e3", "nan"), "tiny.inter, line 3, field 'timestamp'"),
     "before 1970": (change("inter", "1e3", "-1"), "tiny.inter, line 3, field 'timestamp'"),

@@ -168,8 +168,13 @@ class Batches:
                 body = {"error": {"message": f"Row of {self._server.key or 'nobody'} is not to be had"}}
                 response = {"status_code": status, "body": body}
                 failed.append({"custom_id": row["custom_id"], "response": response, "error": None})
+            elif (status := self._server.of_texts.get(row["body"]["input"], "")).isdecimal():
+                response = {"status_code": int(status), "body": {"error": {"message": "This was filtered"}}}
+                failed.append({"custom_id": row["custom_id"], "response": response, "error": None})
             else:
                 body = self._server.embed(row["body"])
+                if status == "zeros":
+                    body["data"][0]["embedding"] = [0.0] * len(body["data"][0]["embedding"])
                 self._server.answered[row["body"]["input"]] += 1
                 response = {"status_code": 200, "request_id": "r", "body": body}
                 done.append({"id": "x", "custom_id": row["custom_id"], "response": response, "error": None})

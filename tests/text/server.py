@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from lrd_jax.text.probe import PROBE
 from tests.text.batch_server import Batches
 
 WIDTHS = {"text-embedding-ada-002": 1536, "text-embedding-3-small": 1536, "text-embedding-3-large": 3072}
@@ -40,10 +41,15 @@ class Server:
     """The application and what it counts.
 
     Attributes:
-      faults: what happens to the next requests of /v1/embeddings, in turn; "ok" is none.
+      faults: what happens to the next requests of /v1/embeddings, in turn; "ok" is none. The first request of a run
+        is for the test text.
       always: what happens to those after them.
+      of_texts: what happens to requests that hold a text, by the text: a status, with which the request is refused as a
+        whole, or "zeros", "nan", "null", which its embedding is then.
+      most: how many inputs a request may hold.
+      weights: of the models; other ones are other models behind the same names.
       requests: how often each path was asked, by "METHOD path".
-      asked: how often each text was in a request of /v1/embeddings or in a batch.
+      asked: how often each text was in a request of /v1/embeddings or in a batch; the test text is not counted.
       answered: how often each text's vector was sent.
       retry_after: seconds, sent with 429.
       delay: seconds before every answer.
@@ -55,6 +61,9 @@ class Server:
     def __init__(self, *, delay: float = 0.0, key: str | None = None, width: int = 8) -> None:
         self.faults: deque[str] = deque()
         self.always = "ok"
+        self.of_texts: dict[str, str] = {}
+        self.most = 2048
+        self.weights = ""
         self.requests: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
@@ -111,7 +120,12 @@ class Server:
         if (problem := wrong_with(body)) is not None:
             return failure(400, problem)
         fault = self.faults.popleft() if self.faults else self.always
-        self.asked.update(body["input"])
+        self.asked.update(text for text in body["input"] if text != PROBE)
+        if len(body["input"]) > self.most:
+            return failure(400, f"batch size is invalid, it should not be larger than {self.most}.")
+        for text in body["input"]:
+            if self.of_texts.get(text, "").isdecimal():
+                return failure(int(self.of_texts[text]), "This was filtered")
         if self.delay:
             await asyncio.sleep(self.delay)
         headers = {}
@@ -124,6 +138,12 @@ class Server:
                 return failure(400, f"This is refused for {request.headers['authorization']}")
             case "401":
                 return failure(401, f"Incorrect API key provided: {request.headers['authorization']}")
+            case "quota":
+                return failure(429, "You exceeded your current quota", code="insufficient_quota")
+            case "error":
+                return JSONResponse({"error": {"message": "No provider is there", "code": 404}})
+            case "passing error":
+                return JSONResponse({"error": {"message": "Overloaded, try again", "code": 503}})
             case "hang":
                 await asyncio.sleep(3600)
             case "reset":
@@ -136,7 +156,26 @@ class Server:
                 return Response("<html>Bad gateway</html>", media_type="text/html")
         answer = self.embed(body)
         data = answer["data"]
+        for entry, text in zip(data, body["input"], strict=True):
+            match self.of_texts.get(text):
+                case "zeros":
+                    entry["embedding"] = [0.0] * len(entry["embedding"])
+                case "nan":
+                    entry["embedding"][0] = float("nan")
+                case "null":
+                    entry["embedding"] = None
         match fault:
+            case "no index":
+                for entry in data:
+                    del entry["index"]
+            case "no last index":
+                del data[-1]["index"]
+            case "same index":
+                for entry in data:
+                    entry["index"] = 0
+            case "zeros":
+                for entry in data:
+                    entry["embedding"] = [0.0] * len(entry["embedding"])
             case "order":
                 data.reverse()
             case "duplicate":
@@ -163,8 +202,8 @@ class Server:
             content = content[: len(content) // 2]
         elif fault == "half":
             content = content[: len(content) // 2]
-        elif fault in ("ok", "order"):
-            self.answered.update(body["input"])
+        elif fault in ("ok", "order", "no index"):
+            self.answered.update(text for text in body["input"] if text != PROBE and text not in self.of_texts)
         return Response(content, media_type="application/json", headers=headers)
 
     def embed(self, body: dict) -> dict:
@@ -172,7 +211,7 @@ class Server:
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         width = self.width_of(body["model"], body.get("dimensions"))
         data = [
-            {"object": "embedding", "index": index, "embedding": vector_of(text, body["model"], width)}
+            {"object": "embedding", "index": index, "embedding": vector_of(text, body["model"] + self.weights, width)}
             for index, text in enumerate(texts)
         ]
         tokens = sum(max(1, len(text) // 4) for text in texts)
@@ -192,8 +231,8 @@ def wrong_with(body: dict) -> str | None:
     return None
 
 
-def failure(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    error = {"message": message, "type": "invalid_request_error", "code": str(status)}
+def failure(status: int, message: str, headers: dict[str, str] | None = None, code: str | None = None) -> Response:
+    error = {"message": message, "type": code or "invalid_request_error", "code": code or str(status)}
     return JSONResponse({"error": error}, status_code=status, headers=headers)
 
 

@@ -29,10 +29,10 @@ MODEL = "small-model"
 WORDS = ["alpha", "beta", "gamma"]
 
 
-def encoder(server, *, model=MODEL, dimensions=None, concurrency=1, inputs=2048, **options):
+def encoder(server, *, model=MODEL, dimensions=None, concurrency=1, inputs=2048, force=False, ask_all=False, **options):
     options = {"base_url": server.url, "timeout": 20.0} | options
     requests = RequestOptions(concurrency=concurrency, request_inputs=inputs)
-    return OpenAIEncoder(model, dimensions, ServerOptions(**options), requests)
+    return OpenAIEncoder(model, dimensions, ServerOptions(**options), requests, force=force, ask_all=ask_all)
 
 
 def expected(texts, model=MODEL, dimensions=8):
@@ -50,7 +50,7 @@ def embed(*args):
 
 def stored_texts(server, texts):
     """Those whose vectors are in the cache file."""
-    with sqlite3.connect(f"file:{cache_path()}?mode=ro", uri=True) as connection:
+    with sqlite3.connect(f"file:{cache_path()}?mode=rw", uri=True) as connection:  # a kill's transaction is undone
         blobs = {blob for (blob,) in connection.execute("SELECT vector FROM vectors")}
     return {text for text, vector in zip(texts, expected(texts), strict=True) if vector.tobytes() in blobs}
 
@@ -61,13 +61,13 @@ def test_vectors_and_what_is_asked(server, capsys):
     np.testing.assert_array_equal(first.encode(texts), expected(texts))
     assert first.dimensions == 8
     assert server.asked == dict.fromkeys(texts, 1)  # "alpha" once
-    assert server.requests == {"POST /v1/embeddings": 1}
+    assert server.requests == {"POST /v1/embeddings": 2}  # the first is for the test text
     assert server.sent_keys == {f"Bearer {KEY}"}
     np.testing.assert_array_equal(encoder(server).encode([*texts, "new"])[:-1], expected(texts))
     assert server.asked == dict.fromkeys([*texts, "new"], 1)
     assert "6 were" not in capsys.readouterr().err
     assert encoder(server).encode(["alpha"]).shape == (1, 8)  # the width comes from the cache
-    assert server.requests == {"POST /v1/embeddings": 2}
+    assert server.requests == {"POST /v1/embeddings": 4}
 
 
 def test_dimensions_and_models_are_kept_apart(server):
@@ -88,12 +88,12 @@ def test_requests_are_packed_and_bounded(server):
     texts = [f"text {n:03}" for n in range(50)]  # 8 bytes each
     server.delay = 0.05
     np.testing.assert_array_equal(encoder(server, concurrency=3, inputs=6).encode(texts), expected(texts))
-    assert server.requests["POST /v1/embeddings"] == 9
+    assert server.requests["POST /v1/embeddings"] == 1 + 9
     assert server.most_at_once == 3
     server.requests.clear()
     requests = RequestOptions(concurrency=8, request_tokens=40)
     OpenAIEncoder("m", None, ServerOptions(base_url=server.url), requests).encode(texts)
-    assert server.requests["POST /v1/embeddings"] == 10
+    assert server.requests["POST /v1/embeddings"] == 1 + 10
 
 
 def test_long_texts_are_cut_in_whole_characters(server):
@@ -110,61 +110,99 @@ def test_long_texts_are_cut_in_whole_characters(server):
         ["429", "500"],
         ["reset", "truncated"],
         ["hang"],
-        ["half", "duplicate"],
-        ["missing", "range"],
-        ["nan", "huge"],
-        ["null", "string"],
-        ["extra", "html"],
+        ["half"],
+        ["duplicate"],
+        ["missing"],
+        ["range"],
+        ["nan"],
+        ["huge"],
+        ["null"],
+        ["string"],
+        ["extra"],
+        ["html"],
+        ["passing error", "passing error", "passing error"],
         ["order"],
+        ["no index"],
     ],
     ids=",".join,
 )
 def test_passing_faults(server, faults):
-    server.faults.extend(faults)
+    server.faults.extend(["ok", *faults])
     asking = encoder(server, timeout=0.5 if "hang" in faults else 20.0)
     np.testing.assert_array_equal(asking.encode(WORDS), expected(WORDS))
-    assert server.requests["POST /v1/embeddings"] == len(faults) + (faults != ["order"])
+    usable = faults in (["order"], ["no index"])
+    assert server.requests["POST /v1/embeddings"] == 1 + len(faults) + (not usable)
+    if faults[0] in ("nan", "huge", "null", "string"):  # of one text: the others are not asked for again
+        assert server.asked == {"alpha": 1, "beta": 1, "gamma": 2}
 
 
 def test_retry_after_is_honoured(server):
-    server.faults.append("429")
+    server.faults.extend(["ok", "429"])
     server.retry_after = 1.1  # the client by itself would wait half a second at most
     encoder(server).encode(WORDS)
-    assert server.times[1] - server.times[0] >= 1.1
+    assert server.times[2] - server.times[1] >= 1.1
 
 
 @pytest.mark.parametrize(
     ("fault", "words", "requests"),
     [
         ("width", "9 dimensions, not 8", 1),
-        ("missing", "3 times unusably: the answer holds 2 embeddings for 3 texts", 3),
-        ("500", "status 500", 2),
-        ("400", "status 400: This is refused", 1),
+        ("missing", "2 times unusably: the answer holds 2 embeddings for 3 texts", 2),
+        ("no last index", "holds some embeddings without an index.*--request-inputs 1", 1),
+        ("same index", "holds 3 embeddings with the same index.*--request-inputs 1", 1),
+        ("error", "answered with an error: No provider is there", 1),
+        ("passing error", "answered with an error: Overloaded, try again", 2),
+        ("quota", "status 429: You exceeded your current quota.*balance", 1),
+        ("429", "status 429: Rate limit reached.*run the command again later", 2),
+        ("500", "status 500", 2 + 2),  # with the test text between, for it may be the texts
         ("401", "refused the key", 1),
         ("reset", "cannot be reached, or broke off", 2),
         ("hang", "did not answer in time", 2),
     ],
 )
 def test_lasting_faults(server, fault, words, requests):
+    server.faults.append("ok")  # the test text is answered
     server.always = fault
     asking = encoder(server, dimensions=8, max_retries=1, timeout=0.3 if fault == "hang" else 20.0)
     with pytest.raises(UserError, match=words) as error:
         asking.encode(WORDS)
     assert KEY not in str(error.value)
     assert error.value.__cause__ is None and error.value.__context__ is None  # the client's error has the key in it
-    assert server.requests["POST /v1/embeddings"] == requests
+    assert server.requests["POST /v1/embeddings"] == 1 + requests
     assert stored_texts(server, WORDS) == set()
     server.always = "ok"
     np.testing.assert_array_equal(encoder(server, dimensions=8).encode(WORDS), expected(WORDS))
 
 
+@pytest.mark.parametrize(
+    ("fault", "words", "requests"),
+    [
+        ("400", "status 400: This is refused for Bearer .key.*--model, --dimensions and --base-url", 1),
+        ("401", "refused the key .status 401.. Check OPENAI_API_KEY", 1),
+        ("error", "No provider is there", 1),
+        ("quota", "quota", 1),
+        ("zeros", "answered the test text 'A red bicycle with 21 gears' with a vector of zeros", 1),
+        ("nan", "with NaN or infinity in the vector", 2),
+        ("null", "with no list of numbers", 2),
+        ("missing", "2 times unusably: the answer holds 0 embeddings for 1 texts", 2),
+        ("html", "2 times unusably: the answer does not parse as JSON", 2),
+    ],
+)
+def test_what_holds_for_every_text_is_found_with_the_test_text(server, fault, words, requests):
+    server.always = fault
+    with pytest.raises(UserError, match=words) as error:
+        encoder(server, max_retries=3).encode(WORDS)
+    assert KEY not in str(error.value) and error.value.__context__ is None
+    assert server.requests["POST /v1/embeddings"] == requests and not server.asked
+
+
 def test_after_a_failure_what_is_under_way_is_kept_and_nothing_more_is_asked(server):
     texts = [f"text {n}" for n in range(10)]
     server.delay = 0.3
-    server.faults.extend(["ok", "400", "ok"])
-    with pytest.raises(UserError, match="status 400"):
+    server.faults.extend(["ok", "ok", "401", "ok"])  # the first is the test text's
+    with pytest.raises(UserError, match="status 401"):
         encoder(server, concurrency=3, inputs=1).encode(texts)
-    assert server.requests["POST /v1/embeddings"] <= 5  # two may have begun before the refusal came
+    assert server.requests["POST /v1/embeddings"] <= 1 + 5  # two may have begun before the refusal came
     assert len(stored_texts(server, texts)) == server.answered.total() >= 2
     server.delay = 0.0
     encoder(server, inputs=1).encode(texts)
@@ -199,8 +237,8 @@ def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
     prices.write_text(f'date = 2026-01-02\nsource = "bill"\n[models.{MODEL}]\nusd_per_million_tokens = 1000\n')
     options = [folder, "--encoder", "openai", "--model", MODEL, "--base-url", server.url, "--prices", prices]
 
-    def dry_run():
-        out, err = embed(*options, "--dry-run").communicate()
+    def dry_run(*more):
+        out, err = embed(*options, "--dry-run", *more).communicate()
         assert "UTF-8 bytes, an upper bound" in err and "Traceback" not in err
         return [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines() if "│" in line], out
 
@@ -218,7 +256,7 @@ def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
 
     out, err = embed(*options).communicate()
     array = folder / f"text_openai-{MODEL}.npy"
-    assert str(array) in out and "3 of 3 texts answered in 1 of 1 requests: 3 tokens, cost $0.0030" in out
+    assert str(array) in out and "3 of 3 texts answered in 1 requests: 3 tokens, cost $0.0030" in out
     assert err.count("warning") == 1
     np.testing.assert_array_equal(np.load(array), expected(["alpha", "beta", "alpha", "gamma"]))
     loaded = store.load_or_embed(folder, 4, TextConfig(encoder="openai", model=MODEL))  # what training reads
@@ -228,10 +266,11 @@ def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
     assert provenance["model"] == MODEL and provenance["dimensions"] == 8
 
     assert dry_run()[0][2:] == [["in the cache", "3", "14", "", ""], ["to ask", "0", "0", "0", "$0.0000"]]
-    assert server.requests == {"POST /v1/embeddings": 1}
+    assert dry_run("--force")[0][2:] == [["in the cache", "0", "0", "", ""], ["to ask", "3", "14", "1", "$0.0140"]]
+    assert server.requests == {"POST /v1/embeddings": 2}
 
 
-def told(monkeypatch, capsys, *arguments):
+def printed_by(monkeypatch, capsys, *arguments):
     """Exit code of the command, and all that it printed."""
     monkeypatch.setattr(sys, "argv", ["embed", *map(str, arguments)])
     try:
@@ -245,10 +284,10 @@ def told(monkeypatch, capsys, *arguments):
 def test_embeddings_of_another_server_do_not_fit(server, dataset, monkeypatch, capsys):
     options = [dataset, "--encoder", "openai", "--model", "m", "--dimensions", "256", "--base-url"]
     other = "http://127.0.0.1:9/v1"
-    assert told(monkeypatch, capsys, *options, server.url)[0] == 0
-    code, printed = told(monkeypatch, capsys, *options, other)
+    assert printed_by(monkeypatch, capsys, *options, server.url)[0] == 0
+    code, printed = printed_by(monkeypatch, capsys, *options, other)
     assert code == 2 and f"are of the server {server.url}, not {other}" in printed and "--force" in printed
-    assert "fits the texts already" in told(monkeypatch, capsys, *options, server.url + "/")[1]
+    assert "fits the texts already" in printed_by(monkeypatch, capsys, *options, server.url + "/")[1]
     # Training takes them from any server; what mends them names the one that made them, and the width.
     config = TextConfig(encoder="openai", model="m", dimensions=256)
     store.load_or_embed(dataset, 4, config)
@@ -272,7 +311,7 @@ def test_embeddings_of_another_server_do_not_fit(server, dataset, monkeypatch, c
     ],
 )
 def test_options_that_are_refused(dataset, options, words, monkeypatch, capsys):
-    code, printed = told(monkeypatch, capsys, dataset, *options)
+    code, printed = printed_by(monkeypatch, capsys, dataset, *options)
     assert code == 2 and re.search(words, printed)
 
 
@@ -344,7 +383,7 @@ def test_killed_twice_and_resumed(server, tmp_path, monkeypatch):
     server.delay = 0.0
     requests = server.requests["POST /v1/embeddings"]
     config = EncoderConfig(encoder="openai", model=MODEL)
-    path, _ = embed_dataset(folder, config, force=True, build=lambda _: encoder(server))
-    assert server.requests["POST /v1/embeddings"] == requests + 1
+    path, _ = embed_dataset(folder, config, force=True, build=lambda _, **__: encoder(server))
+    assert server.requests["POST /v1/embeddings"] == requests + 2
     assert path.read_bytes() == interrupted
     np.testing.assert_array_equal(np.load(path), expected(texts))

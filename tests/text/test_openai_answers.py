@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lrd_jax.errors import UserError
-from lrd_jax.text.openai_answers import UnusableAnswer, read_answer
+from lrd_jax.text.openai_answers import ZEROS, ServerError, UnusableAnswer, read_answer
 from lrd_jax.text.openai_service import NO_KEY, OPENAI_URL, Service, find_service, own_width, resolve_url
 from lrd_jax.text.prices import find_price
 
@@ -15,12 +15,24 @@ def body(*vectors, order=None, **usage):
     return {"data": data} | ({"usage": usage} if usage else {})
 
 
+def rows(answer):
+    """The vectors in the order of the inputs."""
+    assert not answer.problems
+    return np.stack([answer.vectors[index] for index in range(len(answer.vectors))])
+
+
 def test_order_is_by_index():
-    vectors, tokens = read_answer(body([1, 2.5], [3, 4], [5, 6], order=[2, 0, 1], total_tokens=7), 3, 2)
-    np.testing.assert_array_equal(vectors, np.array([[1, 2.5], [3, 4], [5, 6]], np.float32))
-    assert vectors.dtype == np.float32 and tokens == 7
-    assert read_answer(body([1, 2]), 1, None)[1] is None
-    assert read_answer(body([1, 2], total_tokens="many"), 1, None)[1] is None
+    answer = read_answer(body([1, 2.5], [3, 4], [5, 6], order=[2, 0, 1], total_tokens=7), 3, 2)
+    np.testing.assert_array_equal(rows(answer), np.array([[1, 2.5], [3, 4], [5, 6]], np.float32))
+    assert rows(answer).dtype == np.float32 and answer.tokens == 7
+    assert read_answer(body([1, 2]), 1, None).tokens is None
+    assert read_answer(body([1, 2], total_tokens="many"), 1, None).tokens is None
+
+
+@pytest.mark.parametrize("index", [{}, {"index": None}])
+def test_without_any_index_the_order_is_that_of_the_entries(index):
+    data = [{"embedding": [5.0, 6]} | index, {"embedding": [1.0, 2]} | index]
+    np.testing.assert_array_equal(rows(read_answer({"data": data}, 2, None)), [[5, 6], [1, 2]])
 
 
 @pytest.mark.parametrize(
@@ -30,31 +42,85 @@ def test_order_is_by_index():
         [],
         {},
         {"data": None},
-        {"data": [1, 2]},
+        {"error": None},
         body([1.0, 2]),
         body([1.0, 2], [1, 2], [1, 2]),
-        {"data": [{"index": 0, "embedding": [1.0, 2]}] * 2},
         {"data": [{"index": 0, "embedding": [1.0, 2]}, {"index": 2, "embedding": [1.0, 2]}]},
         {"data": [{"index": 0, "embedding": [1.0, 2]}, {"index": -1, "embedding": [1.0, 2]}]},
         {"data": [{"index": 0, "embedding": [1.0, 2]}, {"index": True, "embedding": [1.0, 2]}]},
         {"data": [{"index": 0, "embedding": [1.0, 2]}, {"index": "1", "embedding": [1.0, 2]}]},
-        {"data": [{"index": 0, "embedding": [1.0, 2]}, {"embedding": [1.0, 2]}]},
-        {"data": [{"index": 0, "embedding": "AAAA"}, {"index": 1, "embedding": "AAAA"}]},
-        body([], []),
-        body([1.0, float("nan")], [1, 2]),
-        body([1.0, float("inf")], [1, 2]),
-        body([1.0, 1e39], [1, 2]),
-        body([1.0, 10**400], [1, 2]),
-        body([1.0, None], [1, 2]),
-        body(["1", "2"], ["1", "2"]),
-        body([True, False], [True, True]),
-        body([[1.0], [2]], [[1.0], [2]]),
-        body([[1.0], 2], [1, 2]),
     ],
 )
 def test_unusable(wrong):
     with pytest.raises(UnusableAnswer):
         read_answer(wrong, 2, 2)
+
+
+def test_an_index_that_comes_twice():
+    data = [{"index": index, "embedding": [1.0, 2]} for index in (0, 1, 0)]
+    with pytest.raises(UnusableAnswer, match="index twice"):
+        read_answer({"data": data}, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("indices", "words"),
+    [
+        ([{"index": 0}, {}], "some embeddings without an index"),
+        ([{"index": 0}] * 2, "2 embeddings with the same index"),
+    ],
+)
+def test_an_order_that_is_not_known_is_not_asked_for_again(indices, words):
+    with pytest.raises(UserError, match=f"{words}.*--request-inputs 1"):
+        read_answer({"data": [index | {"embedding": [1.0, 2]} for index in indices]}, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        (3, "no list of numbers"),
+        ({"embedding": "AAAA"}, "no list of numbers"),
+        ({"embedding": None}, "no list of numbers"),
+        ({"embedding": []}, "no list of numbers"),
+        ({"embedding": [1.0, None]}, "no list of numbers"),
+        ({"embedding": ["1", "2"]}, "no list of numbers"),
+        ({"embedding": [True, False]}, "no list of numbers"),
+        ({"embedding": [[1.0], [2]]}, "no list of numbers"),
+        ({"embedding": [[1.0], 2]}, "no list of numbers"),
+        ({"embedding": [1.0, 10**400]}, "no list of numbers"),
+        ({"embedding": [1.0, float("nan")]}, "NaN or infinity in the vector"),
+        ({"embedding": [1.0, float("inf")]}, "NaN or infinity in the vector"),
+        ({"embedding": [1.0, 1e39]}, "NaN or infinity in the vector"),
+        ({"embedding": [0.0, 0.0]}, ZEROS),
+        ({"embedding": [0, -0.0]}, ZEROS),
+        ({"embedding": [1e-60, 0.0]}, ZEROS),
+    ],
+)
+def test_one_embedding_that_cannot_be_used_leaves_the_others(entry, problem):
+    answer = read_answer({"data": [entry, {"embedding": [1.0, 2]}]}, 2, 2)
+    assert answer.problems == {0: problem} and list(answer.vectors) == [1]
+    np.testing.assert_array_equal(answer.vectors[1], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words", "status", "retry"),
+    [
+        ({"error": {"message": "No provider", "code": 404}}, "No provider", 404, False),
+        ({"error": {"message": "Slow down", "code": 429}}, "Slow down", 429, True),
+        ({"error": {"message": "Slow down", "code": "429"}}, "Slow down", 429, True),
+        ({"error": {"message": "no money", "code": 429, "type": "insufficient_quota"}}, "no money", 429, False),
+        ({"error": {"message": "Model is overloaded"}}, "Model is overloaded", None, True),
+        ({"error": {"message": "Broken", "code": 502}}, "Broken", 502, True),
+        ({"error": "model not loaded"}, "model not loaded", None, False),
+        ({"object": "error", "message": "too long", "code": 400}, "too long", 400, False),
+        ({"detail": "Not found"}, "Not found", None, False),
+        ({"success": False, "errors": [{"code": 7000, "message": "No route"}]}, "No route", None, False),
+        ({"data": None, "error": {"code": "model_gone"}}, '{"code": "model_gone"}', None, False),
+    ],
+)
+def test_errors_with_status_200(wrong, words, status, retry):
+    with pytest.raises(ServerError) as error:
+        read_answer(wrong, 2, 2)
+    assert (error.value.words, error.value.status, error.value.retry) == (words, status, retry)
 
 
 @pytest.mark.parametrize("width", [None, 2, 3])
@@ -118,6 +184,7 @@ def test_keys(monkeypatch, capsys):
 def test_redaction():
     service = Service(OPENAI_URL, "hunter2")
     assert service.redact("key\n hunter2, hunter2!") == "key [key], [key]!"
+    assert service.redact("Too large.") == "Too large"
     assert len(service.redact("x" * 10_000)) == 300
     assert Service("http://127.0.0.1:1/v1", NO_KEY).redact("none of them") == "none of them"
 

@@ -24,9 +24,11 @@ MODEL = "small-model"
 TEXTS = [f'film {n} 日本 \u2028 "quoted"' for n in range(10)]
 
 
-def encoder(server, *, wait=True, abandon=False, **options):
+def encoder(server, *, wait=True, abandon=False, ask_all=False, **options):
     server_options = ServerOptions(base_url=server.url, timeout=20.0, abandon_batches=abandon, **options)
-    return OpenAIBatchEncoder(MODEL, None, server_options, BatchOptions(wait=wait, poll_seconds=0.02))
+    return OpenAIBatchEncoder(
+        MODEL, None, server_options, BatchOptions(wait=wait, poll_seconds=0.02), force=ask_all, ask_all=ask_all
+    )
 
 
 def expected(texts=TEXTS):
