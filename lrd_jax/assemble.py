@@ -151,7 +151,12 @@ def refuse_other_data(run: Run, fingerprint: str, folder: Path) -> None:
         return
     if fingerprint != run.earlier_fingerprint:
         problem = "the dataset or its text embeddings have changed since the run was started"
-        raise UserError(problem, file=folder, remedy="Restore them, or start a new run with another --run.workdir")
+        raise UserError(
+            problem,
+            file=folder,
+            remedy="Restore them, name where they are now with --data.path, or start a new run with another "
+            "--run.workdir",
+        )
     if change := _change_since_earlier(run):
         problem = f"the run was made by an earlier version of lrd_jax, which {change}"
         remedy = f"Train it again with --config {folder / 'config.toml'} and another --run.workdir"

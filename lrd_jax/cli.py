@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import sys
 import types
@@ -21,6 +20,7 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
+from lrd_jax import interrupts, streams
 from lrd_jax.config import Config, Section
 from lrd_jax.config_errors import explain
 from lrd_jax.config_file import load_config, stated_options
@@ -78,18 +78,26 @@ class _ConfigFile:
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's `main`; a `UserError` becomes its message on stderr and exit code 2, Ctrl-C exit code 130.
 
-    Output that nobody reads any more, as in `--help | head`, ends it like SIGPIPE would, with 141.
+    Output that nobody reads any more, as in `--help | head`, ends it like SIGPIPE would, with 141. Output that cannot
+    be written for another reason is lost, `main` goes on, and the exit code is 2.
     """
     try:
-        main()
+        with interrupts.cleaning_up():
+            main()
+            problem = streams.lost()
+        if problem is not None:
+            raise UserError(
+                f"some of the output could not be written ({problem.strerror}); the command itself went on to its end",
+                remedy="Make room, or send the output elsewhere",
+            )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+        streams.discard()
         sys.exit(141)
 
 

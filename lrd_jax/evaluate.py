@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from lrd_jax.process import begin
+
+    begin()
+
 import dataclasses
 import os
 import re

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lrd_jax.data.movielens import ensure_ml_100k
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.display import say
 from lrd_jax.errors import UserError, told_of
+from lrd_jax.locks import held
 from lrd_jax.published import BIAS, PUBLISHED, TEXT, from_published
 from lrd_jax.published_sizes import Shapes, as_words, contradictions, options_of_sizes, size, untold_options
 from lrd_jax.score_check import check_scores
@@ -55,7 +57,13 @@ def import_state(
         remedy = "Choose another folder with --run.workdir"
         raise UserError("the folder already holds a run", file=folder, field="run.workdir", remedy=remedy)
     check_run_folder(folder, resolve(config), resume=False)
-    state = read_arrays(path)
+    with held(folder):
+        return _import(path, config, assume_published, check)
+
+
+def _import(path: Path, config: Config, assume_published: bool, check: Path | None) -> dict[str, Any]:
+    """`import_state` in a run folder that is held."""
+    model, state = config.model.name, read_arrays(path)
     with told_of(path):
         state = {name: _checked(name, value) for name, value in state.items()}
         config = _completed(config, {name: value.shape for name, value in state.items()}, assume_published)
@@ -78,10 +86,9 @@ def import_state(
         say(f"check: {checked}")
     if text is not None:
         _write_text(run.config.text.file, text)
-    seed = SeedRun(run.config, run, resume=False, params=params)
-    seed.adopt()
-    seed.close()
-    return seed.results
+    with contextlib.closing(SeedRun(run.config, run, resume=False, params=params)) as seed:
+        seed.adopt()
+        return seed.results
 
 
 def _checked(name: str, value: np.ndarray) -> np.ndarray:

@@ -25,6 +25,11 @@ rank [N] of the target. Where the scores differ, the exit code is 2 and nothing 
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from lrd_jax.process import begin
+
+    begin()
+
 import contextlib
 import dataclasses
 import inspect

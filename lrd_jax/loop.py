@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -17,10 +18,11 @@ from lrd_jax.config_file import config_difference, load_config
 from lrd_jax.display import epoch_progress, losses_text, results_table, say, summary_table, warn
 from lrd_jax.engine import TrainState
 from lrd_jax.errors import UserError
+from lrd_jax.locks import held
 from lrd_jax.models.system import Params
 from lrd_jax.seed_run import AfterEpoch, SeedRun
 from lrd_jax.trained import load_params
-from lrd_jax.writer import check_run_folder, holds_run
+from lrd_jax.writer import check_run_folder, holds_run, was_started
 
 Metrics = dict[str, dict[str, float]]
 
@@ -44,6 +46,8 @@ def train_and_evaluate(config: Config, *, resume: bool = False) -> Metrics:
 def train_without_test(config: Config, *, resume: bool, after_epoch: AfterEpoch) -> tuple[int, float]:
     """Trains with early stopping on dev and leaves the test split alone, to choose among configurations.
 
+    The caller holds the run folder (`locks.claimed`).
+
     Args:
       config: all options.
       resume: continue the run that the run folder holds.
@@ -59,12 +63,9 @@ def train_without_test(config: Config, *, resume: bool, after_epoch: AfterEpoch)
     (resumed,) = _check_run_folders([config], resume)
     run = assemble(config)
     config = run.config  # with the width of the text embeddings
-    seed = SeedRun(config, run, resume=resumed, params=_start(run), after_epoch=after_epoch)
-    try:
+    with contextlib.closing(SeedRun(config, run, resume=resumed, params=_start(run), after_epoch=after_epoch)) as seed:
         _announce(run)
         _train(run, [seed])
-    finally:
-        seed.close()
     if seed.failure is not None:
         raise seed.failure
     return seed.best
@@ -86,22 +87,34 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
       UserError: as `train_and_evaluate`; a seed that fails while it trains is told after the others have finished.
     """
     configs = [resolve(config) for config in configs]
+    _check_run_folders(configs, resume)  # before one is made
+    with contextlib.ExitStack() as locks:
+        for config in configs:
+            locks.enter_context(held(config.run_folder))
+        return train_held_seeds(configs, resume=resume)
+
+
+def train_held_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metrics]:
+    """`train_seeds` where the caller holds the run folders (`locks.claimed`)."""
+    configs = [resolve(config) for config in configs]
     resumed = _check_run_folders(configs, resume)
     run = assemble(configs[0])
     configs = [config.model_copy(update={"text": run.config.text}) for config in configs]  # with the width
     width = max(len(str(config.run.seed)) for config in configs)
     start, seeds = _start(run), []  # also of resumed runs, which may have been killed before their first checkpoint
-    for config, held in zip(configs, resumed, strict=True):
-        label = f"seed {config.run.seed:>{width}}  " if len(configs) > 1 else ""
-        seeds.append(SeedRun(config, run, resume=held, label=label, params=start))
+    with contextlib.ExitStack() as opened:
+        for config, resumes in zip(configs, resumed, strict=True):
+            label = f"seed {config.run.seed:>{width}}  " if len(configs) > 1 else ""
+            seed = SeedRun(config, run, resume=resumes, label=label, params=start)
+            seeds.append(opened.enter_context(contextlib.closing(seed)))
 
-    if going := [seed for seed in seeds if seed.results is None]:
-        _announce(run)
-        at_once = _seeds_at_once(run, sum(seed.goes_on for seed in going))
-        for first in range(0, len(going), at_once):
-            group = going[first : first + at_once]
-            _train(run, group)
-            _test(group)
+        if going := [seed for seed in seeds if seed.results is None]:
+            _announce(run)
+            at_once = _seeds_at_once(run, sum(seed.goes_on for seed in going))
+            for first in range(0, len(going), at_once):
+                group = going[first : first + at_once]
+                _train(run, group)
+                _test(group)
 
     _show(seeds)
     if failed := [seed for seed in seeds if seed.failure is not None]:
@@ -138,7 +151,6 @@ def _test(seeds: Sequence[SeedRun]) -> None:
         if seed.failure is None:
             with seed.or_fail():
                 seed.finish()
-        seed.close()
 
 
 def _train_epoch(run: Run, seeds: Sequence[SeedRun], states: TrainState, bar: tqdm) -> TrainState:
@@ -228,9 +240,11 @@ def _describe(run: Run) -> str:
 
 def _check_run_folders(configs: Sequence[Config], resume: bool) -> list[bool]:
     """Makes sure that every seed can start or be resumed; returns which are resumed."""
-    held = [holds_run(config.run_folder) for config in configs]
+    found = [holds_run(config.run_folder) for config in configs]
+    if not any(found):  # runs that ended before their first epoch
+        found = [was_started(config.run_folder) for config in configs]
     # Asked to resume where nothing is, most likely the folder is mistaken.
-    resumed = [resume and (holds or not any(held)) for holds in held]
+    resumed = [resume and (run_is_there or not any(found)) for run_is_there in found]
     for config, resumes in zip(configs, resumed, strict=True):
         check_run_folder(config.run_folder, config, resume=resumes)
     return resumed

@@ -5,6 +5,11 @@ A source is one function here, which reads a `RawDataset` and hands it to `_writ
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from lrd_jax.process import begin
+
+    begin()
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal

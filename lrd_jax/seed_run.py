@@ -14,6 +14,7 @@ import numpy as np
 from lrd_jax.assemble import Run, checked_ranks, refuse_other_data
 from lrd_jax.checkpoint import CheckpointReader, Checkpoints
 from lrd_jax.config import Config
+from lrd_jax.config_file import load_config
 from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.display import epoch_line, losses_text, say
@@ -22,7 +23,7 @@ from lrd_jax.errors import UserError
 from lrd_jax.metrics import Counts, ranking_metrics
 from lrd_jax.models.system import Params
 from lrd_jax.stopping import stops
-from lrd_jax.writer import RunWriter, open_run_folder, read_dev_metrics, read_results
+from lrd_jax.writer import RunWriter, forget_results, is_longer, open_run_folder, read_dev_metrics, read_results
 
 STOPPING_METRIC = "NDCG@5"
 
@@ -62,6 +63,7 @@ class SeedRun:
       epoch: the last epoch done.
       results: what results.json holds; None until the best epoch has been tested.
       failure: what ended the run before that.
+      close: closes the files and releases orbax's threads.
     """
 
     def __init__(
@@ -94,25 +96,49 @@ class SeedRun:
         self._run, self._folder, self._after_epoch = run, config.run_folder, after_epoch
         # Before training, so that a map of ids that cannot be read costs none.
         self._raw_users = raw_ids(dataset_folder(config.data.path), "user", np.arange(1, run.corpus.num_users + 1))
-        open_run_folder(self._folder, config, resume=resume)
-        self._checkpoints = Checkpoints(self._folder / "checkpoints")
-        fingerprint = np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
         state = jax.device_get(run.init(self.seed))
         if params is not None:
             state = state._replace(params=params)
-        progress = Progress(state, np.int32(0), np.float32(-1.0), np.float32(0.0), fingerprint)
-        if resume and self._checkpoints.latest_epoch("latest") is not None:
-            refuse_other_data(run, read_fingerprint(self._checkpoints), self._folder)
-            self.epoch, progress = self._checkpoints.restore("latest", progress)
-            self._checkpoints.discard_after(self.epoch)
-        self._progress = progress
+        fingerprint = np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
+        self._progress = Progress(state, np.int32(0), np.float32(-1.0), np.float32(0.0), fingerprint)
         self._scores: list[float] = []  # on dev, of every epoch
-        if resume:
+        with contextlib.ExitStack() as opened:
+            if not resume:
+                open_run_folder(self._folder, config, resume=False)
+            self._checkpoints = Checkpoints(self._folder / "checkpoints")
+            opened.callback(self._checkpoints.close)
+            if resume:
+                self._go_back()
+            if self.results is None:
+                self._writer = RunWriter(self._folder, resume_after=self.epoch if resume else None)
+                opened.callback(self._writer.close)
+            self.close = opened.pop_all().close
+
+    def _go_back(self) -> None:
+        """Takes up the run that the folder holds: its last checkpoint, and its results where it has finished."""
+        checkpoint = self._checkpoints.latest_epoch("latest")
+        if checkpoint is not None:
+            refuse_other_data(self._run, read_fingerprint(self._checkpoints), self._folder)
+            self.epoch, self._progress = self._checkpoints.restore("latest", self._progress)
+            self._checkpoints.discard_after(self.epoch)
             scores = read_dev_metrics(self._folder)
             self._scores = [scores[epoch][STOPPING_METRIC] for epoch in range(1, self.epoch + 1)]
-            self.results = read_results(self._folder)
-        if self.results is None:
-            self._writer = RunWriter(self._folder, resume_after=self.epoch if resume else None)
+        self.results = read_results(self._folder)
+        if self.results is not None and is_longer(load_config(self._folder / "config.toml"), self.config):
+            self._train_on(checkpoint)
+        open_run_folder(self._folder, self.config, resume=True)
+
+    def _train_on(self, checkpoint: int | None) -> None:
+        """Forgets the results of a finished run that is to train longer, unless it would stop where it did."""
+        if checkpoint is None:
+            remedy = "Start a new run with another --run.workdir"
+            raise UserError("the run has no checkpoint left to train on from", file=self._folder, remedy=remedy)
+        if self.goes_on:  # before the configuration in the folder changes, since it tells that the run is longer
+            self.results = None
+            forget_results(self._folder)
+        elif self._run.system.loss_weights:
+            waited = f"dev {STOPPING_METRIC} has not improved for {self.epoch - self.best[0]} epochs"
+            say(f"{self.label}the run does not train on: {waited}. Give a larger --run.patience too.")
 
     @property
     def best(self) -> tuple[int, float]:
@@ -217,11 +243,6 @@ class SeedRun:
             warnings=run.notices,
         )
         self.results = {**metrics, "best_epoch": best_epoch}
-
-    def close(self) -> None:
-        """Closes the files and releases orbax's threads."""
-        self._checkpoints.close()
-        self._writer.close()
 
 
 def _checked_losses(

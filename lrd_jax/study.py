@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from lrd_jax.process import begin
+
+    begin()
+
 import dataclasses
 import json
 import shlex
@@ -221,7 +226,7 @@ def _run_and_report(
     """
     if runs.claim is not None and runs.claim < 1:
         raise UserError(f"expected an integer >= 1, got {runs.claim}", field="--claim")
-    from lrd_jax.studies.claims import locked
+    from lrd_jax.locks import locked
     from lrd_jax.studies.grids import show
     from lrd_jax.studies.outcomes import read_outcomes
     from lrd_jax.studies.report import build_report, report_grids, write_report

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from lrd_jax.process import begin
+
+    begin()
+
 from lrd_jax.cli import parse_config, run_command, seed_configs
 
 

@@ -15,7 +15,7 @@ from lrd_jax.devices import available_cores
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
 from lrd_jax.seed_run import read_fingerprint
-from lrd_jax.writer import TEXT_FILE, holds_run, read_results
+from lrd_jax.writer import TEXT_FILE, read_results, was_started
 
 
 class Trained(NamedTuple):
@@ -90,7 +90,7 @@ def load_params(folder: Path, like: Params) -> Params:
 
 def check_holds_run(folder: Path) -> None:
     """Raises a `UserError` where no run was started in the folder."""
-    if not holds_run(folder):
+    if not was_started(folder):
         remedy = "Name the run folder of a training: it holds config.toml and checkpoints"
         raise UserError("there is no run", file=folder, remedy=remedy)
 

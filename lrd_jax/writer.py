@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,14 +35,34 @@ TEXT_FILE = "text.npy"
 _CONFIG, _METRICS, _RESULTS, _RANKS = "config.toml", "metrics.jsonl", "results.json", "ranks.npz"
 
 
-def holds_run(folder: Path) -> bool:
-    """Whether a run was started in the folder.
+def was_started(folder: Path) -> bool:
+    """Whether a run was started in the folder; it may have ended before its first epoch.
 
     Raises:
       UserError: the path cannot be used.
     """
+    return _exists(folder, folder / _CONFIG)
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether the folder holds a run that came to something: an epoch, a checkpoint or results.
+
+    Raises:
+      UserError: the path cannot be used.
+    """
+    if not was_started(folder):
+        return False
+    metrics = folder / _METRICS
+    return (
+        _exists(folder, folder / _RESULTS)
+        or (_exists(folder, metrics) and metrics.stat().st_size > 0)
+        or any(path.name.isdecimal() for path in folder.glob("checkpoints/*/*"))
+    )
+
+
+def _exists(folder: Path, path: Path) -> bool:
     try:
-        return (folder / _CONFIG).exists()
+        return path.exists()
     except OSError as error:
         raise UserError(
             f"the run folder cannot be used ({error.strerror})", file=folder, remedy="Choose another with --run.workdir"
@@ -58,17 +79,17 @@ def check_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
 
     Raises:
       UserError: the folder holds a run and `resume` is off, or none and it is on; the configuration of the run to
-        resume differs (the message shows where); the path cannot be used.
+        resume differs (the message shows where) in more than longer training; the path cannot be used.
     """
     if set("[]") & set(str(folder)):
         # Seen with orbax 0.12.8: it saves a checkpoint below such a path and then does not find it.
         raise UserError("the path holds a square bracket", file=folder, remedy="Choose another with --run.workdir")
-    exists = holds_run(folder)
     if resume:
-        if not exists:
-            raise UserError("there is no run to resume", file=folder, remedy="Leave out --resume or mend --run.workdir")
+        if not was_started(folder):
+            remedy = "Leave out --resume, or name the run's folder with --run.workdir"
+            raise UserError("there is no run to resume", file=folder, remedy=remedy)
         _refuse_changes(load_config(folder / _CONFIG), config, folder / _CONFIG)
-    elif exists:
+    elif holds_run(folder):
         raise UserError(
             "the folder already holds a run",
             file=folder,
@@ -86,6 +107,12 @@ def read_results(folder: Path) -> dict[str, Any] | None:
         raise UserError("does not parse as JSON", file=path, remedy=remedy) from error
 
 
+def forget_results(folder: Path) -> None:
+    """Delete what `RunWriter.write_results` and `write_ranks` wrote: the run goes on."""
+    for name in (_RESULTS, _RANKS):
+        (folder / name).unlink(missing_ok=True)
+
+
 def read_dev_metrics(folder: Path) -> dict[int, dict[str, float]]:
     """The dev metrics of each epoch that `RunWriter.write_epoch` wrote into a run folder."""
     lines = _lines_until(folder / _METRICS, sys.maxsize).splitlines()
@@ -95,6 +122,8 @@ def read_dev_metrics(folder: Path) -> dict[int, dict[str, float]]:
 def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
     """Create the run folder with its config.toml, or make sure that a run can be resumed in it.
 
+    What a run that ended before its first epoch left is deleted.
+
     Raises:
       UserError: as `check_run_folder`, or the folder cannot be written.
     """
@@ -102,6 +131,8 @@ def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
     held = folder / _CONFIG
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not resume and (folder / "checkpoints").is_dir():
+            shutil.rmtree(folder / "checkpoints")
         # Written even when it stands there already: it is the test of whether the folder can be written.
         write_atomically(held, config_to_toml(config).encode())
     except OSError as error:
@@ -113,13 +144,24 @@ def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
 
 
 def _refuse_changes(old: Config, new: Config, file: Path) -> None:
-    if changes := config_difference(old, new):
+    changes = [change for change in config_difference(old, new) if not _is_longer(*change)]
+    if changes:
         listed = "; ".join(f"{key} was {before!s}, now {now!s}" for key, before, now in changes)
         raise UserError(
             f"the run was started with another configuration: {listed}",
             file=file,
-            remedy=f"Resume it with --config {file}, or start a new run with another --run.workdir",
+            remedy=f"Resume it with --config {file} (only run.epochs and run.patience may grow), or start a new run "
+            "with another --run.workdir",
         )
+
+
+def is_longer(old: Config, new: Config) -> bool:
+    """Whether a run's new configuration trains for more epochs or with more patience than its old one."""
+    return any(_is_longer(*change) for change in config_difference(old, new))
+
+
+def _is_longer(option: str, before: Any, now: Any) -> bool:
+    return option in ("run.epochs", "run.patience") and now > before
 
 
 class RunWriter:

@@ -235,7 +235,7 @@ def test_run_command_tells_without_a_traceback(capsys):
     with pytest.raises(SystemExit) as stop:
         run_command(interrupted)
     assert stop.value.code == 130
-    assert capsys.readouterr().err == "\ninterrupted\n"
+    assert capsys.readouterr().err == "interrupted\n"
     run_command(lambda: None)
 
 

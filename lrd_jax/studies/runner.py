@@ -12,10 +12,10 @@ from lrd_jax.config import Config
 from lrd_jax.config_file import load_config
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
-from lrd_jax.loop import train_seeds
+from lrd_jax.locks import claimed
+from lrd_jax.loop import train_held_seeds
 from lrd_jax.studies.cells import Cell
-from lrd_jax.studies.claims import claimed
-from lrd_jax.writer import check_run_folder, holds_run, read_results
+from lrd_jax.writer import check_run_folder, holds_run, is_longer, read_results
 
 
 def run_missing(cells: Sequence[Cell], seeds: Sequence[int], *, seeds_at_once: int | None) -> dict[Path, UserError]:
@@ -40,8 +40,7 @@ def run_missing(cells: Sequence[Cell], seeds: Sequence[int], *, seeds_at_once: i
             step = seeds_at_once or max(len(runs), 1)
             for start in range(0, len(runs), step):
                 with claimed(runs[start : start + step]) as held:
-                    held = [run for run in held if read_results(run.run_folder) is None]
-                    if held:
+                    if held := _open_runs(held, failures):
                         trained = True
                         say(f"\n{cell.dataset}, {cell.variant}")
                         failures |= _train(held)
@@ -60,7 +59,8 @@ def is_finished(run: Config) -> bool:
     folder = run.run_folder
     if not holds_run(folder):
         return False
-    finished, held = read_results(folder) is not None, load_config(folder / "config.toml")
+    held = load_config(folder / "config.toml")
+    finished = read_results(folder) is not None and not is_longer(held, run)
     if finished and run.run.cpu_devices is None:
         run = run.model_copy(update={"run": run.run.model_copy(update={"cpu_devices": held.run.cpu_devices})})
     run = resolve(run)
@@ -95,7 +95,7 @@ def _train(runs: Sequence[Config]) -> dict[Path, UserError]:
     then tried by itself.
     """
     try:
-        train_seeds(runs, resume=any(holds_run(run.run_folder) for run in runs))
+        train_held_seeds(runs, resume=any(holds_run(run.run_folder) for run in runs))
         return {}
     except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:  # the latter two: too little memory
         if not isinstance(error, UserError):

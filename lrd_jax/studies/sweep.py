@@ -15,9 +15,9 @@ from lrd_jax.config import Config
 from lrd_jax.config_file import config_difference, config_to_toml, load_config, with_options
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
+from lrd_jax.locks import claimed, locked
 from lrd_jax.loop import train_without_test
 from lrd_jax.seed_run import STOPPING_METRIC
-from lrd_jax.studies.claims import claimed, locked
 from lrd_jax.studies.grids import Grid
 from lrd_jax.studies.space import Range, Space
 from lrd_jax.writer import holds_run, read_dev_metrics, write_atomically
