@@ -6,17 +6,15 @@ table --help`.
 
 from __future__ import annotations
 
-import contextlib
 import html
-import io
+import os
 import re
-import runpy
+import subprocess
 import sys
 import types
 import typing
-import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from unittest import mock
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from latex2mathml.converter import convert
@@ -29,8 +27,11 @@ HELP_COLUMNS = "100"
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Replaces the lines that ask for something of the code."""
-    markdown = re.sub(r"^\[\[options\]\]$", lambda _: options(), markdown, flags=re.M)
-    return re.sub(r"^\[\[help (.+)\]\]$", lambda asked: help_block(asked[1].split()), markdown, flags=re.M)
+    asked = re.findall(r"^\[\[help (.+)\]\]$", markdown, flags=re.M)
+    with ThreadPoolExecutor() as pool:  # a process each
+        blocks = dict(zip(asked, pool.map(help_block, asked), strict=True))
+    markdown = re.sub(r"^\[\[help (.+)\]\]$", lambda found: blocks[found[1]], markdown, flags=re.M)
+    return re.sub(r"^\[\[options\]\]$", lambda _: options(), markdown, flags=re.M)
 
 
 def on_page_content(content: str, **_: object) -> str:
@@ -44,29 +45,20 @@ def _block(latex: str) -> str:
     return f'<div class="equation">{convert(latex.strip(), display="block")}</div>'
 
 
-def help_block(words: list[str]) -> str:
-    """What a command prints for --help, as a block. The options of a run have a page of their own."""
-    module, *arguments = words
-    lines = [line.rstrip() for line in help_text(module, arguments).splitlines()]
+def help_block(words: str) -> str:
+    """What a command prints for --help, as a block without frames. The options of a run have a page of their own."""
+    lines = [re.sub(r"^[│╭]─?|[│╮]$|[╰╯]", "", line).strip("─").rstrip() for line in help_text(words).splitlines()]
     if " data options" in lines:
         lines[lines.index(" data options") :] = ["... and every option of a run: --data.path to --run.cpu-devices"]
     return "\n".join(["```text", *lines, "```"])
 
 
-def help_text(module: str, arguments: list[str]) -> str:
-    """What `python -m lrd_jax.MODULE ARGUMENTS --help` prints, run in this process."""
-    environment = {"COLUMNS": HELP_COLUMNS, "NO_COLOR": "1"}
-    argv = [module, *arguments, "--help"]
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as printed,
-        contextlib.suppress(SystemExit),
-        mock.patch.object(sys, "argv", argv),
-        mock.patch.dict("os.environ", environment),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore", RuntimeWarning)  # of runpy, where the module has been imported already
-        runpy.run_module(f"lrd_jax.{module}", run_name="__main__", alter_sys=True)
-    return printed.getvalue()
+def help_text(words: str) -> str:
+    """What `python -m lrd_jax.WORDS --help` prints."""
+    module, *arguments = words.split()
+    environment = os.environ | {"COLUMNS": HELP_COLUMNS, "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-m", f"lrd_jax.{module}", *arguments, "--help"]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, encoding="utf-8").stdout
 
 
 def options() -> str:
@@ -95,7 +87,11 @@ def _kinds(kind: object, metadata: list) -> list[str]:
         inner = [item for found in arguments[1:] for item in getattr(found, "metadata", [found])]
         return _kinds(arguments[0], inner)
     if origin is typing.Literal:
-        return ["one of " + ", ".join(f"`{value}`" for value in arguments)] if len(arguments) > 1 else [_shown(arguments[0])]
+        return (
+            ["one of " + ", ".join(f"`{value}`" for value in arguments)]
+            if len(arguments) > 1
+            else [_shown(arguments[0])]
+        )
     if origin in (typing.Union, types.UnionType):
         return [words for argument in arguments for words in _kinds(argument, metadata)]
     if kind is type(None):
@@ -106,7 +102,13 @@ def _kinds(kind: object, metadata: list) -> list[str]:
 
 def _bounds(metadata: list) -> list[str]:
     """The limits of a number."""
-    signs = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<"), MultipleOf: ("multiple_of", "a multiple of")}
+    signs = {
+        Ge: ("ge", "≥"),
+        Gt: ("gt", ">"),
+        Le: ("le", "≤"),
+        Lt: ("lt", "<"),
+        MultipleOf: ("multiple_of", "a multiple of"),
+    }
     found = []
     for limit in metadata:
         if type(limit) in signs:
@@ -117,6 +119,3 @@ def _bounds(metadata: list) -> list[str]:
 
 def _shown(value: object) -> str:
     return "none" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-__all__ = ["help_text", "on_page_content", "on_page_markdown"]
