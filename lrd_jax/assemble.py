@@ -25,6 +25,7 @@ from lrd_jax.evaluation import build_evaluation
 from lrd_jax.metrics import Counts, target_ranks
 from lrd_jax.models import build_system
 from lrd_jax.models.system import Params, System
+from lrd_jax.precision import in_float32
 from lrd_jax.protocols import TieRule
 from lrd_jax.text.naming import model_name
 from lrd_jax.text.store import load_or_embed
@@ -110,7 +111,7 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
     )
     evaluation_on_device = build_evaluation(system, mesh, history_length=history_length)
     # One compilation for all seeds.
-    init = jax.jit(lambda arrays, seed: init_state(system, optimizer, arrays, seed, mesh))
+    init = jax.jit(in_float32(lambda arrays, seed: init_state(system, optimizer, arrays, seed, mesh)))
 
     def rank_targets(params: Params, split: str) -> np.ndarray:
         return checked_ranks(evaluation_on_device(params, arrays, *splits[split]), users[split], split)

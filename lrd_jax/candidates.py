@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -24,10 +26,11 @@ def left_out(arrays: Arrays, rows: jax.Array, num_items: int, *, keep_seen: bool
       half the speed.
     """
     start = rows if keep_seen else arrays.sequence_offsets[arrays.sequence_users[rows]]
-    first = jnp.arange(len(rows))[:, None] * (num_items + 1)  # of each row in a flat array, where item 0 takes padding
+    # Of each row in a flat array, where item 0 takes padding.
+    first = jnp.arange(len(rows), dtype=jnp.int32)[:, None] * (num_items + 1)
 
     def leave_out(step: jax.Array, flags: jax.Array) -> jax.Array:
-        places = start[:, None] + step * _PLACES_PER_STEP + jnp.arange(_PLACES_PER_STEP)
+        places = start[:, None] + step * _PLACES_PER_STEP + jnp.arange(_PLACES_PER_STEP, dtype=jnp.int32)
         taken = jnp.where(places <= rows[:, None], arrays.sequence_items[places], 0)  # the row itself: the target
         return flags.at[(first + taken).ravel()].set(1)
 
@@ -57,5 +60,6 @@ def draw_negatives(
     """
     is_out = left_out(arrays, rows, len(log_weights)) == 1
     # mode="high": float32's coarse steps below 1 would make ties among the largest of millions of draws.
-    draw = jax.vmap(lambda row: jax.random.gumbel(jax.random.fold_in(key, row), log_weights.shape, mode="high"))
+    gumbel = functools.partial(jax.random.gumbel, shape=log_weights.shape, dtype=jnp.float32, mode="high")
+    draw = jax.vmap(lambda row: gumbel(jax.random.fold_in(key, row)))
     return jax.lax.top_k(jnp.where(is_out, -jnp.inf, draw(rows) + log_weights), num_negatives)[1] + 1

@@ -147,12 +147,7 @@ class ModelConfig(Section):
 
     @property
     def is_relational(self) -> bool:
-        """Whether the model looks at relations of items; the others read the history as a sequence."""
-        return self.name.startswith(("rcf", "kda"))
-
-    @property
-    def uses_relations(self) -> bool:
-        """Whether the model looks at relations between items, and so has a knowledge-graph loss."""
+        """Whether the model looks at relations of items, and so has a knowledge-graph loss."""
         return self.name.startswith(("rcf", "kda"))
 
     @property

@@ -204,9 +204,9 @@ def build_epoch(
         num_steps = -(-num_examples // batch_size)
         shape = (num_steps, batch_size)
         keys = {name: stream_key(seed, name, epoch) for name in ("shuffle", "triples", "negatives", "dropout")}
-        order = jax.random.permutation(keys["shuffle"], num_examples)
+        order = jax.random.permutation(keys["shuffle"], jnp.arange(num_examples, dtype=jnp.int32))
         order = jnp.pad(order, (0, num_steps * batch_size - num_examples))
-        weights = (jnp.arange(num_steps * batch_size) < num_examples).astype(jnp.float32)
+        weights = (jnp.arange(num_steps * batch_size, dtype=jnp.int32) < num_examples).astype(jnp.float32)
         inputs = (
             arrays.examples[order].reshape(shape),
             draw_edges(keys["triples"], arrays.sampler, num_steps * batch_size).reshape(shape),
@@ -214,7 +214,7 @@ def build_epoch(
             jax.random.split(keys["negatives"], num_steps),
             jax.random.split(keys["dropout"], num_steps),
         )
-        zeros = {name: jnp.zeros(()) for name in system.loss_weights}
+        zeros = {name: jnp.zeros((), jnp.float32) for name in system.loss_weights}
         (state, sums, counts), _ = jax.lax.scan(functools.partial(step, arrays=arrays), (state, zeros, zeros), inputs)
         return state, jax.tree.map(lambda total, count: total / jnp.maximum(count, 1.0), sums, counts)
 
@@ -227,5 +227,5 @@ def draw_edges(key: jax.Array, sampler: Sampler, number: int) -> jax.Array:
         return jnp.zeros(number, jnp.int32)
     num_edges = len(sampler.triples.heads)
     if number <= num_edges:
-        return jax.random.permutation(key, num_edges)[:number].astype(jnp.int32)
-    return jax.random.randint(key, (number,), 0, num_edges)
+        return jax.random.permutation(key, jnp.arange(num_edges, dtype=jnp.int32))[:number]
+    return jax.random.randint(key, (number,), 0, num_edges, jnp.int32)

@@ -118,14 +118,14 @@ def _count(
         candidates, is_first = chunk
         scores = system.score(params, encoded, candidates, arrays.tables)  # [B, candidates_per_block]
         target_scores = jnp.where(is_first, scores[:, 0], target_scores)
-        valid = (candidates > 0) & ~(is_first & (jnp.arange(candidates_per_block) == 0))
+        valid = (candidates > 0) & ~(is_first & (jnp.arange(candidates_per_block, dtype=jnp.int32) == 0))
         found = jax.vmap(target_counts)(target_scores, scores, valid)
         counts = Counts(counts.greater + found.greater, counts.equal + found.equal, counts.finite & found.finite)
         return (target_scores, counts), None
 
     zeros = jnp.zeros(len(rows), jnp.int32)
-    start = (jnp.zeros(len(rows)), Counts(zeros, zeros, jnp.ones(len(rows), bool)))
-    (_, counts), _ = jax.lax.scan(add_chunk, start, (chunks, jnp.arange(num_chunks) == 0))
+    start = (jnp.zeros(len(rows), jnp.float32), Counts(zeros, zeros, jnp.ones(len(rows), bool)))
+    (_, counts), _ = jax.lax.scan(add_chunk, start, (chunks, jnp.arange(num_chunks, dtype=jnp.int32) == 0))
     return counts
 
 
@@ -141,7 +141,8 @@ def _count_items(
     encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
     num_items = out.shape[1]
     num_blocks, items_per_block = equal_blocks(num_items, system.items_per_block)
-    items = jnp.minimum(1 + jnp.arange(num_blocks * items_per_block), num_items)  # the last repeats itself as padding
+    # The last item repeats itself as padding.
+    items = jnp.minimum(1 + jnp.arange(num_blocks * items_per_block, dtype=jnp.int32), num_items)
 
     def score_block(items: jax.Array) -> jax.Array:
         scores = system.score_items(params, encoded, items, arrays.tables)

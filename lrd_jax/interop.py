@@ -70,13 +70,14 @@ def import_state(argv: list[str]) -> None:
     the history's length and TiSASRec's unit of time, which no shape tells, are stated as options, in a --config, or
     taken with --assume-published; --check finds out whether they were right.
     """
-    config, flags = parse_options(
-        argv,
-        ImportFlags(state=tyro.MISSING),
-        program=f"{PROGRAM} import",
-        description=inspect.getdoc(import_state),
-        aliases=_ALIASES,
-    )
+    with _by_own_names():
+        config, flags = parse_options(
+            argv,
+            ImportFlags(state=tyro.MISSING),
+            program=f"{PROGRAM} import",
+            description=inspect.getdoc(import_state),
+            aliases=_ALIASES,
+        )
     import rich
     import rich.markup
 

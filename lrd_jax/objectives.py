@@ -147,7 +147,8 @@ def lrd_released_loss(
     difference = distmult(history_emb - negative_emb, relations, target_emb + 1.0)  # [H, R]
     log_similar = jax.nn.log_sigmoid(jnp.exp(log_q) * difference)  # In logs: σ(z) may be 0 in float32.
     counted = valid | ~jnp.any(valid)  # Without history every position counts below, so that no log is of 0.
-    log_share = jax.nn.logsumexp(log_similar, axis=0, where=counted[:, None]) - jnp.log(jnp.sum(counted))  # [R]
+    log_number = jnp.log(jnp.sum(counted, dtype=log_q.dtype))
+    log_share = jax.nn.logsumexp(log_similar, axis=0, where=counted[:, None]) - log_number  # [R]
     log_share = jnp.where(jnp.any(valid), log_share, 0.0)
     mean_entropy = jnp.mean(entropy(log_q)) / log_q.shape[-1]
     loss = -jnp.mean(log_share[1:] if drop_virtual else log_share) + entropy_weight * mean_entropy

@@ -217,7 +217,7 @@ def table(
       time_format: Of dates in any other form, in the letters of Python's strptime: "%a %b %d %H:%M:%S %z %Y".
       rating: Column of ratings.
       min_rating: Only rows of this rating or a higher one count.
-      separator: Of the fields of text files. None: a comma, in .tsv and .txt a tab.
+      separator: Of the fields of text files. None: a comma, in .tsv and .txt a tab, or what else the header has.
       quote: The marks around fields of text files; none: quotation marks are part of the text. None: double, in
         tab-separated .tsv and .txt none.
       no_header: The first line of FILE is a row: its columns go by number, as in --user 1 --item 2 --time 4.

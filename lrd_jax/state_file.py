@@ -79,7 +79,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     elif path.suffix == ".pt":
         import torch
 
-        torch.save({name: torch.from_numpy(value) for name, value in arrays.items()}, content)
+        torch.save({name: torch.tensor(value) for name, value in arrays.items()}, content)
     else:
         np.savez(content, **arrays)
     try:

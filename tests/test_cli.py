@@ -11,7 +11,7 @@ import pytest
 
 from lrd_jax.cli import parse_config, run_command
 from lrd_jax.config import Config, ModelConfig
-from lrd_jax.config_file import config_difference, config_to_toml, find_line, flatten, load_config
+from lrd_jax.config_file import config_difference, config_to_toml, find_line, flatten, load_config, stated_options
 from lrd_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -155,6 +155,18 @@ def test_command_line_overrides_file_overrides_defaults(tmp_path):
     assert (config.data.path, config.run.workdir, config.loss.kg_weight) == (Path("a"), Path("b"), 2.0)
     assert flags.resume is True
     assert parse_config([])[0] == Config()
+
+
+def test_options_that_were_given_are_known_from_defaults(tmp_path):
+    """Also where they were given their default, by any spelling."""
+    (tmp_path / "some.toml").write_text("[model]\nnum_heads = 4\n[optim]\nl2 = 1e-5\n")
+    words = ["--config", str(tmp_path / "some.toml"), "--model.include-value", "--model.num_layers=1"]
+    config, _ = parse_config([*words, "--model.longest-time-unit", "None"])
+    given = {"include_value", "num_heads", "num_layers", "longest_time_unit"}
+    assert stated_options(config) == {f"model.{name}" for name in given} | {"optim.l2"}
+    defaults = config.model_copy(update={"optim": Config().optim})
+    assert defaults == Config() and not stated_options(parse_config([])[0])
+    assert stated_options(parse_config(["--model.no-include-value"])[0]) == {"model.include_value"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")

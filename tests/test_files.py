@@ -9,6 +9,9 @@ import pytest
 from lrd_jax.config import EncoderConfig
 from lrd_jax.config_file import load_config
 from lrd_jax.data.amazon_2023 import read_amazon_2023
+from lrd_jax.data.movielens import read_movielens
+from lrd_jax.data.recbole import read_recbole
+from lrd_jax.data.table_files import read_table
 from lrd_jax.data.tables import read_bytes
 from lrd_jax.errors import UserError
 from lrd_jax.files import is_there
@@ -38,6 +41,9 @@ READERS = {
     "text.file": ("text.npy", lambda path: read_file(EncoderConfig(encoder="file", file=path), 3)),
     "text.file without header": ("text.feat", lambda path: read_file(EncoderConfig(encoder="file", file=path), 3)),
     "STATE": ("state.npz", read_arrays),
+    "FILE": ("log.csv", read_table),
+    "DIR/x.inter": ("x.inter", lambda path: read_recbole(path.parent)),
+    "ml-1m.zip": ("ml-1m.zip", lambda path: read_movielens("1m", path)),
     "--reviews": ("Toys.jsonl", lambda path: read_amazon_2023("Toys", reviews=path, meta=path)),
 }
 

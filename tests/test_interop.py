@@ -11,21 +11,25 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from lrd_jax.assemble import assemble
+from lrd_jax.assemble import assemble, resolve
 from lrd_jax.config import Config
 from lrd_jax.config_file import load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
+from lrd_jax.exported import export_run
 from lrd_jax.imported import import_state
 from lrd_jax.loop import train_and_evaluate
 from lrd_jax.parity import compare_file
-from lrd_jax.published import PUBLISHED, TEXT, TIED, paths
+from lrd_jax.published import TEXT, TIED, state_of
+from lrd_jax.score_check import check_scores
+from lrd_jax.seed_run import SeedRun
 from lrd_jax.trained import load_trained
 from tests import golden_files
 
 ROOT = Path(__file__).parents[1]
+SHARED = Path(__file__).resolve().parents[2] / "shared"
 GOLDEN = sorted(golden_files.FOLDER.glob("*.npz"))
 DEVICES = "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false"
 
@@ -239,20 +243,6 @@ def test_damaged_files(tmp_path):
             compare_file(tmp_path / name)
 
 
-def exported(model, params):
-    """Our parameters as the published code saves them: its names and layouts, and a row of biases to spare."""
-    state = {}
-    for path, value in paths(params).items():
-        number = re.search(r"(?<=_)\d+(?=/)", path)
-        general = re.sub(r"(?<=_)\d+(?=/)", "*", path)
-        name, place = next((n, p) for n, p in PUBLISHED[model].items() if p.path == general)
-        state[name.replace("*", number[0] if number else "")] = value.T if place.transposed else value
-    if "item_bias.weight" in state:
-        state["item_bias.weight"] = np.append(state["item_bias.weight"], 7).astype(np.float32)[:, None]
-        state |= {second: state[first] for second, first in TIED.items()}
-    return {name: np.ascontiguousarray(value) for name, value in state.items()}
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """`data`, and the random weights of a KDA_LRD on it as `state.npz`; texts that no encoder of ours has made."""
@@ -270,14 +260,14 @@ def place(tmp_path_factory):
     )
     run = assemble(config)
     params = jax.device_get(run.init().params)
-    state = exported("kda_lrd", params) | {TEXT: np.asarray(run.arrays.tables.text)}
+    state = state_of("kda_lrd", params) | {TEXT: np.asarray(run.arrays.tables.text)}
     np.savez(place / "state.npz", **state)
     return place, run, params, state
 
 
 def import_config(place, out, **model):
     """What has to be stated: no width, no number of anything that the weights tell."""
-    model = {"name": "kda_lrd", "num_heads": 2, "num_layers": 2} | model
+    model = {"name": "kda_lrd", "num_heads": 2, "num_layers": 2, "pooling": "mean", "include_value": True} | model
     data, run = {"path": place / "data", "history_length": 4}, {"workdir": out, "cpu_devices": 2}
     return Config.model_validate({"data": data, "model": model, "run": run})
 
@@ -315,7 +305,9 @@ def test_imported_weights_are_the_weights_bit_for_bit(place, tmp_path):
         ({TEXT: lambda x: x[1:]}, {}, r"item_embeddings.weight.*\(30, 6\).*\(31, 6\)"),
         ({TEXT: lambda x: x + 1}, {}, "item_embeddings.weight.*row 0"),
         ({}, {"embedding_dim": 16, "num_heads": 4}, "embedding_dim is 16, the shapes say 12"),
+        ({}, {"embedding_dim": 64}, "embedding_dim is 64, the shapes say 12"),  # stated, though it is the default
         ({}, {"num_latent_relations": 3}, "num_latent_relations is 3, the shapes say 2"),
+        ({}, {"num_latent_relations": 6}, "num_latent_relations is 6, the shapes say 2"),
         ({}, {"pooling": "attention"}, "A.*missing"),
         ({}, {"num_heads": 8}, "num_heads"),
         ({}, {"name": "kda"}, "no such parameter|relation_embeddings.weight"),
@@ -333,10 +325,66 @@ def test_weights_that_do_not_fit_are_refused(place, tmp_path, change, options, t
     assert not (tmp_path / "run" / "config.toml").exists()
 
 
-def test_a_pickle_is_not_read_but_how_to_convert_it_is_told(place, tmp_path):
-    (tmp_path / "model.pt").write_bytes(b"\x80\x02.")
-    with pytest.raises(UserError, match=r"weights_only=True.*numpy\.savez"):
-        import_state(tmp_path / "model.pt", import_config(place[0], tmp_path / "run"))
+@pytest.mark.parametrize("name", ["model.pt", "model.pth", "model.bin", "model.pkl"])
+def test_without_torch_a_pickle_is_not_read_but_how_to_convert_it_is_told(place, tmp_path, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / name).write_bytes(b"\x80\x02.")
+    with pytest.raises(UserError, match=rf"{name}.*weights_only=True.*numpy\.savez"):
+        import_state(tmp_path / name, import_config(place[0], tmp_path / "run"))
+
+
+def test_a_run_without_classifier_goes_out_and_comes_back(place, tmp_path):
+    """As the paper's code with --include_lrd 0: neither texts nor classifier in the state."""
+    place = place[0]
+    config = import_config(place, tmp_path / "first", embedding_dim=12, num_latent_relations=2, num_dft_points=8)
+    config = config.model_copy(update={"loss": config.loss.model_copy(update={"lrd_weight": 0.0})})
+    params = jax.device_get(assemble(config).init().params)
+    state = state_of("kda_lrd", params)
+    assert not any("project_layer" in name for name in state)
+    np.savez(tmp_path / "state.npz", **state)
+    import_state(tmp_path / "state.npz", import_config(place, tmp_path / "again"))
+    jax.tree.map(np.testing.assert_array_equal, load_trained(tmp_path / "again").params, params)
+    assert load_config(tmp_path / "again" / "config.toml").loss.lrd_weight == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [({"classifier_input": "id"}, "no classifier_input id"), ({"relation_prior": "fixed"}, "no relation_prior")],
+)
+def test_what_the_published_code_does_not_have_is_not_exported(place, tmp_path, model, told):
+    """Training is not needed to find out: an untrained run does."""
+    config = import_config(place[0], tmp_path / "run", embedding_dim=12, **model)
+    text = config.text.model_copy(update={"encoder": "file", "file": place[0] / "text.npy"})
+    config = resolve(config.model_copy(update={"text": text}))
+    seed = SeedRun(config, assemble(config), resume=False)
+    seed.adopt()
+    seed.close()
+    with pytest.raises(UserError, match=told):
+        export_run(tmp_path / "run", tmp_path / "state.npz")
+    assert not (tmp_path / "state.npz").exists()
+
+
+def test_messages_name_the_options_of_import(place, tmp_path):
+    state, data, held = place[0] / "state.npz", place[0] / "data", tmp_path / "held"
+    held.mkdir()
+    (held / "config.toml").write_text("")
+    told = {
+        (
+            "--out",
+            held,
+        ): f"error: {held}, field '--out': the folder already holds a run. Choose another folder with --out.",
+        ("--out", "a[b]"): "the path holds a square bracket. Choose another with --out.",
+        (
+            "--out",
+            tmp_path / "new",
+            "--model",
+            "popularity",
+        ): "field '--model': no weights of popularity were published",
+    }
+    for words, expected in told.items():
+        answer = interop("import", state, "--model", "kda_lrd", "--data", data, *words)
+        assert answer.returncode == 2 and expected in answer.stderr and answer.stderr.count("\n") == 1, answer.stderr
+        assert "run.workdir" not in answer.stderr and "--resume" not in answer.stderr
 
 
 def test_import_and_fine_tuning_as_commands(place, tmp_path):
@@ -347,7 +395,7 @@ def test_import_and_fine_tuning_as_commands(place, tmp_path):
         {"data": {"path": place / "data"}, "model": options, "run": {"workdir": out, "cpu_devices": 2}}
     )
     params = jax.device_get(assemble(config).init().params)
-    save_file(exported("sasrec", params), tmp_path / "state.safetensors")
+    save_file(state_of("sasrec", params), tmp_path / "state.safetensors")
     arguments = ["--model", "sasrec", "--model.num-heads", 2, tmp_path / "state.safetensors", "--data", place / "data"]
     answer = interop("import", *arguments, "--out", out)
     assert answer.returncode == 0, answer.stderr
@@ -355,6 +403,9 @@ def test_import_and_fine_tuning_as_commands(place, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, load_trained(out).params, params)
     again = interop("import", *arguments, "--out", out)
     assert again.returncode == 2 and "already holds a run" in again.stderr
+    back = interop("export", out, "--out", tmp_path / "back.safetensors")
+    assert back.returncode == 0 and "what its shapes do not tell: --model.num-heads 2\n" in back.stdout, back.stderr
+    assert load_file(tmp_path / "back.safetensors").keys() == load_file(tmp_path / "state.safetensors").keys()
 
     small = ["--run.epochs", 1, "--optim.learning-rate", 1e-12, "--run.workdir", tuned]
     answer = command("train", "--config", out / "config.toml", "--run.init-from", out, *small)
@@ -365,3 +416,24 @@ def test_import_and_fine_tuning_as_commands(place, tmp_path):
     run = wider.run.model_copy(update={"workdir": tmp_path / "wider", "init_from": out})
     with pytest.raises(UserError, match=r"run\.init_from.*\[8\] there and .*\[16\] here"):
         train_and_evaluate(wider.model_copy(update={"run": run}))
+
+
+OFFICE = {
+    "kda": {"num_layers": 2, "num_heads": 4, "pooling": "mean", "include_value": True},
+    "kda_lrd": {"num_layers": 2, "num_heads": 4, "pooling": "mean", "include_value": True},
+    "rcf_lrd": {"num_layers": 3, "num_heads": 1, "include_value": True},
+}
+
+
+@pytest.mark.skipif(not (SHARED / "golden_import").exists(), reason="../shared is not there")
+@pytest.mark.parametrize("name", OFFICE)
+def test_whole_models_of_the_published_code_on_office(name, tmp_path):
+    data, run = {"path": SHARED / "data" / "office", "history_length": 20}, {"workdir": tmp_path / "run"}
+    config = Config.model_validate({"data": data, "model": {"name": name} | OFFICE[name], "run": run})
+    check = SHARED / "golden_import" / f"{name}_test.npz"
+    import_state(SHARED / "golden_import" / f"{name}_state.npz", config, check=check)
+    trained = load_trained(tmp_path / "run")
+    checked = check_scores(check, trained.run, trained.params)
+    assert (checked.rows, checked.ranks_off, checked.scores_off) == (1000, 0, 0) and checked.largest < 1e-4
+    # 2,420 items, two attributes of 382 values in all, "none" of each among them, and padding.
+    assert len(trained.params["scorer"]["entity_embeddings"]) == 2803

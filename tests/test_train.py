@@ -137,7 +137,7 @@ def test_run_folder(uninterrupted):
 
     results = outcome(folder)
     assert set(results) == {
-        "dev", "test", "best_epoch", "epochs", "model", "dataset", "seed", "device", "versions"
+        "dev", "test", "best_epoch", "epochs", "model", "dataset", "seed", "device", "versions", "warnings"
     }  # fmt: skip
     assert (results["model"], results["seed"], results["epochs"]) == ("kda_lrd", 0, EPOCHS)
     assert results["dataset"]["name"] == "data" and len(results["dataset"]["hash"]) == 64

@@ -142,29 +142,53 @@ def _chosen(form: _Form, columns: Sequence[str] | None, layout: TextLayout) -> l
 
 def _read_fast(path: Path, form: _Form, chosen: Sequence[int]) -> pl.DataFrame | None:
     """The chosen columns, read by polars; None where it would not read them right."""
-    mark, separator = form.mark, re.escape(form.separator)
     options = {"has_header": False, "skip_lines": form.skipped, "infer_schema": False}
     try:
-        if mark is not None:
-            field = f"(?:{mark}(?:[^{mark}]|{mark}{mark})*{mark}|[^{mark}{separator}]*)"
-            lines = pl.scan_csv(path, separator=_NO_LINE_HAS, quote_char=None, schema={"line": pl.String}, **options)
-            marked = lines.filter(pl.col("line").str.contains(mark, literal=True))
-            even = pl.col("line").str.contains(f"^{field}(?:{separator}{field})*$")
-            any_marked, all_even = (
-                marked.select(pl.len() > 0, even.all().alias("even")).collect(engine="streaming").row(0)
-            )
-            if not all_even:
-                return None
-            mark = mark if any_marked else None
+        lines = pl.scan_csv(path, separator=_NO_LINE_HAS, quote_char=None, schema={"line": pl.String}, **options)
+        marked, short = _facts(lines, form)
+        if marked is None:
+            return None
         schema = dict.fromkeys(map(str, range(len(form.names))), pl.String)
+        mark = form.mark if marked else None
         rows = pl.scan_csv(path, separator=form.separator, quote_char=mark, schema=schema, **options)
-        wanted = rows.select(str(i) for i in chosen)
-        table = wanted.collect(engine="streaming")
+        wanted = [str(i) for i in chosen]
+        table = rows.select(wanted).collect(engine="streaming")
         if table.select(_blank().any()).item():  # what lies in the other columns tells whether the line is blank
-            return rows.filter(~_blank()).select(str(i) for i in chosen).collect(engine="streaming")
-        return table
+            table = rows.filter(~_blank()).select(wanted).collect(engine="streaming")
     except pl.exceptions.PolarsError:
         return None
+    _warn_of_short_lines(short, form)
+    return table
+
+
+def _facts(lines: pl.LazyFrame, form: _Form) -> tuple[bool | None, list[int]]:
+    """Whether lines hold quotation marks, and which lines without have too few fields.
+
+    The first is None where a line has too many fields, which polars overlooks in columns that are not read, or marks
+    that are not closed in pairs around its fields.
+    """
+    line, most = pl.col("line"), len(form.names) - 1
+    is_marked = pl.lit(False) if form.mark is None else line.str.contains(form.mark, literal=True)
+    number = line.str.count_matches(form.separator, literal=True)
+    plain = lines.with_row_index("number", offset=form.skipped + 1).filter(~is_marked, number != most)
+    uneven = plain.select("number", breaks=number, filled=line.str.contains(r"\S")).collect(engine="streaming")
+    if (uneven["breaks"] > most).any():
+        return None, []
+    short = uneven.filter("filled")["number"].to_list()
+    if form.mark is None:
+        return False, short
+    mark, separator = form.mark, re.escape(form.separator)
+    field = f"(?:{mark}(?:[^{mark}]|{mark}{mark})*{mark}|[^{mark}{separator}]*)"
+    even = line.str.contains(f"^{field}(?:{separator}{field}){{0,{most}}}$")
+    found = lines.filter(is_marked).select(pl.len(), even.all().alias("even")).collect(engine="streaming")
+    return (found["len"][0] > 0) if found["even"][0] else None, short
+
+
+def _warn_of_short_lines(lines: Sequence[int], form: _Form) -> None:
+    if lines:
+        what = "1 line has" if len(lines) == 1 else f"{len(lines):,} lines have"
+        fields = f"fewer than {len(form.names)} fields, the first is line {lines[0]}"
+        warn(f"{form.file}: {what} {fields}; the missing ones count as empty")
 
 
 def _blank() -> pl.Expr:
@@ -177,7 +201,7 @@ def _read_slowly(path: Path, form: _Form, chosen: Sequence[int]) -> pl.DataFrame
     Raises:
       UserError: see `_records`; a line with too many fields.
     """
-    width, schema = len(form.names), {str(i): pl.String for i in chosen}
+    width, schema, short = len(form.names), {str(i): pl.String for i in chosen}, []
     frames = [pl.DataFrame(schema=schema)]
     with path.open(encoding="utf-8", newline="") as source:
         records = _records(itertools.islice(source, form.skipped, None), form)
@@ -189,8 +213,10 @@ def _read_slowly(path: Path, form: _Form, chosen: Sequence[int]) -> pl.DataFrame
                     remedy = "Correct the line, or see --separator and --quote"
                     raise UserError(problem, file=form.file, line=line, remedy=remedy)
                 if any(cell.strip() for cell in cells):
+                    short += [line] if len(cells) < width else []
                     rows.append([cells[i] if i < len(cells) else None for i in chosen])
             frames.append(pl.DataFrame(rows, schema=schema, orient="row"))
+    _warn_of_short_lines(short, form)
     return pl.concat(frames)
 
 

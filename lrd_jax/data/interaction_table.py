@@ -79,9 +79,10 @@ def read_interaction_table(
       UserError: a file or a column is missing, a cell cannot be understood, or the two files have no ids in common.
     """
     file = Path(file)
-    interactions, said = _read_interactions(file, columns)
+    interactions, said, removed = _read_interactions(file, columns)
     origin = {"source": "table", "files": {file.name: digest(file, "sha256")}, **_described(columns)}
     origin |= {"times": NO_TIMES} if columns.time is None else {}
+    origin |= {"below_min_rating": removed} if removed else {}
     if items is None:
         known = pl.DataFrame({"item": interactions["item"].unique(maintain_order=True)})
         return RawDataset(file.stem, interactions, known, {}, {}, "", origin), said
@@ -107,8 +108,10 @@ def read_interaction_table(
     return raw, said
 
 
-def _read_interactions(file: Path, columns: InteractionColumns) -> tuple[pl.DataFrame, list[str]]:
-    """user, item and time as in `RawDataset`, and in words what was decided on the way."""
+def _read_interactions(
+    file: Path, columns: InteractionColumns
+) -> tuple[pl.DataFrame, list[str], dict[str, dict[str, int]]]:
+    """user, item and time as in `RawDataset`, in words what was decided on the way, and what --min-rating removed."""
     if (columns.rating is None) != (columns.min_rating is None):
         raise UserError("--rating and --min-rating need each other", remedy="Give both or none")
     names = [columns.user, columns.item, columns.time, columns.rating]
@@ -125,14 +128,21 @@ def _read_interactions(file: Path, columns: InteractionColumns) -> tuple[pl.Data
         given = columns.time_unit is not None or columns.time_format is not None
         said.append(f"{columns.time} is read as {meaning}" + ("" if given else ", told by its values"))
         interactions = interactions.with_columns(times.alias("time"))
+    removed = {}
     if columns.rating is not None:
-        interactions = interactions.filter(_ratings(table[columns.rating], file, columns.rating) >= columns.min_rating)
+        kept = interactions.filter(_ratings(table[columns.rating], file, columns.rating) >= columns.min_rating)
+        before, after = (
+            {"interactions": len(frame), "users": frame["user"].n_unique(), "items": frame["item"].n_unique()}
+            for frame in (interactions, kept)
+        )
+        removed = {name: {"given": number, "removed": number - after[name]} for name, number in before.items()}
+        interactions = kept
         kept = f"{len(interactions):,} of {len(table):,} rows have"
         said.append(f"{kept} {columns.rating} {columns.min_rating:g} or more")
     if columns.time is None:
         said.append("no --time: the order of the file counts as time")
         interactions = interactions.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("time"))
-    return interactions, said
+    return interactions, said, removed
 
 
 def _ratings(values: pl.Series, file: Path, field: str) -> pl.Series:

@@ -26,6 +26,7 @@ from lrd_jax.data.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import default_template
 from lrd_jax.display import say
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
 
 Version = Literal["100k", "1m", "20m", "32m"]
 
@@ -88,6 +89,8 @@ def read_movielens(
     Raises:
       UserError: no data or wrong data.
     """
+    if source is not None:
+        refuse_irregular(source)
     if version == "100k":
         copy = obtain(source)
         columns = ["user", "item", "rating", "time"]

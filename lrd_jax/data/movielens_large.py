@@ -139,12 +139,14 @@ def _collect(path: Path, shown: Path, separator: str, fields: Sequence[str], **o
     """user, item and time, Int64, of ratings; `fields` lie between the separator's characters, as polars sees them."""
     schema = dict.fromkeys(fields, pl.String)
     rows = pl.scan_csv(path, separator=separator[0], has_header=False, schema=schema, **options)
-    rows = rows.filter(pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != ""))  # no blank lines
-    numbers = [pl.col(name).str.strip_chars().cast(pl.Int64, strict=False) for name in ("user", "item", "time")]
+    rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))  # of all columns, or polars ignores what is too much
+    filled = rows.filter(pl.any_horizontal(pl.all().str.contains(r"\S")))  # slower, and hardly ever needed
+    numbers = [pl.col(name).cast(pl.Int64, strict=False) for name in ("user", "item", "time")]
     try:
-        table = rows.select(numbers).collect(engine="streaming")
-        if not sum(table.null_count().row(0)):
-            return table
+        for lines in (rows, filled):
+            table = lines.select(numbers).collect(engine="streaming")
+            if not sum(table.null_count().row(0)):
+                return table
         problem = "a line holds no rating"
     except pl.exceptions.PolarsError as error:
         problem = f"it cannot be read ({one_line(error)})"

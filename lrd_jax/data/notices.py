@@ -78,6 +78,7 @@ def card_notices(card: Mapping[str, Any]) -> list[Notice]:
     """What only a data card tells: of filters, of time and of texts."""
     options, text, num_items = card["options"], card["text"], card["sizes"]["items"]
     return [
+        *below_min_rating(card["source"].get("below_min_rating")),
         *(filtered(card["dropped"], options["core"]) if card["dropped"] else []),
         *leakage(
             card["leakage"]["rows_before_the_last_training_interaction"],
@@ -113,6 +114,14 @@ def one_by_construction(candidates: Mapping[str, np.ndarray], cutoffs: Sequence[
         f"candidates ({min(least.values())}, the target included); rank against more negatives"
     )
     return [{"kind": "one_by_construction", "text": text, "rows": rows, "least_candidates": least}]
+
+
+def below_min_rating(removed: Mapping[str, Mapping[str, int]] | None) -> list[Notice]:
+    """What --min-rating removed: {"interactions" | "users" | "items": {"given", "removed"}}; None: it was not used."""
+    if removed is None or not removed["interactions"]["removed"]:
+        return []
+    what = [f"{part['removed']:,} of {part['given']:,} {name}" for name, part in removed.items()]
+    return [{"kind": "below_min_rating", "text": f"--min-rating removed {_list(what)}", **removed}]
 
 
 def filtered(dropped: Mapping[str, int], core: int) -> list[Notice]:
@@ -230,6 +239,10 @@ def dropped_users(names: Sequence[str], negatives: int) -> list[Notice]:
     who = "1 user who leaves" if len(names) == 1 else f"{len(names):,} users who leave"
     text = f"dropped {who} fewer than {negatives} items to draw negatives from: {name_some(names)}"
     return [{"kind": "dropped_users", "text": text, "users": list(names)}]
+
+
+def _list(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + f" and {words[-1]}" if len(words) > 1 else words[0]
 
 
 def name_some(names: Sequence[str]) -> str:

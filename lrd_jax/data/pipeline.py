@@ -235,7 +235,7 @@ def _check_ids(interactions: pl.DataFrame) -> None:
         if interactions.schema[name] == pl.String:
             broken = interactions[name].filter(interactions[name].str.contains(r"[\t\n\r]"))
             if len(broken):
-                remedy = "Mend the ids, or the separator with which the file is read"
+                remedy = "Correct the ids, or the separator with which the file is read"
                 problem = f"the {name} id {broken[0]!r} holds a tab or a line break"
                 raise UserError(problem, field=name, remedy=remedy)
 

@@ -132,7 +132,7 @@ def json_rows(file: RawFile, schema: Mapping[str, pl.DataType], required: Mappin
         except pl.exceptions.PolarsError:
             line, problem = _first_bad_line(block, schema)
             problem = f"the line is not a JSON object with these fields ({problem})"
-            raise UserError(problem, file=file.path, line=line, remedy=f"{_DAMAGED}, or mend the line") from None
+            raise UserError(problem, file=file.path, line=line, remedy=f"{_DAMAGED}, or correct the line") from None
         for field, meaning in required.items():
             missing = rows[field].is_null()
             if missing.any():

@@ -37,6 +37,7 @@ from lrd_jax.data.recbole_files import AtomicFile, read_atomic
 from lrd_jax.data.source_ids import refuse_strangers
 from lrd_jax.data.times import Unit
 from lrd_jax.errors import UserError
+from lrd_jax.files import is_there
 
 MAX_RELATIONS = 8
 _MEDIAN_WORDS = 3
@@ -66,7 +67,7 @@ def read_recbole(
     folder = Path(folder)
     name = _name(folder)
     paths = {kind: folder / f"{name}.{kind}" for kind in ("inter", "item", "kg", "link")}
-    files = {kind: read_atomic(path) for kind, path in paths.items() if path.is_file()}
+    files = {kind: read_atomic(path) for kind, path in paths.items() if is_there(path)}
     inter = files["inter"]
     times = inter.times("timestamp", time_unit, time_format)
     interactions = pl.DataFrame({"user": inter.tokens("user_id"), "item": inter.tokens("item_id"), "time": times})

@@ -162,7 +162,7 @@ def draw_excluding(key: jax.Array, sets: ItemSets, rows: jax.Array, num_items: i
       int32 [...].
     """
     start, end = sets.offsets[rows], sets.offsets[rows + 1]
-    rank = jax.random.randint(key, rows.shape, 0, num_items - (end - start))
+    rank = jax.random.randint(key, rows.shape, 0, num_items - (end - start), jnp.int32)
     low, high = start, end  # The answer, the first member with more than `rank` allowed ids below, is in [low, high].
     for _ in range(sets.search_steps):
         middle = (low + high) // 2
@@ -187,12 +187,12 @@ def draw_triples(key: jax.Array, sampler: Sampler, edges: jax.Array, num_negativ
     partner_key, side_key, item_key = jax.random.split(key, 3)
     stored = jax.tree.map(lambda column: column[edges], sampler.triples)
     start, end = (sampler.known.offsets[stored.known_tails + side] for side in (0, 1))
-    partner = jax.random.randint(partner_key, edges.shape, 0, jnp.maximum(end - start - 1, 1))
+    partner = jax.random.randint(partner_key, edges.shape, 0, jnp.maximum(end - start - 1, 1), jnp.int32)
     partner = sampler.known.items[start + partner + (partner >= stored.places)]
     heads, tails = stored.heads, jnp.where(stored.values > 0, partner, stored.tails)
 
     shape = (*edges.shape, num_negatives)
-    corrupt_head = jax.random.bernoulli(side_key, 0.5, shape)
+    corrupt_head = jax.random.bernoulli(side_key, np.float32(0.5), shape)
     avoid = jnp.where(corrupt_head, stored.known_heads[:, None], stored.known_tails[:, None])
     items = draw_excluding(item_key, sampler.known, avoid, num_items)
     corrupted_heads = jnp.where(corrupt_head, items, heads[:, None])

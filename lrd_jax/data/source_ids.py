@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -81,7 +82,7 @@ def refuse_strangers(touched: pl.Series, known: pl.Series, file: Path, field: st
       file, field: the table and its column of ids.
       remedy: what to do.
     """
-    found = int(touched.is_in(known.implode()).sum())
+    found = len(_among(touched, known))
     if not found:
         ours, theirs = _alike(touched, known)
         problem = f"it knows none of the items of the interactions: they have {ours!r}, it has {theirs!r}"
@@ -115,14 +116,14 @@ def check_relation(name: str, others: pl.Series, known: pl.Series, file: Path) -
       file: the table.
     """
     others, known = others.cast(pl.String), known.cast(pl.String)
-    found = int(others.is_in(known.implode()).sum())
+    found = len(_among(others, known))
     if len(others) and not found:
         problem = f"none of its values is the id of an item: it has {_three(others)}, the ids are {_three(known)}"
         remedy = "Name a column that holds ids of items, and see --list-separator"
         raise UserError(problem, file=file, field=name, remedy=remedy)
     if found < len(others):
         share = 1 - found / len(others)
-        stranger = others.filter(~others.is_in(known.implode())).first()
+        stranger = _among(others, known, how="anti")[0]
         warn(
             f"relation {name}: {share:.1%} of its values are the id of no item (such as {stranger!r}) and are left out"
         )
@@ -137,7 +138,7 @@ def check_attribute(name: str, values: pl.DataFrame, touched: pl.Series, file: P
       touched: ids of the items of the interactions, each once.
       file: the table.
     """
-    found = int(touched.is_in(values["item"].implode()).sum())
+    found = len(_among(touched, values["item"]))
     if not found:
         held = f"it has {_three(values['value'])} for {_three(values['item'])}" if len(values) else "it is empty"
         problem = f"no item of the interactions has a value: {held}, the interactions have {_three(touched)}"
@@ -145,6 +146,12 @@ def check_attribute(name: str, values: pl.DataFrame, touched: pl.Series, file: P
     if found < len(touched):
         share = 1 - found / len(touched)
         warn(f"attribute {name}: {share:.1%} of the items of the interactions have no value")
+
+
+def _among(ids: pl.Series, known: pl.Series, how: Literal["semi", "anti"] = "semi") -> pl.Series:
+    """The ids that are among the known ones, or are not, in their order."""
+    kept = ids.to_frame("id").join(known.to_frame("id"), on="id", how=how, maintain_order="left")
+    return kept["id"]
 
 
 def _three(values: pl.Series) -> str:

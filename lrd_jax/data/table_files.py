@@ -13,6 +13,7 @@ from lrd_jax.data.json_lines import read_json
 from lrd_jax.data.source_ids import clean_ids, refuse_lost_digits
 from lrd_jax.data.text_files import name_within, plain_text
 from lrd_jax.errors import UserError
+from lrd_jax.files import refuse_irregular
 
 _KINDS = {".csv": "csv", ".tsv": "tsv", ".txt": "tsv", ".parquet": "parquet", ".pq": "parquet"}
 _KINDS |= {".jsonl": "json", ".ndjson": "json", ".json": "json"}
@@ -30,6 +31,7 @@ def read_table(file: Path, columns: Sequence[str] | None = None, *, layout: Text
       UserError: it cannot be read, or a column is missing.
     """
     file = Path(file)
+    refuse_irregular(file)
     if not file.is_file():
         raise UserError("there is no such file", file=file, remedy="Correct the path")
     kind = "csv"

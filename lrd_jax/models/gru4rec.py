@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -69,6 +71,8 @@ class GRU4Rec(nn.Module):
     dropout: float = 0.0
     precision: Precision = "float32"
     out_bias: bool = False
+
+    uses_users: ClassVar[bool] = False
 
     @classmethod
     def from_config(cls, config: Config) -> GRU4Rec:

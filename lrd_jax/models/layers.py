@@ -16,13 +16,15 @@ from lrd_jax.precision import matmul
 from lrd_jax.threefry import random_bits
 
 LAYER_NORM_EPSILON = 1e-5
-NORMAL_INIT = nn.initializers.normal(0.01)
+NORMAL_INIT = nn.initializers.normal(0.01, jnp.float32)  # stated, since JAX_ENABLE_X64 would make it float64
+ONES_INIT = functools.partial(nn.initializers.ones, dtype=jnp.float32)
+ZEROS_INIT = functools.partial(nn.initializers.zeros, dtype=jnp.float32)
 
 
 def uniform_init(fan_in: int) -> Callable[..., jax.Array]:
     """Uniform within ± 1 / √fan_in, where PyTorch's convolutions and recurrent layers start."""
     bound = fan_in**-0.5
-    return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+    return lambda key, shape: jax.random.uniform(key, shape, jnp.float32, minval=-bound, maxval=bound)
 
 
 def transposed(x: jax.Array) -> jax.Array:
@@ -75,7 +77,7 @@ def largest(x: jax.Array, axis: int) -> jax.Array:
     jnp.max's gradient looks for the maximum by equality: where XLA computes x twice with different rounding it finds
     none and divides by zero.
     """
-    place = jnp.argmax(x, axis=axis, keepdims=True)
+    place = jnp.expand_dims(jax.lax.argmax(x, axis, jnp.int32), axis)
     is_largest = jax.lax.broadcasted_iota(place.dtype, x.shape, axis) == place
     return jnp.sum(jnp.where(is_largest, x, 0.0), axis=axis)
 
@@ -210,8 +212,8 @@ class RelationBlock(nn.Module):
         qkv_kernel = jnp.concatenate([kernel("query_kernel"), kernel("key_kernel"), kernel("value_kernel")], axis=1)
         w1, w1_bias = kernel("w1_kernel"), kernel("w1_bias", (d,))
         w2, w2_bias = kernel("w2_kernel"), kernel("w2_bias", (d,))
-        scale = self.param("layer_norm_scale", nn.initializers.ones, (d,))
-        bias = self.param("layer_norm_bias", nn.initializers.zeros, (d,))
+        scale = self.param("layer_norm_scale", ONES_INIT, (d,))
+        bias = self.param("layer_norm_bias", ZEROS_INIT, (d,))
 
         drops = self.dropout > 0 and not deterministic
         # One mask for all passes' inputs would tie them together: each pass has its own.

@@ -192,7 +192,7 @@ class RelationalModel(nn.Module):
         missing = self.entity_embeddings[0]
         values = item_values[candidates]  # [B, C, A, V]
         held = (values > 0)[..., None]
-        count = jnp.sum(held, axis=3)  # [B, C, A, 1]
+        count = jnp.sum(held, axis=3, dtype=jnp.int32)  # [B, C, A, 1]
         total = jnp.sum(jnp.where(held, self.entity_embeddings[values], 0.0), axis=3)  # [B, C, A, D]
         value_emb = jnp.where(count > 0, total / jnp.maximum(count, 1), missing)
         first = 1 + self.num_item_relations
@@ -206,7 +206,8 @@ class RelationalModel(nn.Module):
     def triple_scores(self, triples: Triples) -> jax.Array:
         """head · (rel_r + ent[value]) · tail for the stored triple and its corruptions, [B, 1 + n] (Eq. 15)."""
         # One-hot, not indexing: on GPU the gradient of indexing a tiny table is a slow loop over colliding rows.
-        relations = jax.nn.one_hot(triples.relations, self.num_relations) @ self.relation_embeddings  # [B, D]
+        one_hot = jax.nn.one_hot(triples.relations, self.num_relations, dtype=jnp.float32)  # [B, R]
+        relations = one_hot @ self.relation_embeddings  # [B, D]
         if self.include_value:
             relations = relations + self.entity_embeddings[triples.values]
         heads, tails = self.entity_embeddings[triples.heads], self.entity_embeddings[triples.tails]  # [B, 1 + n, D]

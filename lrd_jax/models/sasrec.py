@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 
@@ -28,6 +30,8 @@ class SASRec(nn.Module):
     num_heads: int
     dropout: float = 0.0
     precision: Precision = "float32"
+
+    uses_users: ClassVar[bool] = False
 
     @classmethod
     def from_config(cls, config: Config) -> SASRec:

@@ -25,8 +25,8 @@ class SequenceSystem:
     """Caser, GRU4Rec, SASRec or TiSASRec, scoring y(u, c) = encode(u's history) · item_c.
 
     Attributes:
-      encoder: a module of (item_table [I + 1, D], user_emb [B, D] or None, history, deterministic=) → [B, D]. Where it
-        has `uses_users`, there is a table of users.
+      encoder: a module of (item_table [I + 1, D], user_emb [B, D] or None, history, deterministic=) → [B, D]. Where its
+        `uses_users` is True, there is a table of users.
       num_users, num_items: ids go from 1 to these.
       embedding_dim, history_length, rec_objective, calibration, precision: see `Config`.
     """
@@ -64,7 +64,7 @@ class SequenceSystem:
         """Draws the parameters: {"item_embeddings", "encoder"} and, where the encoder wants them, "user_embeddings"."""
         item_key, user_key, encoder_key = jax.random.split(key, 3)
         params = {"item_embeddings": NORMAL_INIT(item_key, (self.num_items + 1, self.embedding_dim))}
-        if self._uses_users:
+        if self.encoder.uses_users:
             params["user_embeddings"] = NORMAL_INIT(user_key, (self.num_users + 1, self.embedding_dim))
         ids = jnp.ones((1, self.history_length), jnp.int32)
         history = History(ids, ids.astype(jnp.float32), ids, ids[:, 0])
@@ -123,10 +123,6 @@ class SequenceSystem:
         batch, rows = compact_sequences(batch, num_users=self.num_users, num_items=self.num_items)
         return batch, tables, rows
 
-    @property
-    def _uses_users(self) -> bool:
-        return getattr(self.encoder, "uses_users", False)
-
     def _sampled_loss(self, batch: Batch):
         """The loss of one example's scores [1 + n]."""
         if self.rec_objective == "gbce":
@@ -142,5 +138,5 @@ class SequenceSystem:
         if missing < 0:
             raise ValueError(f"{history.items.shape[1]} places of history, but the model has {self.history_length}")
         padded = [jnp.pad(x, ((0, 0), (0, missing))) for x in (history.items, history.intervals, history.seconds)]
-        user_emb = params["user_embeddings"][users] if self._uses_users else None
+        user_emb = params["user_embeddings"][users] if self.encoder.uses_users else None
         return params["item_embeddings"], user_emb, History(*padded, history.shortest)

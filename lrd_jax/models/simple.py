@@ -68,10 +68,14 @@ class CountedSystem:
     """
 
     counted: Params
-    loss_weights = {}
     users_per_block = 64
     candidates_per_block = 512
     items_per_block = 8192
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """None: nothing is trained."""
+        return {}
 
     def init(self, key: jax.Array, tables: Tables) -> Params:
         """The counted parameters; nothing is drawn."""
@@ -108,7 +112,7 @@ class ItemKNNSystem(CountedSystem):
     def encode(self, params: Params, users: jax.Array, history: History, tables: Tables) -> jax.Array:
         """The scores of all items, float32 [B, I + 1]."""
         neighbours, similarities = params["neighbours"][history.items], params["similarities"][history.items]
-        zeros = jnp.zeros((len(users), len(params["neighbours"])))
+        zeros = jnp.zeros((len(users), len(params["neighbours"])), jnp.float32)
         add = jax.vmap(lambda scores, items, values: scores.at[items.ravel()].add(values.ravel()))
         return add(zeros, neighbours, similarities)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -49,6 +51,8 @@ class TiSASRec(nn.Module):
     longest_unit: int | None = None
     dropout: float = 0.0
     precision: Precision = "float32"
+
+    uses_users: ClassVar[bool] = False
 
     @classmethod
     def from_config(cls, config: Config) -> TiSASRec:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lrd_jax.config import Precision
-from lrd_jax.models.layers import NORMAL_INIT, dropped, layer_norm, linear, transposed
+from lrd_jax.models.layers import NORMAL_INIT, ONES_INIT, ZEROS_INIT, dropped, layer_norm, linear, transposed
 from lrd_jax.precision import matmul
 
 
@@ -30,7 +30,7 @@ class Offsets(NamedTuple):
 def positions(valid: jax.Array) -> jax.Array:
     """Places counted back from the newest item, which is 1; 0 for padding; int32 [B, H] from bool [B, H]."""
     length = jnp.sum(valid, axis=1, keepdims=True, dtype=jnp.int32)
-    return jnp.where(valid, length - jnp.arange(valid.shape[1]), 0)
+    return jnp.where(valid, length - jnp.arange(valid.shape[1], dtype=jnp.int32), 0)
 
 
 @jax.custom_vjp
@@ -54,7 +54,7 @@ look_up_position.defvjp(_look_up_position_forward, _look_up_position_backward)
 
 def newest(x: jax.Array, valid: jax.Array) -> jax.Array:
     """What x [B, H, ...] holds for the newest item, [B, 1, ...]; the first place where a history is empty."""
-    last = jnp.maximum(jnp.sum(valid, axis=1) - 1, 0).reshape(-1, *[1] * (x.ndim - 1))
+    last = jnp.maximum(jnp.sum(valid, axis=1, dtype=jnp.int32) - 1, 0).reshape(-1, *[1] * (x.ndim - 1))
     return jnp.take_along_axis(x, last, axis=1)
 
 
@@ -189,8 +189,8 @@ class TransformerBlock(nn.Module):
         bias = lambda name: self.param(f"{name}_bias", NORMAL_INIT, (d,))  # noqa: E731
 
         def normalised(name: str, x: jax.Array) -> jax.Array:
-            scale = self.param(f"{name}_scale", nn.initializers.ones, (d,))
-            return layer_norm(x, scale, self.param(f"{name}_bias", nn.initializers.zeros, (d,)))
+            scale = self.param(f"{name}_scale", ONES_INIT, (d,))
+            return layer_norm(x, scale, self.param(f"{name}_bias", ZEROS_INIT, (d,)))
 
         def maybe_dropped(x: jax.Array) -> jax.Array:
             return x if deterministic or self.dropout == 0 else dropped(x, self.dropout, self.make_rng("dropout"))

@@ -29,7 +29,7 @@ def paper_space(config: Config) -> Space:
         "optim.learning_rate": [1e-2, 1e-3, 1e-4],
         "optim.l2": [1e-4, 1e-5, 1e-6, 0.0],
     }
-    if config.model.uses_relations:
+    if config.model.is_relational:
         space["loss.kg_weight"] = [0.1, 1.0, 5.0, 10.0]
     if config.model.discovers_relations:
         space |= {"loss.lrd_weight": [0.1, 1.0, 5.0, 10.0], "model.num_latent_relations": [5, 6, 7, 8, 9, 10]}

@@ -234,8 +234,9 @@ class Asking:
             except (UnusableAnswer, ServerError) as error:
                 failed = error
             if isinstance(failed, ServerError):
-                if may_refuse and not failed.retry and may_be_the_texts(failed.status, None):
-                    return Refusal(self._service.redact(failed.words), failed.status or 0)
+                status = failed.status or 400
+                if may_refuse and not failed.retry and may_be_the_texts(status, failed.error):
+                    return Refusal(self._service.redact(failed.words), status)
                 problem = f"answered with an error: {self._service.redact(failed.words)}"
                 attempts = self._encoder.server.max_retries + 1 if failed.retry else 1
             else:

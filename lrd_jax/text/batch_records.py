@@ -98,6 +98,6 @@ def sole_asker(database: Database, service: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another process that asks {service}: what it gets need not be asked again")
+            say(f"waiting for another process that asks {service}, to use its answers")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -154,7 +154,7 @@ def _from_dump(path: Path, num_items: int, width: int | None) -> np.ndarray:
         problem = f"{size:,} bytes are not {num_items:,} rows{wanted} in float32 or float64, with or without padding"
         raise UserError(problem, file=path, remedy=_REMEDY)
     if len(fitting) > 1:
-        remedy = "Say with text.dimensions how wide they are (the published Office.feat.GPT: 1536, float64)"
+        remedy = "Set text.dimensions to their width (the published Office.feat.GPT: 1536, float64)"
         raise UserError(f"may hold {' or '.join(map(str, fitting))}", file=path, remedy=remedy)
     (layout,) = fitting
     return np.asarray(content).view(layout.dtype).reshape(layout.rows, layout.width)

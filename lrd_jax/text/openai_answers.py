@@ -32,14 +32,15 @@ class ServerError(Exception):
 
     Attributes:
       words: the server's.
+      error: its error object.
       status: the HTTP status that the error names, if it does.
       retry: whether the error says that it will pass.
     """
 
-    def __init__(self, words: str, status: int | None, *, retry: bool) -> None:
+    def __init__(self, words: str, error: dict[str, Any], status: int | None, *, retry: bool) -> None:
         """Keep the parts."""
         super().__init__(words)
-        self.words, self.status, self.retry = words, status, retry
+        self.words, self.error, self.status, self.retry = words, error, status, retry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _error_in(body: Any) -> ServerError | None:
         status = next((int(code) for code in codes if re.fullmatch(r"[1-5]\d\d", str(code))), None)
         passing = status is not None and (status in RETRY_STATUSES or status >= 500)
         retry = passing or bool(_RETRY_WORDS.search(f"{words} {codes}"))
-        return ServerError(words, status, retry=retry and not is_final(held))
+        return ServerError(words, held, status, retry=retry and not is_final(held))
     return None
 
 

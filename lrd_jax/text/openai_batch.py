@@ -125,7 +125,8 @@ class _Batches:
             missing = self._missing()
             if results.ended or all(self._asked.keys[place] in refused for place in missing):
                 break
-            say(f"{len(missing):,} texts have no embedding yet: {self._reasons(results, missing)}")
+            subject = "1 text has" if len(missing) == 1 else f"{len(missing):,} texts have"
+            say(f"{subject} no embedding yet: {self._reasons(results, missing)}")
         missing = self._missing()
         if results.ended and missing:
             raise UserError(
@@ -227,7 +228,7 @@ class _Batches:
                     return results
                 if not options.wait:
                     under_way = ", ".join(str(batch.batch_id) for batch in waiting)
-                    raise UnderWay(f"batches under way: {under_way}; the same command later goes on from here")
+                    raise UnderWay(f"batches under way: {under_way}. Run the same command later to go on")
                 time.sleep(pause)
                 pause = min(2 * pause, options.poll_seconds)
 

@@ -136,7 +136,7 @@ class OpenAIEncoder:
                 self._agree_on_width(already_there(database, asked, None))
             if self.dimensions is None:
                 problem = "no text is left to embed, so the width of this model's vectors is not known"
-                raise UserError(problem, field="--dimensions", remedy="State it")
+                raise UserError(problem, field="--dimensions", remedy="Set it")
             return asked.spread(unit_length(database.read(asked.keys, self.dimensions)))
 
     def _agree_on_width(self, there: dict[bytes, int]) -> None:
@@ -146,7 +146,7 @@ class OpenAIEncoder:
             raise UserError(
                 f"vectors of {self.model} have the widths {', '.join(map(str, widths))}: the server has changed",
                 file=cache_path(),
-                remedy="Ask for all texts again with --force, give the models different names, or state --dimensions",
+                remedy="Ask for all texts again with --force, give the models different names, or set --dimensions",
             )
         if widths:
             self.dimensions = widths[0]
@@ -226,5 +226,5 @@ class OpenAIEncoder:
 def told_price(price: Price) -> str:
     """Price and where it is from, in words."""
     if price.usd is None:
-        return "price unknown (--prices FILE states it)"
+        return "price unknown (set it with --prices FILE)"
     return f"${price.usd:g} per million tokens ({price.source}, {price.date})"

@@ -65,7 +65,7 @@ def resolve_url(given: str | None) -> str:
     """
     url = given or os.environ.get(URL_VARIABLE) or OPENAI_URL
     field = "--base-url" if given else URL_VARIABLE
-    remedy = "Give it as in http://127.0.0.1:8000/v1"
+    remedy = "Write it like http://127.0.0.1:8000/v1"
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -121,7 +121,7 @@ class Service:
             reason = str(error) if isinstance(error, ImportError) else type(error).__name__
         raise UserError(
             f"no connection to {self.url} can be set up ({reason})",
-            remedy="Look at the address and at the proxies in the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY)",
+            remedy="Check the address and the proxies in the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY)",
         )
 
     def explain(self, error: openai.OpenAIError) -> UserError:
@@ -141,7 +141,7 @@ class Service:
                 problem, remedy = "did not answer in time", "Run the command again, or raise --timeout"
             case openai.APIConnectionError():
                 problem = "cannot be reached, or broke off"
-                remedy = f"Look at the address and the network{self._proxy()}, and run the command again"
+                remedy = f"Check the address and the network{self._proxy()}, and run the command again"
             case _:
                 problem, remedy = f"cannot be used ({type(error).__name__})", "Run the command again"
         return UserError(f"the server {self.url} {problem}", remedy=remedy)
@@ -182,7 +182,7 @@ def find_service(url: str) -> Service:
         if url == OPENAI_URL:
             raise UserError(
                 f"the environment has no {KEY_VARIABLE}",
-                remedy=f"Set it, or see with --dry-run what it would cost: export {KEY_VARIABLE}=...",
+                remedy=f"Set it with export {KEY_VARIABLE}=..., or add --dry-run to see what it would cost",
             )
         key = NO_KEY
     if not key.isascii() or not key.isprintable() or " " in key:
@@ -197,7 +197,7 @@ def find_service(url: str) -> Service:
     return Service(url, key)
 
 
-def may_be_the_texts(status: int | None, error: Any) -> bool:
+def may_be_the_texts(status: int, error: Any) -> bool:
     """Whether a refusal may be due to the texts of the request, so that other texts may be answered.
 
     Args:
@@ -205,7 +205,7 @@ def may_be_the_texts(status: int | None, error: Any) -> bool:
       error: the server's error object.
     """
     others = (401, 402, 404, *RETRY_STATUSES)  # key, money, model or address, patience
-    return status is not None and status >= 400 and status not in others and not is_final(error)
+    return status >= 400 and status not in others and not is_final(error)
 
 
 def _remedy(status: int, error: Any) -> str:

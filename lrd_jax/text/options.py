@@ -22,13 +22,14 @@ class ServerOptions(Section):
     max_tokens: int = Field(MAX_INPUT_TOKENS, ge=1, le=MAX_INPUT_TOKENS)
     """Where a text is cut; lower it for another server's model with a shorter context."""
     max_retries: int = Field(8, ge=0, le=100)
-    """How often a request is repeated after 408, 409, 429, 5xx or a broken connection, when retry-after says."""
+    """How often a request is repeated after status 408, 409, 429, 5xx or a broken connection. If the server says when,
+    in retry-after, then."""
     timeout: float = Field(120.0, ge=0.1, le=3600.0)
-    """Seconds without a sign of the server, after which a request is given up and repeated."""
+    """Seconds without an answer after which a request is given up and repeated."""
     prices: Path | None = None
-    """TOML file of prices that go before those in lrd_jax/text/prices.toml, which are OpenAI's at its own address."""
+    """TOML file of prices. They come before those in lrd_jax/text/prices.toml, which are OpenAI's own."""
     abandon_batches: bool = False
-    """Forget batches of openai-batch under way that hold these texts, which are asked, and paid for, again."""
+    """Forget the batches under way that hold these texts; they are asked for, and paid for, again."""
 
 
 class RequestOptions(Section):
@@ -37,7 +38,7 @@ class RequestOptions(Section):
     concurrency: int = Field(4, ge=1, le=256)
     """Requests under way at once."""
     request_inputs: int = Field(MAX_REQUEST_INPUTS, ge=1, le=MAX_REQUEST_INPUTS)
-    """Most texts in one request; some servers allow fewer."""
+    """Most texts in one request; some servers allow fewer. A request that is too large for the server is split."""
     request_tokens: int = Field(MAX_REQUEST_TOKENS, ge=1, le=MAX_REQUEST_TOKENS)
     """Most tokens in one request; a text with more has one to itself."""
 
@@ -46,7 +47,7 @@ class BatchOptions(Section):
     """How batches are waited for (openai-batch)."""
 
     wait: bool = True
-    """Wait until all batches have finished. Without: hand in, take what is there, and exit with code 75 while some are
-    under way; the same command goes on from there at any later time."""
+    """Wait until all batches have finished. Without it: hand in, take the results that are there, and exit with code
+    75 while batches are under way; run the same command later to go on."""
     poll_seconds: float = Field(60.0, ge=0.01, le=86_400.0)
     """Longest time between two looks at the batches; the first looks come sooner."""

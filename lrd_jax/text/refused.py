@@ -31,11 +31,11 @@ class TextsRefused(UserError):
         for place in sorted(reasons):
             places.setdefault(reasons[place], []).append(place)
         frequent = sorted(places, key=lambda reason: -len(places[reason]))
-        told = [f"{reason} ({_listed(texts, places[reason], items)})" for reason in frequent[:REASONS_SHOWN]]
+        parts = [f"{reason} ({_listed(texts, places[reason], items)})" for reason in frequent[:REASONS_SHOWN]]
         if len(frequent) > REASONS_SHOWN:
-            told.append(f"and {len(frequent) - REASONS_SHOWN:,} other reasons")
+            parts.append(f"and {len(frequent) - REASONS_SHOWN:,} other reasons")
         super().__init__(
-            f"{len(reasons):,} of {len(texts):,} texts got no embedding: {'; '.join(told)}", remedy=_REMEDY
+            f"{len(reasons):,} of {len(texts):,} texts got no embedding: {'; '.join(parts)}", remedy=_REMEDY
         )
 
     def of_items(self, items: Sequence[int]) -> TextsRefused:

@@ -44,7 +44,7 @@ def embed_texts(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
     """
     rows = [row for row, text in enumerate(texts[1:]) if text.strip()]
     if not rows and encoder.dimensions is None:
-        remedy = "State --dimensions"
+        remedy = "Set --dimensions"
         raise UserError(f"all texts are blank, so the width of {encoder.model} cannot be found out", remedy=remedy)
     try:
         vectors = encoder.encode([texts[row + 1] for row in rows]) if rows else None
@@ -145,7 +145,7 @@ def load_embeddings(
                 f"the embeddings are of the server {recorded}, not {server}",
                 file=path,
                 field="--base-url",
-                remedy="With --force they are replaced; with --base-url as above they are left as they are",
+                remedy="Replace them with --force, or keep them by naming their server with --base-url",
             )
     width = encoder_config.known_dimensions or provenance.get("dimensions")
     expected = {
@@ -191,7 +191,7 @@ def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextCo
         if text_config.encoder in PAID:
             command = embed_command(folder, text_config, force=False)
             raise UserError(
-                f"there are no embeddings of {text_config.encoder} yet, and training asks for none that cost money",
+                f"there are no embeddings of {text_config.encoder} yet, and training asks no server that costs money",
                 file=path,
                 remedy=f"Run `{command}`; with --dry-run it prints what that costs",
             )
@@ -211,7 +211,7 @@ def load_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
 def embed_command(
     folder: str | os.PathLike, encoder_config: EncoderConfig, *, server: str | None = None, force: bool = True
 ) -> str:
-    """The command line that makes the embeddings of a dataset, of a `server` if one is named; with `force`, anew."""
+    """The command line that makes the embeddings of a dataset, of a `server` if one is named; with `force`, again."""
     command = ["python", "-m", "lrd_jax.embed", str(folder), "--encoder", encoder_config.encoder]
     if encoder_config.model is not None:
         command += ["--model", encoder_config.model]

@@ -22,6 +22,7 @@ from lrd_jax.data.splits import repeated
 from .conftest import replace
 
 LOG = [(f"user{user}", f"i{(user + 3 * step) % 11:02d}", 100 * step + user) for user in range(10) for step in range(6)]
+START = 1_600_000_000  # of its times, in seconds
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def command(monkeypatch, capsys):
 
 def log(folder, rows=LOG):
     folder.mkdir(exist_ok=True)
-    (folder / "log.csv").write_text("user_id,item_id,time\n" + "".join(f"{u},{i},{t}\n" for u, i, t in rows))
+    (folder / "log.csv").write_text("user_id,item_id,time\n" + "".join(f"{u},{i},{START + t}\n" for u, i, t in rows))
     return folder / "log.csv"
 
 
@@ -53,7 +54,8 @@ def prepared(command, tmp_path, *options, rows=LOG):
     code, told, _ = command(*arguments)
     assert code == 0, told
     warnings = json.loads((tmp_path / "made/data_card.json").read_text())["warnings"]
-    assert told == [f"warning: {notice['text']}" for notice in warnings]
+    of_the_reader = len(told) - len(warnings)  # which come first
+    assert told[of_the_reader:] == [f"warning: {notice['text']}" for notice in warnings]
     assert all("\n" not in notice["text"] for notice in warnings)
     markdown = (tmp_path / "made/data_card.md").read_text()
     assert all(f"- {notice['text']}" in markdown for notice in warnings)
@@ -69,6 +71,21 @@ def test_what_the_filters_removed(command, tmp_path):
     assert (found["given"], found["duplicates"], found["by_the_core_filter"]) == (63, 1, 2)
     assert (found["users"], found["given_users"], found["items"], found["given_items"]) == (1, 11, 1, 12)
     assert "filtered" not in prepared(command, tmp_path, "--core", "3", "--negatives", "2")
+
+
+def test_what_a_rating_removed(command, tmp_path):
+    file = tmp_path / "rated.csv"
+    rated = [(u, i, START + t, 1 if u == "user3" or i == "i00" else 5) for u, i, t in LOG]
+    file.write_text("user_id,item_id,time,stars\n" + "".join(",".join(map(str, row)) + "\n" for row in rated))
+    table = ["table", file, "--time", "time", "--out", tmp_path / "made", "--core", "1", "--negatives", "2"]
+    code, told, _ = command(*table, "--rating", "stars", "--min-rating", "4")
+    gone = sum(row[3] == 1 for row in rated)
+    assert code == 0
+    assert told[0] == f"warning: --min-rating removed {gone} of 60 interactions, 1 of 10 users and 1 of 11 items"
+    (found,) = json.loads((tmp_path / "made/data_card.json").read_text())["warnings"][:1]
+    assert found["kind"] == "below_min_rating" and found["interactions"] == {"given": 60, "removed": gone}
+    code, told, _ = command(*table, "--rating", "stars", "--min-rating", "1")
+    assert code == 0 and not any("--min-rating" in line for line in told)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,17 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path, packed):
 
 
 @pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_other_encodings_come_as_utf_8(tmp_path, encoding, packed):
+    data = LINES.decode().encode(encoding)
+    (tmp_path / "rows").write_bytes(gzip.compress(data) if packed else data)
+    assert rows_of(tmp_path / "rows") == [("0000013714", 1), ("é", 2)]
+    (tmp_path / "rows").write_bytes(data[:-1])
+    with pytest.raises(UserError, match=f"line 3: the text is not {encoding.upper()}, which its byte-order mark"):
+        rows_of(tmp_path / "rows")
+
+
+@pytest.mark.parametrize("packed", [False, True])
 def test_rows_keep_zeros_and_skip_blank_lines_and_other_fields(tmp_path, packed):
     path = tmp_path / "file"
     path.write_bytes(gzip.compress(LINES) if packed else LINES)

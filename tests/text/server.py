@@ -45,7 +45,7 @@ class Server:
         is for the test text.
       always: what happens to those after them.
       of_texts: what happens to requests that hold a text, by the text: a status, with which the request is refused as a
-        whole, or "zeros", "nan", "null", which its embedding is then.
+        whole, "error" (refused with status 200), or what the text's embedding is: "zeros", "nan", "null".
       most: how many inputs a request may hold.
       weights: of the models; other ones are other models behind the same names.
       requests: how often each path was asked, by "METHOD path".
@@ -126,6 +126,8 @@ class Server:
         for text in body["input"]:
             if self.of_texts.get(text, "").isdecimal():
                 return failure(int(self.of_texts[text]), "This was filtered")
+            if self.of_texts.get(text) == "error":
+                return JSONResponse({"error": {"message": "This was filtered", "code": "content_filter"}})
         if self.delay:
             await asyncio.sleep(self.delay)
         headers = {}

@@ -88,7 +88,7 @@ def test_dump_whose_width_is_odd_needs_not_tell_it(tmp_path):
 
 def test_dump_that_may_be_either_asks_for_the_width(tmp_path):
     VECTORS.tofile(tmp_path / "dump")
-    words = r"may hold 4 rows of 12 as float32 or 4 rows of 6 as float64\. Say with text.dimensions"
+    words = r"may hold 4 rows of 12 as float32 or 4 rows of 6 as float64\. Set text.dimensions"
     with pytest.raises(UserError, match=words):
         read(tmp_path / "dump")
     np.testing.assert_array_equal(read(tmp_path / "dump", dimensions=6), AS_READ)
