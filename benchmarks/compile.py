@@ -10,8 +10,8 @@ import jax
 from benchmarks.options import TrainingOptions, parse_options
 from benchmarks.report import Measurement, report, timed_compilation
 from benchmarks.workload import Workload, build_workload
-from lrd_jax.arrays import put_split
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
+from lrd_jax.data.device import put_split
 from lrd_jax.devices import data_mesh
 
 FRESH_PROCESSES = 3

@@ -8,9 +8,9 @@ from benchmarks.options import Options, parse_options
 from benchmarks.report import report
 from benchmarks.score import measure_evaluation
 from benchmarks.workload import build_workload, rows_to_score
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 from lrd_jax.devices import data_mesh
-from lrd_jax.evaluation import build_full_evaluation
+from lrd_jax.ranking.on_device import build_full_evaluation
 
 
 def main() -> None:

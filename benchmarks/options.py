@@ -11,7 +11,7 @@ from typing import TypeVar
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from lrd_jax.config import ModelConfig, OptimConfig, Precision
+from lrd_jax.config.schema import ModelConfig, OptimConfig, Precision
 from lrd_jax.errors import UserError
 
 ModelName = ModelConfig.model_fields["name"].annotation

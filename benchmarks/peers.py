@@ -23,15 +23,15 @@ from benchmarks.peers_export import METRIC, RECBOLE_NAMES, recbole_settings, wri
 from benchmarks.peers_sides import Ours, RecBole, Side, Timed
 from benchmarks.report import machine, rounded, surroundings
 from benchmarks.workload import Workload
-from lrd_jax.assemble import assemble_corpus
-from lrd_jax.cli import run_command
-from lrd_jax.config import Config
-from lrd_jax.config_errors import explain
-from lrd_jax.data.movielens import ensure_ml_100k
+from lrd_jax.command_line.parse import run_command
+from lrd_jax.config.messages import explain
+from lrd_jax.config.schema import Config
 from lrd_jax.data.rechorus import read_corpus
+from lrd_jax.data.sources.movielens import ensure_ml_100k
 from lrd_jax.devices import available_cores, set_up_devices
-from lrd_jax.display import epoch_progress
 from lrd_jax.errors import UserError
+from lrd_jax.runs.terminal import epoch_progress
+from lrd_jax.training.setup import assemble_corpus
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,11 +17,11 @@ from benchmarks.peers_environment import ENVIRONMENT
 from benchmarks.peers_export import CUTOFF, METRIC
 from benchmarks.report import compile_epochs, timed_compilation
 from benchmarks.workload import Workload
-from lrd_jax.assemble import checked_ranks
 from lrd_jax.devices import data_mesh
 from lrd_jax.errors import UserError
-from lrd_jax.evaluation import build_full_evaluation
-from lrd_jax.metrics import ranking_metrics
+from lrd_jax.ranking.metrics import ranking_metrics
+from lrd_jax.ranking.on_device import build_full_evaluation
+from lrd_jax.training.setup import checked_ranks
 
 SCRIPT = Path(__file__).with_name("peers_recbole.py")
 RANKINGS = 5  # as on RecBole's side

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 from lrd_jax.errors import UserError
-from lrd_jax.paper_results import paper_metrics
-from lrd_jax.studies.plots import check_matplotlib
+from lrd_jax.study.paper_results import paper_metrics
+from lrd_jax.study.plots import check_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,7 @@ from rich.console import Console
 from benchmarks.options import parse_options, write_lines
 from benchmarks.raw_amazon import DumpSizes, write_dump
 from benchmarks.report import commit, machine, rounded
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 from lrd_jax.errors import UserError
 
 CATEGORY = "Electronics"

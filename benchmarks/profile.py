@@ -18,7 +18,7 @@ from benchmarks.options import TrainingOptions, parse_options, write_lines
 from benchmarks.peak import timed
 from benchmarks.report import compile_epochs, rounded, surroundings
 from benchmarks.workload import build_workload
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 
 # The innermost of these scopes in an operation's name says to which part it belongs.
 PARTS = {

@@ -12,10 +12,10 @@ from benchmarks.options import BatchOptions, parse_options
 from benchmarks.peak import timed
 from benchmarks.report import Measurement, report, timed_compilation
 from benchmarks.workload import Workload, build_workload
-from lrd_jax.arrays import Arrays
-from lrd_jax.batch import Batch
-from lrd_jax.cli import run_command
-from lrd_jax.engine import draw_batch, draw_edges, stream_key
+from lrd_jax.command_line.parse import run_command
+from lrd_jax.data.batch import Batch
+from lrd_jax.data.device import Arrays
+from lrd_jax.training.epoch import draw_batch, draw_edges, stream_key
 
 
 def main() -> None:

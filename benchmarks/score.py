@@ -10,11 +10,11 @@ from benchmarks.options import Options, parse_options
 from benchmarks.peak import timed
 from benchmarks.report import Measurement, report, timed_compilation
 from benchmarks.workload import Workload, build_workload, rows_to_score
-from lrd_jax.arrays import put_split
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 from lrd_jax.data.corpus import Split
+from lrd_jax.data.device import put_split
 from lrd_jax.devices import data_mesh
-from lrd_jax.metrics import Counts
+from lrd_jax.ranking.metrics import Counts
 
 
 def main() -> None:

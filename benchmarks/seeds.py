@@ -11,11 +11,11 @@ from benchmarks.options import TrainingOptions, parse_options
 from benchmarks.peak import timed
 from benchmarks.report import Measurement, report, timed_compilation
 from benchmarks.workload import Workload, build_workload, rows_to_score
-from lrd_jax import together
-from lrd_jax.arrays import put_split
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 from lrd_jax.data.corpus import Split
+from lrd_jax.data.device import put_split
 from lrd_jax.devices import data_mesh
+from lrd_jax.training import multi_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ def main() -> None:
 def measure_groups(workload: Workload, split: Split, groups: Sequence[Sequence[int]], part: str) -> Measurement:
     """Times an epoch and the ranking of a split for every seed: one group after the other, a group's seeds at once."""
     run, size, epoch = workload.run._replace(splits={"dev": put_split(split, data_mesh())}), len(groups[0]), 0
-    states = [together.stack(run, [run.init(seed) for seed in group]) for group in groups]
+    states = [multi_seed.stack(run, [run.init(seed) for seed in group]) for group in groups]
     if size == 1:
         programs, numbers = (run.epoch_on_device, run.evaluation_on_device), 0
     else:
@@ -55,8 +55,8 @@ def measure_groups(workload: Workload, split: Split, groups: Sequence[Sequence[i
         nonlocal epoch
         results = []
         for n, group in enumerate(groups):
-            states[n], losses = together.train_epoch(run, states[n], group, [epoch] * size)
-            results.append((losses, together.evaluate(run, states[n].params, "dev", size)))
+            states[n], losses = multi_seed.train_epoch(run, states[n], group, [epoch] * size)
+            results.append((losses, multi_seed.evaluate(run, states[n].params, "dev", size)))
         epoch += 1
         return results
 

@@ -6,7 +6,7 @@ from benchmarks.options import TrainingOptions, parse_options
 from benchmarks.peak import timed
 from benchmarks.report import Measurement, compile_epochs, report
 from benchmarks.workload import build_workload
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 
 
 def main() -> None:

@@ -10,15 +10,15 @@ import numpy as np
 
 from benchmarks.options import Options
 from benchmarks.scale import generate_corpus, parse_scale
-from lrd_jax.assemble import Run, assemble_corpus
-from lrd_jax.config import WORDLLAMA_DIMENSIONS, Config, EncoderConfig
-from lrd_jax.config_file import load_config
+from lrd_jax.config.schema import WORDLLAMA_DIMENSIONS, Config, EncoderConfig
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.rechorus import read_corpus, read_texts
 from lrd_jax.devices import available_cores, set_up_devices
 from lrd_jax.models.system import RelationalSystem
 from lrd_jax.text.naming import text_path
 from lrd_jax.text.store import load_embeddings
+from lrd_jax.training.setup import Run, assemble_corpus
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # (user, candidate) pairs that are scored at once, so that a repetition on a CPU takes half a minute at most.

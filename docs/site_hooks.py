@@ -20,7 +20,7 @@ from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from latex2mathml.converter import convert
 from pydantic.fields import FieldInfo
 
-from lrd_jax.config import Config, Section
+from lrd_jax.config.schema import Config, Section
 
 HELP_COLUMNS = "100"
 

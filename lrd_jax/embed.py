@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from lrd_jax.process import begin
+    from lrd_jax.command_line.begin import begin
 
     begin()
 
@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from pydantic import ValidationError
 
-from lrd_jax.cli import plain_sections, run_command
-from lrd_jax.config import EncoderConfig, Section
-from lrd_jax.config_errors import explain
-from lrd_jax.errors import UnderWay, UserError
-from lrd_jax.printable import quoted
+from lrd_jax.command_line.parse import plain_sections, run_command
+from lrd_jax.config.messages import explain
+from lrd_jax.config.schema import EncoderConfig, Section
+from lrd_jax.errors import UnderWay, UserError, quoted
 from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions
 
 if TYPE_CHECKING:
-    from lrd_jax.text.encoders import Encoder
+    from lrd_jax.text.base import Encoder
 
 ML_100K = "ml-100k"
 
@@ -167,8 +166,8 @@ def print_price(
       UserError: the dataset or the cache cannot be read.
     """
     from lrd_jax.data.rechorus import read_corpus, read_texts
-    from lrd_jax.display import print_wide
-    from lrd_jax.text.dry_run import dry_run
+    from lrd_jax.runs.terminal import print_wide
+    from lrd_jax.text.openai.dry_run import dry_run
     from lrd_jax.text.store import texts_changed
 
     texts = read_texts(folder, read_corpus(folder).num_items)
@@ -181,7 +180,7 @@ def main() -> None:
     flags = parse_flags()
     folder = Path(flags.dataset)
     if flags.dataset == ML_100K and not folder.is_dir():
-        from lrd_jax.data.movielens import ensure_ml_100k
+        from lrd_jax.data.sources.movielens import ensure_ml_100k
 
         folder = Path(ensure_ml_100k())
 
@@ -191,7 +190,7 @@ def main() -> None:
     if flags.dry_run:
         print_price(folder, flags.encoder, force=flags.force, build=build)
         return
-    from lrd_jax.text.openai_service import resolve_url
+    from lrd_jax.text.openai.service import resolve_url
 
     server = None
     if flags.encoder.encoder in PAID:

@@ -1,18 +1,19 @@
-"""The one kind of error that is the user's to mend."""
+"""Errors caused by user input, and names that are safe to print: a terminal would obey escape codes in them."""
 
 from __future__ import annotations
 
 import contextlib
+import unicodedata
 from collections.abc import Iterator
 from os import PathLike
 
-from lrd_jax.printable import printable, quoted
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # control, format, lone surrogate, line and paragraph separators
 
 
 class UserError(Exception):
     """Bad input, told in one message: where it is, what is wrong, what to do.
 
-    Commands print it without a traceback and exit with code 2 (`lrd_jax.cli.run_command`).
+    Commands print it without a traceback and exit with code 2 (`lrd_jax.command_line.parse.run_command`).
 
     Args:
       problem: what is wrong, as a sentence without a full stop.
@@ -60,3 +61,23 @@ def told_of(file: str | PathLike, prefix: str = "") -> Iterator[None]:
             raise
         field = error.field and prefix + error.field
         raise UserError(error.problem, file=file, field=field, remedy=error.remedy) from error
+
+
+def printable(text: str) -> str:
+    """The text with every character that is no visible one as an escape, such as \\x1b; line breaks stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode() if _is_hidden(character) and character != "\n" else character
+        for character in text
+    )
+
+
+def quoted(name: object) -> str:
+    """A name as it is, or in quotation marks with escapes where it holds characters that are not visible."""
+    text = str(name)
+    return repr(text) if any(map(_is_hidden, text)) else text
+
+
+def _is_hidden(character: str) -> bool:
+    return unicodedata.category(character) in _HIDDEN

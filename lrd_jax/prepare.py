@@ -6,7 +6,7 @@ A source is one function here, which reads a `RawDataset` and hands it to `_writ
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from lrd_jax.process import begin
+    from lrd_jax.command_line.begin import begin
 
     begin()
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.errors import UserError
 
@@ -68,7 +68,7 @@ def movielens(
       options: How.
     """
     options.check()
-    from lrd_jax.data.movielens import check_published_sizes, read_movielens
+    from lrd_jax.data.sources.movielens import check_published_sizes, read_movielens
 
     for option, given in (("--extra", extra), ("--template", options.template)):
         if given is not None:
@@ -103,7 +103,7 @@ def amazon_2014(
       meta: The file of metadata, whatever its name.
       options: How.
     """
-    from lrd_jax.data.amazon_2014 import read_amazon_2014
+    from lrd_jax.data.sources.amazon_2014 import read_amazon_2014
 
     _amazon(read_amazon_2014, category, source, reviews, meta, options)
 
@@ -125,7 +125,7 @@ def amazon_2023(
       meta: The file of metadata, whatever its name.
       options: How.
     """
-    from lrd_jax.data.amazon_2023 import read_amazon_2023
+    from lrd_jax.data.sources.amazon_2023 import read_amazon_2023
 
     _amazon(read_amazon_2023, category, source, reviews, meta, options)
 
@@ -172,7 +172,7 @@ def recbole(
     if max_relations < 0:
         raise UserError(f"{max_relations} is no number of them", field="--max-relations", remedy="Give 0 or more")
     _need_out(options, "recbole")
-    from lrd_jax.data.recbole import read_recbole
+    from lrd_jax.data.sources.recbole import read_recbole
 
     raw = read_recbole(
         folder,
@@ -231,8 +231,8 @@ def table(
     """
     options.check()
     _need_out(options, "FILE")
-    from lrd_jax.data.delimited import TextLayout
-    from lrd_jax.data.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
+    from lrd_jax.data.sources.delimited import TextLayout
+    from lrd_jax.data.sources.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
 
     if items is None and (attributes or relations or item_id is not None):
         remedy = "Name the table of items with --items"
@@ -276,8 +276,8 @@ def rechorus(
       force: Replace texts that are there.
       card: Write the data card; new texts bring it in any case.
     """
-    from lrd_jax.data.completed import complete_folder
-    from lrd_jax.display import say, warn
+    from lrd_jax.data.sources.rechorus_folder import complete_folder
+    from lrd_jax.runs.terminal import say, warn
 
     done = complete_folder(folder, items=items, item_id=item_id, template=template, force=force, write_card=card)
     corpus = done.corpus
@@ -334,8 +334,8 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
     from rich.table import Table
 
     from lrd_jax.data.pipeline import default_folder, prepare_folder
-    from lrd_jax.display import say, warn
-    from lrd_jax.printable import printable
+    from lrd_jax.errors import printable
+    from lrd_jax.runs.terminal import say, warn
 
     if options.like == "published" and raw.name != "ml-100k":
         raise _not_published()

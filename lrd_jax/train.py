@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from lrd_jax.process import begin
+    from lrd_jax.command_line.begin import begin
 
     begin()
 
-from lrd_jax.cli import parse_config, run_command, seed_configs
+from lrd_jax.command_line.parse import parse_config, run_command, seed_configs
 
 
 def main() -> None:
     """Parse the command line, then train; jax is imported only after that, so that --help answers at once."""
     config, flags = parse_config()
     configs = seed_configs(config, flags.seeds)
-    from lrd_jax.loop import train_seeds
+    from lrd_jax.training.loop import train_seeds
 
     train_seeds(configs, resume=flags.resume)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from lrd_jax.config import Config
-from lrd_jax.loop import train_and_evaluate
+from lrd_jax.config.schema import Config
+from lrd_jax.training.loop import train_and_evaluate
 
 
 def train(folder: Path, data: Path, *, model: str = "rcf", seed: int = 0) -> Path:

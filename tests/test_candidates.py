@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrd_jax import candidates
-from lrd_jax.arrays import put_corpus
-from lrd_jax.candidates import draw_negatives, left_out
+from lrd_jax.data.device import put_corpus
 from lrd_jax.devices import data_mesh
+from lrd_jax.evaluate.run_protocol import candidates
 from lrd_jax.models.simple import item_counts
+from lrd_jax.ranking.candidates import draw_negatives, left_out
 from tests import small_runs
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import optax
 import pytest
 
-from lrd_jax.checkpoint import Checkpoints
 from lrd_jax.errors import UserError
+from lrd_jax.runs.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parents[1]
 
@@ -174,7 +174,7 @@ SAVER = """
 import sys
 from pathlib import Path
 import numpy as np
-from lrd_jax.checkpoint import Checkpoints
+from lrd_jax.runs.checkpoint import Checkpoints
 
 checkpoints = Checkpoints(Path(sys.argv[1]))
 epoch = checkpoints.latest_epoch("latest") or 0

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrd_jax.arrays import gather_history, put_corpus
-from lrd_jax.assemble import assemble
-from lrd_jax.config import Config
+from lrd_jax.config.schema import Config
+from lrd_jax.data.device import gather_history, put_corpus
 from lrd_jax.data.synthetic import write_synthetic
-from lrd_jax.engine import draw_batch
 from lrd_jax.models import build_system
+from lrd_jax.training.epoch import draw_batch
+from lrd_jax.training.setup import assemble
 from tests import reference
 from tests.test_engine import make_mesh, random_params, reference_params, step_options
 

@@ -9,9 +9,9 @@ from typing import get_args
 
 import pytest
 
-from lrd_jax.cli import parse_config, run_command
-from lrd_jax.config import Config, ModelConfig
-from lrd_jax.config_file import config_difference, config_to_toml, find_line, flatten, load_config, stated_options
+from lrd_jax.command_line.parse import parse_config, run_command
+from lrd_jax.config.schema import Config, ModelConfig
+from lrd_jax.config.toml_file import config_difference, config_to_toml, find_line, flatten, load_config, stated_options
 from lrd_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +46,7 @@ def test_help_shows_every_option():
 def test_help_imports_nothing_heavy():
     code = """
 import sys
-from lrd_jax.cli import parse_config
+from lrd_jax.command_line.parse import parse_config
 import lrd_jax.train
 try:
     parse_config(["--help"])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.test_util import check_grads
 
-from lrd_jax.distmult import distmult, triple_score
+from lrd_jax.models.distmult import distmult, triple_score
 from tests import reference
 
 

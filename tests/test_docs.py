@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lrd_jax.config import Config
+from lrd_jax.config.schema import Config
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

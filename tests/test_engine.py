@@ -13,10 +13,15 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from lrd_jax.arrays import Arrays, gather_history, put_corpus, put_split
-from lrd_jax.config import Config, DataConfig, LossConfig, ModelConfig, OptimConfig
+from lrd_jax.config.schema import Config, DataConfig, LossConfig, ModelConfig, OptimConfig
 from lrd_jax.data.corpus import Split
-from lrd_jax.engine import (
+from lrd_jax.data.device import Arrays, gather_history, put_corpus, put_split
+from lrd_jax.errors import UserError
+from lrd_jax.models import build_system
+from lrd_jax.models.system import RelationalSystem
+from lrd_jax.ranking.metrics import target_ranks
+from lrd_jax.ranking.on_device import build_evaluation
+from lrd_jax.training.epoch import (
     TrainState,
     build_epoch,
     build_optimizer,
@@ -26,11 +31,6 @@ from lrd_jax.engine import (
     loss_and_gradients,
     stream_key,
 )
-from lrd_jax.errors import UserError
-from lrd_jax.evaluation import build_evaluation
-from lrd_jax.metrics import target_ranks
-from lrd_jax.models import build_system
-from lrd_jax.models.system import RelationalSystem
 from tests import reference
 from tests.conftest import arrays as arrays_of
 from tests.conftest import equations

@@ -6,16 +6,16 @@ import socket
 
 import pytest
 
-from lrd_jax.config import EncoderConfig
-from lrd_jax.config_file import load_config
-from lrd_jax.data.amazon_2023 import read_amazon_2023
-from lrd_jax.data.movielens import read_movielens
-from lrd_jax.data.recbole import read_recbole
-from lrd_jax.data.table_files import read_table
+from lrd_jax.config.schema import EncoderConfig
+from lrd_jax.config.toml_file import load_config
+from lrd_jax.data.sources.amazon_2023 import read_amazon_2023
+from lrd_jax.data.sources.movielens import read_movielens
+from lrd_jax.data.sources.recbole import read_recbole
+from lrd_jax.data.sources.table_files import read_table
 from lrd_jax.data.tables import read_bytes
 from lrd_jax.errors import UserError
 from lrd_jax.files import is_there
-from lrd_jax.state_file import read_arrays
+from lrd_jax.interop.state_file import read_arrays
 from lrd_jax.text.file import read_file
 
 

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from lrd_jax.config import Config
-from lrd_jax.config_file import load_config
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.errors import UserError
-from lrd_jax.exported import export_run
-from lrd_jax.imported import import_state
-from lrd_jax.score_check import check_scores
-from lrd_jax.trained import load_trained
+from lrd_jax.interop.export_weights import export_run
+from lrd_jax.interop.import_weights import import_state
+from lrd_jax.interop.score_check import check_scores
+from lrd_jax.training.load import load_trained
 from tests.small_runs import quickly_compiled
 
 FOLDER = Path(__file__).parent / "golden_import"

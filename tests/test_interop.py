@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from lrd_jax.assemble import assemble, resolve
-from lrd_jax.config import Config
-from lrd_jax.config_file import load_config
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
-from lrd_jax.exported import export_run
-from lrd_jax.imported import import_state
-from lrd_jax.loop import train_and_evaluate
-from lrd_jax.parity import compare_file
-from lrd_jax.published import TEXT, TIED, state_of
-from lrd_jax.score_check import check_scores
-from lrd_jax.seed_run import SeedRun
-from lrd_jax.trained import load_trained
+from lrd_jax.interop.export_weights import export_run
+from lrd_jax.interop.import_weights import import_state
+from lrd_jax.interop.parameter_names import TEXT, TIED, state_of
+from lrd_jax.interop.parity import compare_file
+from lrd_jax.interop.score_check import check_scores
+from lrd_jax.training.load import load_trained
+from lrd_jax.training.loop import train_and_evaluate
+from lrd_jax.training.seed_run import SeedRun
+from lrd_jax.training.setup import assemble, resolve
 from tests import golden_files
 
 ROOT = Path(__file__).parents[1]

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from benchmarks.scale import generate_corpus, parse_scale
-from lrd_jax.arrays import put_split
-from lrd_jax.assemble import assemble_corpus, resolve
-from lrd_jax.config import Config
+from lrd_jax.config.schema import Config
+from lrd_jax.data.device import put_split
 from lrd_jax.devices import data_mesh
+from lrd_jax.training.setup import assemble_corpus, resolve
 
 H, D, L, B, C = 60, 64, 5, 128, 2  # a long history, so that an array [B, H, R, D] would break the bounds
 FLOAT = 4

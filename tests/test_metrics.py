@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from lrd_jax.metrics import ranking_metrics, reciprocal_rank_metrics, target_counts, target_ranks
+from lrd_jax.ranking.metrics import ranking_metrics, reciprocal_rank_metrics, target_counts, target_ranks
 from tests import golden_files, reference
 
 

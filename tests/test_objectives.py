@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from lrd_jax.objectives import (
+from lrd_jax.models.losses import (
     bpr_loss,
     entropy,
     gbce_loss,

@@ -25,10 +25,10 @@ from benchmarks.peers_environment import (
 from benchmarks.peers_export import RECBOLE_NAMES, recbole_settings, write_interactions
 from benchmarks.peers_sides import SCRIPT, Ours, RecBole, Timed
 from benchmarks.workload import Workload
-from lrd_jax.assemble import assemble_corpus
 from lrd_jax.data.corpus import Split
 from lrd_jax.errors import UserError
-from lrd_jax.metrics import ranking_metrics, target_ranks
+from lrd_jax.ranking.metrics import ranking_metrics, target_ranks
+from lrd_jax.training.setup import assemble_corpus
 
 PYTHON = find_recbole(cuda=False)  # of the user's cache; the tests themselves have another
 needs_recbole = pytest.mark.skipif(

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lrd_jax.precision import in_float32, matmul, rounded
+from lrd_jax.models.precision import in_float32, matmul, rounded
 from tests.conftest import equations
 from tests.test_scorer import build, inputs, random_params
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from lrd_jax.display import say, warn
-from lrd_jax.errors import UserError
-from lrd_jax.printable import printable, quoted
+from lrd_jax.errors import UserError, printable, quoted
+from lrd_jax.runs.terminal import say, warn
 
 HIDDEN = {
     "escape": ("\x1b[31mred", r"\x1b[31mred"),

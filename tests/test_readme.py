@@ -9,8 +9,8 @@ import pytest
 import tyro
 
 from lrd_jax import embed, prepare
-from lrd_jax.cli import parse_config
-from lrd_jax.evaluate import EvaluateFlags
+from lrd_jax.command_line.parse import parse_config
+from lrd_jax.evaluate.__main__ import EvaluateFlags
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -7,8 +7,8 @@ import pytest
 
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.sampling import Sampler, build_item_sets, build_sampler, draw_excluding, draw_triples
-from lrd_jax.engine import draw_edges
 from lrd_jax.errors import UserError
+from lrd_jax.training.epoch import draw_edges
 from tests.conftest import equations
 
 ITEMS = 12

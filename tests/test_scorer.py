@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrd_jax.batch import History
+from lrd_jax.data.batch import History
 from lrd_jax.data.intervals import dft_decay, flat_decay
 from lrd_jax.models.relational import RelationalModel, aggregate_history, masked_softmax, temporal_decay
 from tests import reference

@@ -19,14 +19,14 @@ import jax
 import numpy as np
 import pytest
 
-from lrd_jax import assemble, loop, together
-from lrd_jax.cli import parse_config, seed_configs
-from lrd_jax.config import Config
-from lrd_jax.config_file import load_config
+from lrd_jax.command_line.parse import parse_config, seed_configs
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
-from lrd_jax.loop import train_and_evaluate, train_seeds
-from lrd_jax.seed_run import SeedRun
+from lrd_jax.training import loop, multi_seed, setup
+from lrd_jax.training.loop import train_and_evaluate, train_seeds
+from lrd_jax.training.seed_run import SeedRun
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 12)
@@ -108,11 +108,11 @@ def test_folder_of_one_run_is_not_for_several(tmp_path):
     ],
 )
 def test_seeds_at_once(number, needed, available, expected):
-    assert together.seeds_at_once(number, needed, available) == expected
+    assert multi_seed.seeds_at_once(number, needed, available) == expected
 
 
 def test_available_memory():
-    assert 10**6 < together.bytes_available() < 10**14
+    assert 10**6 < multi_seed.bytes_available() < 10**14
 
 
 @pytest.fixture
@@ -133,28 +133,28 @@ def test_together_as_alone(objective, weight, corpus, text, quickly_compiled, ca
             "loss": {"lrd_objective": objective, "lrd_weight": weight},
         }
     )
-    run = assemble.assemble_corpus(config, corpus, text)
+    run = setup.assemble_corpus(config, corpus, text)
     seeds, epochs = (3, 5), ((1, 4), (2, 5))
     users = [run.init(seed).params["scorer"]["user_embeddings"] for seed in seeds]
     assert not np.any(users[0] == users[1])
     alone = []
     for n, seed in enumerate(seeds):
-        state, results = together.stack(run, [run.init(seed)]), []
+        state, results = multi_seed.stack(run, [run.init(seed)]), []
         for pair in epochs:
-            state, losses = together.train_epoch(run, state, [seed], [pair[n]])
-            ranked = together.evaluate(run, state.params, "dev", 1)
+            state, losses = multi_seed.train_epoch(run, state, [seed], [pair[n]])
+            ranked = multi_seed.evaluate(run, state.params, "dev", 1)
             results.append(jax.device_get((state, losses, ranked)))
         alone.append(results)
 
-    needed = together.bytes_needed(run, 2)
-    states = together.stack(run, [run.init(seed) for seed in seeds])
+    needed = multi_seed.bytes_needed(run, 2)
+    states = multi_seed.stack(run, [run.init(seed) for seed in seeds])
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(states))
     assert needed > held * jax.device_count()
     with jax.log_compiles(), caplog.at_level(logging.DEBUG, logger="jax"):
         for step, pair in enumerate(epochs):
-            states, losses = together.train_epoch(run, states, seeds, pair)
-            ranked = together.evaluate(run, states.params, "dev", 2)
-            for n, result in enumerate(together.unstack(jax.device_get((states, losses, ranked)), 2)):
+            states, losses = multi_seed.train_epoch(run, states, seeds, pair)
+            ranked = multi_seed.evaluate(run, states.params, "dev", 2)
+            for n, result in enumerate(multi_seed.unstack(jax.device_get((states, losses, ranked)), 2)):
                 state, losses_of_seed, counts = result
                 expected_state, expected_losses, expected_counts = alone[n][step]
                 for name, value in expected_losses.items():
@@ -187,7 +187,7 @@ def place(tmp_path_factory):
         # Whether or not jax has devices already: with this flag set train leaves their number as it is.
         patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false")
         jax.config.update("jax_disable_most_optimizations", True)
-        assembled = assemble.assemble(small(place, "any"))
+        assembled = setup.assemble(small(place, "any"))
         patch.setattr(loop, "assemble", lambda config: assembled)
         yield place
         jax.config.update("jax_disable_most_optimizations", False)
@@ -311,21 +311,21 @@ def test_killed_and_resumed_each_from_its_own_epoch(stopped_early, place, monkey
 
 def spied_epochs(monkeypatch) -> list[tuple[list[int], list[int]]]:
     """The seeds and epochs of every call of the compiled epoch, as they come."""
-    calls, train_epoch = [], together.train_epoch
+    calls, train_epoch = [], multi_seed.train_epoch
 
     def spy(run, states, seeds, epochs):
         calls.append((seeds, epochs))
         return train_epoch(run, states, seeds, epochs)
 
-    monkeypatch.setattr(together, "train_epoch", spy)
+    monkeypatch.setattr(multi_seed, "train_epoch", spy)
     return calls
 
 
 def test_groups_where_memory_is_short(stopped_early, place, monkeypatch, capsys):
     """Then one more seed: those that have finished stay as they are."""
     expected, _ = stopped_early
-    monkeypatch.setattr(together, "bytes_needed", lambda run, number: number * 10**9)
-    monkeypatch.setattr(together, "bytes_available", lambda: 3 * 10**9)
+    monkeypatch.setattr(multi_seed, "bytes_needed", lambda run, number: number * 10**9)
+    monkeypatch.setattr(multi_seed, "bytes_available", lambda: 3 * 10**9)
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=itertools.count(step=6).__next__))  # 6 s an epoch
     trained = spied_epochs(monkeypatch)
     train_seeds(small_seeds(place, "groups"))
@@ -355,7 +355,7 @@ def test_nothing_to_resume(place):
 
 def test_one_seed_fails_and_the_others_finish(stopped_early, place, monkeypatch, capsys):
     expected, _ = stopped_early
-    train_epoch = together.train_epoch
+    train_epoch = multi_seed.train_epoch
 
     def poisoned(run, states, seeds, epochs):
         states, losses = train_epoch(run, states, seeds, epochs)
@@ -363,7 +363,7 @@ def test_one_seed_fails_and_the_others_finish(stopped_early, place, monkeypatch,
             states = jax.tree.map(lambda leaf: leaf.at[1].set(np.nan) if leaf.dtype == np.float32 else leaf, states)
         return states, losses
 
-    monkeypatch.setattr(together, "train_epoch", poisoned)
+    monkeypatch.setattr(multi_seed, "train_epoch", poisoned)
     message = r"^1 of 3 seeds failed, seed 1\. Seed 1: 80 of 80 dev users have scores that are not finite.*kept\.$"
     with pytest.raises(UserError, match=message):
         train_seeds(small_seeds(place, "failed", epochs=3, patience=3))

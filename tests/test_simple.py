@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lrd_jax import train
-from lrd_jax.arrays import gather_history, put_corpus
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
+from lrd_jax.data.device import gather_history, put_corpus
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.devices import data_mesh
 from lrd_jax.models.simple import cosine_neighbours, item_counts, item_knn, popularity

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lrd_jax.slices import NEW_OR_REPEATED, POPULARITY_STARTS, slice_rows, split_rows
+from lrd_jax.ranking.slices import NEW_OR_REPEATED, POPULARITY_STARTS, slice_rows, split_rows
 
 
 def test_slices():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lrd_jax.config import RunConfig
-from lrd_jax.stopping import stops
+from lrd_jax.config.schema import RunConfig
+from lrd_jax.training.stopping import stops
 
 
 def published(scores):

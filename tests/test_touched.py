@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from lrd_jax.arrays import put_corpus
-from lrd_jax.checkpoint import Checkpoints
-from lrd_jax.config import Config, DataConfig, LossConfig, ModelConfig, OptimConfig
+from lrd_jax.config.schema import Config, DataConfig, LossConfig, ModelConfig, OptimConfig
+from lrd_jax.data.device import put_corpus
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.synthetic import write_synthetic
-from lrd_jax.engine import (
+from lrd_jax.models import build_system
+from lrd_jax.models.compact_batch import number_rows
+from lrd_jax.models.lazy_rows import put_rows, take_rows
+from lrd_jax.runs.checkpoint import Checkpoints
+from lrd_jax.training.epoch import (
     TrainState,
     build_epoch,
     build_optimizer,
@@ -24,9 +27,6 @@ from lrd_jax.engine import (
     loss_and_gradients,
     stream_key,
 )
-from lrd_jax.models import build_system
-from lrd_jax.models.compact import number_rows
-from lrd_jax.touched import put_rows, take_rows
 from tests.conftest import equations
 from tests.test_engine import UNOPTIMISED, assert_trees_close, make_mesh
 

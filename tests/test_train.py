@@ -18,16 +18,16 @@ import jax
 import numpy as np
 import pytest
 
-from lrd_jax.assemble import Run, assemble
-from lrd_jax.checkpoint import Checkpoints
-from lrd_jax.config import Config
-from lrd_jax.config_file import load_config
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
-from lrd_jax.loop import train_and_evaluate
-from lrd_jax.metrics import ranking_metrics
 from lrd_jax.models.system import Params
-from lrd_jax.seed_run import Progress
+from lrd_jax.ranking.metrics import ranking_metrics
+from lrd_jax.runs.checkpoint import Checkpoints
+from lrd_jax.training.loop import train_and_evaluate
+from lrd_jax.training.seed_run import Progress
+from lrd_jax.training.setup import Run, assemble
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 7
@@ -468,7 +468,7 @@ def test_the_published_rule_and_leak(small_run, tmp_path, capsys, monkeypatch):
     run = {"epochs": 50, "patience": 1, "early_stopping": "published"}
     config = small_run(model=PLAIN, optim=optim, loss=loss, run=run)
     with monkeypatch.context() as patch:
-        patch.setattr("lrd_jax.seed_run.epoch_line", lambda epoch, *_, **__: str(1 / (epoch - 7)))
+        patch.setattr("lrd_jax.training.seed_run.epoch_line", lambda epoch, *_, **__: str(1 / (epoch - 7)))
         with pytest.raises(ZeroDivisionError):
             train_and_evaluate(config)
     train_and_evaluate(config, resume=True)

@@ -9,8 +9,8 @@ import pytest
 
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
-from lrd_jax.trained import load_trained
-from lrd_jax.writer import read_results
+from lrd_jax.runs.folder import read_results
+from lrd_jax.training.load import load_trained
 from tests import small_runs
 
 

@@ -15,8 +15,8 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from lrd_jax.data.negatives import notebook_items, notebook_negatives, sample_negatives
-from lrd_jax.display import row_progress
 from lrd_jax.errors import UserError
+from lrd_jax.runs.terminal import row_progress
 
 MARKER = "dataset.json"
 """The file that tells a folder of ours, which may be replaced, from one that the user made."""

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from lrd_jax.data.splits import repeated
-from lrd_jax.display import row_progress
 from lrd_jax.errors import UserError
+from lrd_jax.runs.terminal import row_progress
 
 _CELLS = 2**22  # (row, item) pairs in memory at once while negatives are drawn, 32 MiB of float64
 _LARGE_CATALOGUE = 8192  # items from which on a key per (row, item) pair costs more than drawing and refusing

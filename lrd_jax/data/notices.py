@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lrd_jax.config.schema import CUTOFFS
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.splits import repeated
 from lrd_jax.data.tables import read_bytes
 from lrd_jax.data.templates import NO_TEXT
 from lrd_jax.data.texts import read_texts
+from lrd_jax.errors import quoted
 from lrd_jax.files import is_there
-from lrd_jax.printable import quoted
-from lrd_jax.protocols import CUTOFFS
 
 Notice = dict[str, Any]
 

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from lrd_jax.errors import UserError
+from lrd_jax.errors import UserError, quoted
 from lrd_jax.files import refuse_irregular
-from lrd_jax.printable import quoted
 
 INT32_MAX = 2**31 - 1
 _INTEGER = r"^-?(?:0|[1-9][0-9]*)$"

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from lrd_jax.data.markup import unescape
+from lrd_jax.data.sources.markup import unescape
 from lrd_jax.errors import UserError
 
 NO_TEXT = "."

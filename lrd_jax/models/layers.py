@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.config import Precision
-from lrd_jax.precision import matmul
-from lrd_jax.threefry import random_bits
+from lrd_jax.config.schema import Precision
+from lrd_jax.models.precision import matmul
+from lrd_jax.models.threefry import random_bits
 
 LAYER_NORM_EPSILON = 1e-5
 NORMAL_INIT = nn.initializers.normal(0.01, jnp.float32)  # stated, since JAX_ENABLE_X64 would make it float64

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrd_jax.batch import History, Triples
-from lrd_jax.config import Precision
-from lrd_jax.distmult import distmult, triple_score
+from lrd_jax.config.schema import Precision
+from lrd_jax.data.batch import History, Triples
+from lrd_jax.models.distmult import distmult, triple_score
 from lrd_jax.models.layers import NORMAL_INIT, RelationBlock, RelationPooling
 from lrd_jax.models.lrd import RelationLogits
-from lrd_jax.precision import matmul
+from lrd_jax.models.precision import matmul
 
 
 def masked_softmax(logits: jax.Array, valid: jax.Array) -> jax.Array:

@@ -10,14 +10,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.batch import Batch, History, Tables
-from lrd_jax.config import Precision
-from lrd_jax.models.compact import compact_sequences
+from lrd_jax.config.schema import Precision
+from lrd_jax.data.batch import Batch, History, Tables
+from lrd_jax.models.compact_batch import compact_sequences
 from lrd_jax.models.layers import NORMAL_INIT
+from lrd_jax.models.lazy_rows import Rows
+from lrd_jax.models.losses import gbce_loss, sequence_bpr_loss, softmax_loss
+from lrd_jax.models.precision import matmul
 from lrd_jax.models.system import Params, Terms
-from lrd_jax.objectives import gbce_loss, sequence_bpr_loss, softmax_loss
-from lrd_jax.precision import matmul
-from lrd_jax.touched import Rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-from lrd_jax.batch import Batch, History, Tables
+from lrd_jax.data.batch import Batch, History, Tables
 from lrd_jax.data.corpus import Corpus
+from lrd_jax.models.lazy_rows import Rows
 from lrd_jax.models.system import Params, Terms
-from lrd_jax.touched import Rows
 
 _ENTRIES_PER_BLOCK = 1 << 24  # of the similarities that are dense at a time
 

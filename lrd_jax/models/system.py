@@ -8,12 +8,12 @@ from typing import Any, Literal, Protocol
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.batch import Batch, History, Tables
-from lrd_jax.models.compact import compact_batch
+from lrd_jax.data.batch import Batch, History, Tables
+from lrd_jax.models.compact_batch import compact_batch
+from lrd_jax.models.lazy_rows import Rows
+from lrd_jax.models.losses import bpr_loss, lrd_paper_loss, lrd_released_loss
 from lrd_jax.models.lrd import RelationClassifier, RelationLogits, log_posterior
 from lrd_jax.models.relational import RelationalModel
-from lrd_jax.objectives import bpr_loss, lrd_paper_loss, lrd_released_loss
-from lrd_jax.touched import Rows
 
 Params = dict
 # Per example: what to sum and by how much to divide, both [B]. The loss of a batch is Σ sums / Σ counts.

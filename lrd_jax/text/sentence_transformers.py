@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lrd_jax.config import EncoderConfig
+from lrd_jax.config.schema import EncoderConfig
 from lrd_jax.errors import UserError
-from lrd_jax.text.encoders import model_not_named, not_installed, of_length_one, told_of_loading
+from lrd_jax.text.base import model_not_named, not_installed, of_length_one, told_of_loading
 from lrd_jax.text.naming import model_name
 from lrd_jax.text.weights import DECISIVE, OTHER_FORMATS, refuse_pickled_weights, weights_hash
 

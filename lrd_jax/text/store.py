@@ -18,15 +18,16 @@ from typing import IO, Any
 import numpy as np
 
 import lrd_jax
-from lrd_jax.config import WORDLLAMA_DIMENSIONS, EncoderConfig, TextConfig
+from lrd_jax.config.schema import WORDLLAMA_DIMENSIONS, EncoderConfig, TextConfig
 from lrd_jax.data.rechorus import read_texts
-from lrd_jax.display import say
 from lrd_jax.errors import UserError
+from lrd_jax.runs.terminal import say
+from lrd_jax.text.base import Encoder
 from lrd_jax.text.checks import warn_of_empty
-from lrd_jax.text.encoders import PAID, Encoder, build_encoder
+from lrd_jax.text.encoders import PAID, build_encoder
 from lrd_jax.text.file import read_file, read_rows
 from lrd_jax.text.naming import embeddings_path, model_name, recorded, text_hash
-from lrd_jax.text.refused import TextsRefused
+from lrd_jax.text.openai.refused import TextsRefused
 from lrd_jax.text.weights import weights_hash
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lrd_jax.config import WORDLLAMA_DIMENSIONS
+from lrd_jax.config.schema import WORDLLAMA_DIMENSIONS
 from lrd_jax.errors import UserError
-from lrd_jax.text.encoders import in_parts, of_length_one
+from lrd_jax.text.base import in_parts, of_length_one
 
 MODEL = "l2_supercat"
 DIMENSIONS = (64, 128, 256)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrd_jax.data.movielens_source import obtain
+from lrd_jax.data.sources.movielens_source import obtain
 from lrd_jax.errors import UserError
 
 TRAIN = "user_id\titem_id\ttime\n1\t1\t10\n1\t2\t20\n2\t3\t5\n2\t1\t5\n"

@@ -10,8 +10,8 @@ import urllib.request
 
 import pytest
 
-from lrd_jax.data.amazon_2014 import read_amazon_2014
 from lrd_jax.data.cache import cache_dir
+from lrd_jax.data.sources.amazon_2014 import read_amazon_2014
 from lrd_jax.errors import UserError
 
 REVIEWS = [("u1", "0000013714", 20), ("u2", "B1", 10), ("u1", "B1", 20), ("u1", "B1", 20), ("u2", "B2", 5)]
@@ -128,7 +128,7 @@ def test_halves_of_characters_are_put_together_or_replaced(tmp_path):
 
 
 def test_one_way_or_another_in_blocks_it_is_the_same(tmp_path, monkeypatch):
-    from lrd_jax.data.raw_lines import RawFile
+    from lrd_jax.data.sources.raw_lines import RawFile
 
     folder = write(tmp_path / "dump")
     whole, blocks = read_amazon_2014("Pens", source=folder), RawFile.blocks

@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lrd_jax.data.amazon_2014 import read_amazon_2014
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import prepare_folder
 from lrd_jax.data.rechorus import read_corpus, read_texts
+from lrd_jax.data.sources.amazon_2014 import read_amazon_2014
 
 REVIEWS = [("u1", "B1", 30), ("u1", "B2", 10), ("u1", "B3", 20), ("u2", "B1", 5), ("u2", "B4", 6), ("u2", "B2", 7)]
 ITEMS = [

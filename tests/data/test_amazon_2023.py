@@ -7,7 +7,7 @@ import re
 import polars as pl
 import pytest
 
-from lrd_jax.data.amazon_2023 import RELEASE, read_amazon_2023
+from lrd_jax.data.sources.amazon_2023 import RELEASE, read_amazon_2023
 from lrd_jax.errors import UserError
 
 REVIEWS = [

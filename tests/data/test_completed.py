@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 
-from lrd_jax.data.completed import complete_folder
 from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import prepare_folder
 from lrd_jax.data.rechorus import read_texts
+from lrd_jax.data.sources.rechorus_folder import complete_folder
 from lrd_jax.errors import UserError
 from tests.data.conftest import replace
 from tests.data.test_pipeline import make_raw

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrd_jax.data.delimited import TextLayout
-from lrd_jax.data.table_files import read_table
+from lrd_jax.data.sources.delimited import TextLayout
+from lrd_jax.data.sources.table_files import read_table
 from lrd_jax.errors import UserError
 
 TEXT = "user,item,time\nü,a,1\nv,b,2\n"

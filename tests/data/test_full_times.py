@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrd_jax.data.amazon_2023 import read_amazon_2023
-from lrd_jax.data.interaction_table import InteractionColumns, read_interaction_table
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import prepare_folder
 from lrd_jax.data.raw import NO_TIMES, RawDataset
 from lrd_jax.data.rechorus import read_corpus
+from lrd_jax.data.sources.amazon_2023 import read_amazon_2023
+from lrd_jax.data.sources.interaction_table import InteractionColumns, read_interaction_table
 from lrd_jax.errors import UserError
 
 OPTIONS = PrepareOptions(core=1, negatives=2)

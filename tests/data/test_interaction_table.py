@@ -9,15 +9,15 @@ import zipfile
 import polars as pl
 import pytest
 
-from lrd_jax.data.delimited import TextLayout
-from lrd_jax.data.interaction_table import (
+from lrd_jax.data.options import PrepareOptions
+from lrd_jax.data.pipeline import prepare_folder
+from lrd_jax.data.rechorus import read_corpus, read_texts
+from lrd_jax.data.sources.delimited import TextLayout
+from lrd_jax.data.sources.interaction_table import (
     InteractionColumns,
     ItemColumns,
     read_interaction_table,
 )
-from lrd_jax.data.options import PrepareOptions
-from lrd_jax.data.pipeline import prepare_folder
-from lrd_jax.data.rechorus import read_corpus, read_texts
 from lrd_jax.errors import UserError
 
 COLUMNS = InteractionColumns("user", "item", "time")

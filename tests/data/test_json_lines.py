@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrd_jax.data.table_files import read_table
+from lrd_jax.data.sources.table_files import read_table
 from lrd_jax.errors import UserError
 
 

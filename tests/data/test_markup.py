@@ -2,7 +2,7 @@
 
 import pytest
 
-from lrd_jax.data.markup import plain_text
+from lrd_jax.data.sources.markup import plain_text
 
 TEXTS = {
     '<span id="t">Game 0</span>': "Game 0",

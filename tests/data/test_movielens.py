@@ -11,14 +11,14 @@ import zipfile
 import numpy as np
 import pytest
 
-from lrd_jax.data import movielens_source
 from lrd_jax.data.folder import MARKER
-from lrd_jax.data.movielens import ensure_ml_100k, prepare_ml_100k
-from lrd_jax.data.movielens_source import GENRES, Movie, obtain
-from lrd_jax.data.movielens_years import year_bin
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import default_folder
 from lrd_jax.data.rechorus import read_corpus, read_texts
+from lrd_jax.data.sources import movielens_source
+from lrd_jax.data.sources.movielens import ensure_ml_100k, prepare_ml_100k
+from lrd_jax.data.sources.movielens_source import GENRES, Movie, obtain
+from lrd_jax.data.sources.movielens_years import year_bin
 from lrd_jax.errors import UserError
 
 
@@ -134,7 +134,7 @@ def test_altered_ratings_are_refused(raw, tmp_path):
 def test_ensure_prepares_once(raw, monkeypatch):
     folder = ensure_ml_100k()
     assert folder == default_folder("ml-100k") and json.loads((folder / "dataset.json").read_text())["users"] == 943
-    monkeypatch.setattr("lrd_jax.data.movielens.prepare_ml_100k", lambda *_: pytest.fail("was there already"))
+    monkeypatch.setattr("lrd_jax.data.sources.movielens.prepare_ml_100k", lambda *_: pytest.fail("was there already"))
     assert ensure_ml_100k() == folder
 
 

@@ -10,11 +10,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from lrd_jax.data import movielens_large
-from lrd_jax.data.movielens import read_movielens
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import prepare_folder
 from lrd_jax.data.rechorus import read_corpus, read_texts
+from lrd_jax.data.sources import movielens_large
+from lrd_jax.data.sources.movielens import read_movielens
 from lrd_jax.errors import UserError
 
 MOVIES = [

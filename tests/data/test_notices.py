@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lrd_jax import prepare
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 from lrd_jax.data.notices import (
     corpus_notices,
     leakage,

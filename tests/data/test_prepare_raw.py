@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.raw_amazon import DumpSizes, pair_core, write_dump
 from lrd_jax import prepare
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 from lrd_jax.data.rechorus import read_corpus
 
 from . import test_amazon_2023, test_recbole

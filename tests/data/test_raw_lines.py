@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrd_jax.data import raw_lines
-from lrd_jax.data.raw_lines import RawFile, json_rows
-from lrd_jax.data.text_files import marked_encoding
+from lrd_jax.data.sources import raw_lines
+from lrd_jax.data.sources.raw_lines import RawFile, json_rows
+from lrd_jax.data.sources.text_files import marked_encoding
 from lrd_jax.errors import UserError
 
 SCHEMA = {"id": pl.String, "time": pl.Int64}

@@ -8,7 +8,7 @@ import pytest
 
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.item_tables import item_fields
-from lrd_jax.data.recbole import read_recbole
+from lrd_jax.data.sources.recbole import read_recbole
 from lrd_jax.errors import UserError
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu1\t007\t5\t10.9\nu2\ta\t\t1e3\nu1\ta\t3\t10\n"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrd_jax.arrays import gather_history, put_corpus
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus, Split
+from lrd_jax.data.device import gather_history, put_corpus
 from lrd_jax.data.rechorus import read_corpus, read_texts
 from lrd_jax.devices import data_mesh
 from lrd_jax.errors import UserError

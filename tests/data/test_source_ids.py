@@ -5,10 +5,10 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from lrd_jax.data.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import prepare_folder
-from lrd_jax.data.source_ids import clean_ids, refuse_lost_digits
+from lrd_jax.data.sources.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
+from lrd_jax.data.sources.source_ids import clean_ids, refuse_lost_digits
 from lrd_jax.errors import UserError
 
 COLUMNS = InteractionColumns("user", "item", "time")

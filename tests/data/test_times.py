@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrd_jax.data.times import FULL, parse_times
+from lrd_jax.data.sources.times import FULL, parse_times
 from lrd_jax.errors import UserError
 
 NS = 10**9

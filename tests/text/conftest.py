@@ -1,6 +1,6 @@
 import pytest
 
-from lrd_jax.text.packing import load_tokenizer
+from lrd_jax.text.openai.packing import load_tokenizer
 from tests.text.server import running_server
 
 KEY = "sk-sentinel-0123456789abcdef"

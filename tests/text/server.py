@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from lrd_jax.text.probe import PROBE
+from lrd_jax.text.openai.probe import PROBE
 from tests.text.batch_server import Batches
 
 WIDTHS = {"text-embedding-ada-002": 1536, "text-embedding-3-small": 1536, "text-embedding-3-large": 3072}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lrd_jax.errors import UserError
-from lrd_jax.text.vector_cache import Database, cache_path
+from lrd_jax.text.openai.vector_cache import Database, cache_path
 from tests.text.conftest import write_dataset, write_texts
 from tests.text.test_openai import MODEL, WORDS, encoder, expected, printed_by
 from tests.text.test_openai_batch import encoder as batch_encoder

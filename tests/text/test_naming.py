@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrd_jax.config import EncoderConfig
+from lrd_jax.config.schema import EncoderConfig
 from lrd_jax.text.naming import model_name, text_path
 
 

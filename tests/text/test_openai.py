@@ -13,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from lrd_jax.cli import run_command
-from lrd_jax.config import EncoderConfig, TextConfig
+from lrd_jax.command_line.parse import run_command
+from lrd_jax.config.schema import EncoderConfig, TextConfig
 from lrd_jax.embed import embed_dataset, main
 from lrd_jax.errors import UserError
 from lrd_jax.text import store
-from lrd_jax.text.batch_records import sole_asker
-from lrd_jax.text.openai_embeddings import OpenAIEncoder
+from lrd_jax.text.openai.batch_records import sole_asker
+from lrd_jax.text.openai.embeddings import OpenAIEncoder
+from lrd_jax.text.openai.vector_cache import Database, cache_path
 from lrd_jax.text.options import RequestOptions, ServerOptions
-from lrd_jax.text.vector_cache import Database, cache_path
 from tests.text.conftest import KEY, write_dataset
 from tests.text.server import vector_of
 

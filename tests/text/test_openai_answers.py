@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lrd_jax.errors import UserError
-from lrd_jax.text.openai_answers import ZEROS, ServerError, UnusableAnswer, read_answer
-from lrd_jax.text.openai_service import NO_KEY, OPENAI_URL, Service, find_service, own_width, resolve_url
-from lrd_jax.text.prices import find_price
+from lrd_jax.text.openai.answers import ZEROS, ServerError, UnusableAnswer, read_answer
+from lrd_jax.text.openai.prices import find_price
+from lrd_jax.text.openai.service import NO_KEY, OPENAI_URL, Service, find_service, own_width, resolve_url
 
 
 def body(*vectors, order=None, **usage):

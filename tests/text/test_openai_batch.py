@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from lrd_jax.errors import UnderWay, UserError
-from lrd_jax.text import openai_batch
-from lrd_jax.text.batch_records import BatchRecords
-from lrd_jax.text.dry_run import dry_run
-from lrd_jax.text.openai_batch import OpenAIBatchEncoder
+from lrd_jax.text.openai import batch
+from lrd_jax.text.openai.batch import OpenAIBatchEncoder
+from lrd_jax.text.openai.batch_records import BatchRecords
+from lrd_jax.text.openai.dry_run import dry_run
+from lrd_jax.text.openai.vector_cache import Database, cache_path
 from lrd_jax.text.options import BatchOptions, ServerOptions
-from lrd_jax.text.vector_cache import Database, cache_path
 from tests.text.conftest import write_dataset
 from tests.text.server import vector_of
 from tests.text.test_openai import encoder as openai_encoder
@@ -57,13 +57,13 @@ def test_one_batch(server, capsys):
 
 
 def test_several_files(server, monkeypatch):
-    monkeypatch.setattr(openai_batch, "MAX_FILE_INPUTS", 4)
+    monkeypatch.setattr(batch, "MAX_FILE_INPUTS", 4)
     np.testing.assert_array_equal(encoder(server).encode(TEXTS), expected())
     assert [content.count(b"\n") for name, content in server.batches.files.items() if "custom_id" in str(content)][
         :3
     ] == [4, 4, 2]
     handed_in_once(server)
-    monkeypatch.setattr(openai_batch, "MAX_FILE_BYTES", 500)
+    monkeypatch.setattr(batch, "MAX_FILE_BYTES", 500)
     more = [text + "!" for text in TEXTS]
     encoder(server).encode(more)
     inputs = [len(server.batches.files[batch["input_file_id"]]) for batch in server.batches.batches.values()][3:]
@@ -129,7 +129,7 @@ def test_rows_that_never_come(server):
     server.batches.outcomes.extend(["rows fail"] * 9)
     with pytest.raises(UserError, match="1 of 10 texts got no embedding: Row of nobody"):
         encoder(server).encode(TEXTS)
-    assert server.requests["POST /v1/batches"] == openai_batch.ROUNDS
+    assert server.requests["POST /v1/batches"] == batch.ROUNDS
 
 
 @pytest.mark.parametrize("creating", ["lost", "500", "429"])

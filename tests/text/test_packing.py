@@ -8,7 +8,7 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrd_jax.text.packing import BYTES, Tokenizer, load_tokenizer, pack
+from lrd_jax.text.openai.packing import BYTES, Tokenizer, load_tokenizer, pack
 
 
 def small_bpe():

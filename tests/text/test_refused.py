@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lrd_jax.errors import UserError
-from lrd_jax.text.asking import REFUSALS_IN_A_ROW
-from lrd_jax.text.refused import TextsRefused
+from lrd_jax.text.openai.asking import REFUSALS_IN_A_ROW
+from lrd_jax.text.openai.refused import TextsRefused
 from tests.text.conftest import write_dataset, write_texts
 from tests.text.test_openai import MODEL, encoder, expected, printed_by, stored_texts
 from tests.text.test_openai_batch import encoder as batch_encoder

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from lrd_jax.config import Config
-from lrd_jax.config_file import config_difference, config_of, config_to_toml, load_config
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import config_difference, config_of, config_to_toml, load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
-from lrd_jax.loop import train_seeds
-from lrd_jax.studies.runner import is_finished
-from lrd_jax.trained import load_trained
+from lrd_jax.study.runner import is_finished
+from lrd_jax.training.load import load_trained
+from lrd_jax.training.loop import train_seeds
 from tests.small_runs import quickly_compiled
 
 

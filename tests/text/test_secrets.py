@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import lrd_jax
-from lrd_jax.cli import run_command
+from lrd_jax.command_line.parse import run_command
 from lrd_jax.embed import main
 from tests.text.conftest import KEY, write_dataset
 from tests.text.server import running_server

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from lrd_jax.config import TextConfig
+from lrd_jax.config.schema import TextConfig
 from lrd_jax.errors import UserError
 from lrd_jax.text import store
 from tests.text.conftest import TEXTS, write_texts

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lrd_jax.errors import UserError
-from lrd_jax.text.vector_cache import Database, vector_key
+from lrd_jax.text.openai.vector_cache import Database, vector_key
 
 KEYS = [bytes([n]) * 32 for n in range(3)]
 
@@ -111,7 +111,7 @@ def test_a_failed_transaction_leaves_nothing(tmp_path):
 
 WRITER = """
 import sys, pathlib, numpy as np
-from lrd_jax.text.vector_cache import Database
+from lrd_jax.text.openai.vector_cache import Database
 path, first, count = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 with Database(path) as database:
     for start in range(first, first + count, 10):

@@ -1,0 +1,1 @@
+"""What every command shares: its options, its signals and its streams."""

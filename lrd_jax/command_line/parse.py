@@ -1,0 +1,225 @@
+"""The command line: options from a TOML file, overridden one by one, mistakes told without a traceback."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from pydantic import ValidationError
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
+
+from lrd_jax.command_line import interrupts, streams
+from lrd_jax.config.messages import explain
+from lrd_jax.config.schema import Config, Section
+from lrd_jax.config.toml_file import load_config, stated_options
+from lrd_jax.errors import UserError
+
+MAX_SEED = 2**31 - 1
+
+Flags = TypeVar("Flags")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """The seeds in "0,1,2".
+
+    Raises:
+      UserError: not integers from 0 to 2³¹ − 1 with commas between them, or one of them twice.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        if not re.fullmatch(r"[0-9]{1,10}", part) or int(part) > MAX_SEED:
+            remedy = f"Give integers from 0 to {MAX_SEED}, as in --seeds 0,1,2"
+            raise UserError(f"{part!r} is no seed" if part else "a seed is missing", field="--seeds", remedy=remedy)
+        if int(part) in seeds:
+            raise UserError(f"the seed {int(part)} is there twice", field="--seeds", remedy="Give each seed once")
+        seeds.append(int(part))
+    return tuple(seeds)
+
+
+SEEDS = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="N,N,...",
+    instance_from_str=lambda words: parse_seeds(words[0]),
+    is_instance=lambda value: value is None or isinstance(value, tuple),
+    str_from_instance=lambda seeds: [str(seeds) if seeds is None else ",".join(map(str, seeds))],
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainFlags:
+    """What `train` is told besides the configuration of the run."""
+
+    config: Path | None = None
+    """TOML file of options that differ from the defaults; options on the command line override it."""
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Continue the run in the run folder from its last checkpoint."""
+    seeds: Annotated[tuple[int, ...] | None, SEEDS] = None
+    """Train with these seeds, at once where memory allows, each in a run folder of its own; with --run.workdir DIR, in
+    DIR/seedN. With --resume, a seed that has no run yet starts one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _ConfigFile:
+    config: Path | None = None
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a command's `main`; a `UserError` becomes its message on stderr and exit code 2, Ctrl-C exit code 130.
+
+    Output that nobody reads any more, as in `--help | head`, ends it like SIGPIPE would, with 141. Output that cannot
+    be written for another reason is lost, `main` goes on, and the exit code is 2.
+    """
+    try:
+        with interrupts.cleaning_up():
+            main()
+            problem = streams.lost()
+        if problem is not None:
+            raise UserError(
+                f"some of the output could not be written ({problem.strerror}); the command itself went on to its end",
+                remedy="Make room, or send the output elsewhere",
+            )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        streams.discard()
+        sys.exit(141)
+
+
+def parse_config(argv: Sequence[str] | None = None) -> tuple[Config, TrainFlags]:
+    """Read the command line of `train`: the flags, and any option as `--section.option VALUE`.
+
+    Args:
+      argv: arguments without the program's name; those of the process by default.
+
+    Returns:
+      The validated configuration (defaults, then the file, then the command line) and the other flags.
+
+    Raises:
+      UserError: a mistake in the file, or on the command line a value out of range or flags that exclude each other.
+      SystemExit: after --help (0), or after tyro has explained a misspelt or malformed argument on stderr (2).
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    config, flags = parse_options(argv, TrainFlags(), program="python -m lrd_jax.train", description=Config.__doc__)
+    if flags.seeds is not None and any(argument.partition("=")[0] == "--run.seed" for argument in argv):
+        raise UserError("--seeds and --run.seed exclude each other", remedy="Give one of them")
+    return config, flags
+
+
+def parse_options(
+    argv: Sequence[str],
+    flags: Flags,
+    *,
+    program: str,
+    description: str,
+    aliases: Mapping[str, str] = types.MappingProxyType({}),
+) -> tuple[Config, Flags]:
+    """Read the command line of a command that takes every option of a run, and flags of its own.
+
+    The configuration knows which options were given (`stated_options`), also where they are at their defaults.
+
+    Args:
+      argv: arguments without the program's name.
+      flags: a dataclass of the flags at their defaults, `config` among them: the TOML file that options override.
+      program, description: for --help.
+      aliases: short names of options, {"section.option": "--name"}.
+
+    Raises:
+      UserError: a mistake in the file, or on the command line a value out of range.
+      SystemExit: as `parse_config`.
+    """
+    # The file's options are the defaults of the rest, so it comes first.
+    known, _ = tyro.cli(_ConfigFile, prog=program, args=argv, return_unknown_args=True, add_help=False)
+    base = load_config(known.config) if known.config is not None else None
+    values: Any = tyro.cli(
+        Config,
+        prog=program,
+        description=description,
+        args=argv,
+        default=base or Config(),
+        registry=plain_sections(flags, aliases),
+    )
+    # Only what the file or the command line states, so that `stated_options` tells it from defaults.
+    stated = (stated_options(base) if base is not None else set()) | _named_options(argv, aliases)
+    options = {
+        section: {name: value for name, value in values[section].items() if f"{section}.{name}" in stated}
+        for section in Config.model_fields
+    }
+    try:
+        return Config.model_validate(options), values["flags"]
+    except ValidationError as error:
+        key, problem, remedy = explain(error)
+        option = "--" + key.replace("_", "-") if "." in key else key
+        raise UserError(problem, field=option, remedy=remedy) from error
+
+
+def _named_options(argv: Sequence[str], aliases: Mapping[str, str]) -> set[str]:
+    """The options ("section.option") that a command line names, by whatever spelling."""
+    names = {argument.partition("=")[0].replace("_", "-") for argument in argv}
+    spellings = {}
+    for section, field in Config.model_fields.items():
+        for option in field.annotation.model_fields:
+            name = option.replace("_", "-")
+            spellings |= dict.fromkeys((f"--{section}.{name}", f"--{section}.no-{name}"), f"{section}.{option}")
+    spellings |= {alias: option for option, alias in aliases.items()}
+    return {spellings[name] for name in names if name in spellings}
+
+
+def seed_configs(config: Config, seeds: Sequence[int] | None) -> list[Config]:
+    """The configuration of each seed; without seeds, the configuration as it is.
+
+    Raises:
+      UserError: run.workdir, below which the seeds' folders are to be, is itself the folder of a run.
+    """
+    if seeds is None:
+        return [config]
+    workdir = config.run.workdir
+    if workdir is not None and (workdir / "checkpoints").exists() and (workdir / "config.toml").exists():
+        raise UserError(
+            "this is the folder of one run, so the seeds' folders cannot be in it",
+            file=workdir,
+            field="run.workdir",
+            remedy="Give the folder that holds the seeds' folders with --run.workdir",
+        )
+    return [config.for_seed(seed) for seed in seeds]
+
+
+def plain_sections(flags: Any = None, aliases: Mapping[str, str] = types.MappingProxyType({})) -> ConstructorRegistry:
+    """Let tyro build plain dictionaries of the configuration, so that all validation, and its words, are ours.
+
+    The flags, if any, stand before the sections of a `Config`, so that --help shows them too.
+    """
+    registry = ConstructorRegistry()
+    sections = {field.annotation: name for name, field in Config.model_fields.items()}
+
+    @registry.struct_rule
+    def section_rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+        if not (isinstance(info.type, type) and issubclass(info.type, Section)):
+            return None
+        fields = []
+        for name, field in info.type.model_fields.items():
+            alias = aliases.get(f"{sections.get(info.type)}.{name}")
+            named = Annotated[field.annotation, tyro.conf.arg(aliases=[alias])] if alias else field.annotation
+            default, helptext = getattr(info.default, name), field.description or field.annotation.__doc__
+            fields.append(StructFieldSpec(name=name, type=named, default=default, helptext=helptext))
+        if info.type is Config:
+            unprefixed = tyro.conf.OmitArgPrefixes[type(flags)]
+            fields.insert(0, StructFieldSpec(name="flags", type=unprefixed, default=flags, helptext=""))
+        return StructConstructorSpec(instantiate=dict, fields=tuple(fields))
+
+    return registry

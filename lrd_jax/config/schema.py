@@ -1,0 +1,324 @@
+"""Every option of a run, stated once: typed, documented, validated.
+
+The defaults are the quick start: KDA_LRD with one pass on MovieLens-100k, chosen on dev to be good within minutes.
+Files in configs/ hold differences only; theirs are the published settings.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+CUTOFFS = (5, 10)
+"""The values of K in HR@K and NDCG@K where no others are asked for."""
+
+QUICK_START_DATASET = "ml-100k"
+"""The dataset that is learned from when data.path is None."""
+
+WORDLLAMA_DIMENSIONS = 256
+"""Full width of wordllama, the only encoder whose width is known before it is asked."""
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+
+Negatives = Literal["unseen-in-training", "published"]
+
+
+def _disagreement(key: str, problem: str, remedy: str) -> PydanticCustomError:
+    """What a rule between options raises; `config_errors.explain` tells it."""
+    return PydanticCustomError("sections_disagree", "{error}", {"error": problem, "key": key, "remedy": remedy})
+
+
+class Section(BaseModel):
+    """A frozen group of options that forbids unknown keys, infinities and NaN."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class DataConfig(Section):
+    """Which interactions to learn from."""
+
+    path: Path | None = None
+    """Dataset folder (train.csv, dev.csv, test.csv, item_meta.csv). None: MovieLens-100k, prepared by itself."""
+    history_length: int = Field(20, ge=1, le=10_000)
+    """Most recent interactions of a user that the model sees."""
+
+
+class EncoderConfig(Section):
+    """A language model that turns texts into vectors."""
+
+    encoder: Literal["wordllama", "openai", "openai-batch", "sentence-transformers", "model2vec", "file"] = "wordllama"
+    """What embeds the texts: a language model, or file, an array of embeddings made elsewhere."""
+    model: str | None = Field(None, min_length=1)
+    """Which of the encoder's models: a folder or, for sentence-transformers, a name on the Hugging Face hub; for openai
+    a model of the API. None: the encoder's own, where it has one."""
+    dimensions: int | None = Field(None, ge=1)
+    """Width of the text embeddings. None: the encoder's full width (wordllama: 256)."""
+    file: Path | None = None
+    """For encoder file: the embeddings, a row for each item from item 1: .npy, .npz (FILE.npz:NAME where it holds
+    several arrays), or the bare float64 or float32 numbers that the published code reads."""
+
+    @property
+    def known_dimensions(self) -> int | None:
+        """The width, where it is known without asking the encoder."""
+        return WORDLLAMA_DIMENSIONS if self.dimensions is None and self.encoder == "wordllama" else self.dimensions
+
+    @model_validator(mode="after")
+    def _encoder_takes_them(self) -> Self:
+        if self.file is not None and self.encoder != "file":
+            raise _disagreement(
+                "text.file",
+                f"the encoder is {self.encoder}, which embeds the texts itself",
+                "Choose file as the encoder, or leave the file out",
+            )
+        if self.model is not None and self.encoder in ("wordllama", "file"):
+            raise _disagreement(
+                "text.model",
+                f"the encoder {self.encoder} has no models to choose from",
+                "Leave the model out, or choose another encoder",
+            )
+        return self
+
+
+class TextConfig(EncoderConfig):
+    """Which language model reads the items' texts. Used by the LRD models only."""
+
+    scale: float = Field(1.0, gt=0.0)
+    """Factor on the text embeddings. An encoder's have length 1, those of a file are taken as they are."""
+
+
+class ModelConfig(Section):
+    """The recommender."""
+
+    name: Literal[
+        "popularity", "item_knn", "caser", "gru4rec", "sasrec", "tisasrec", "rcf", "kda", "rcf_lrd", "kda_lrd"
+    ] = "kda_lrd"
+    """RCF and KDA, each without and with latent relation discovery; a sequence model, which knows no relations; or
+    popularity and ItemKNN, which learn nothing."""
+    embedding_dim: int = Field(64, ge=1)
+    """Width of user, entity (item) and relation embeddings."""
+    num_layers: int = Field(1, ge=0)
+    """Passes of the shared attention block over the relation tokens (published: 5); attention blocks of SASRec and
+    TiSASRec."""
+    num_heads: int = Field(4, ge=1)
+    """Attention heads; must divide the embedding width."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Dropout rate in the attention blocks, of the items that GRU4Rec reads and of what Caser's filters found."""
+    pooling: Literal["mean", "max", "attention"] = "mean"
+    """How the relation tokens become one vector."""
+    attention_dim: int = Field(10, ge=1)
+    """Width of attention pooling."""
+    include_value: bool = True
+    """Add the embedding of the candidate's attribute value to the relation's."""
+    precision: Precision = "float32"
+    """Number format of the operands in the recommender's matrix products. Sums, softmax, normalisation, parameters and
+    Adam are float32 always."""
+    num_neighbours: int = Field(100, ge=1)
+    """Most similar items that ItemKNN keeps of each item."""
+    num_latent_relations: int = Field(6, ge=1)
+    """Latent relations that LRD discovers. Used by the LRD models only."""
+    classifier_input: Literal["text", "id"] = "text"
+    """What the relation classifier reads of an item: its text embedding, or its learned embedding (the paper's "w/o
+    LLM"). Used by the LRD models only."""
+    relation_prior: Literal["none", "fixed", "learned"] = "none"
+    """Whether the classifier's log q is added to the logits of the weights over the history, so that language
+    knowledge enters the ranking; "fixed" lets no gradient of the recommendation loss through it. Not in the paper.
+    Used by the LRD models only."""
+    num_dft_points: int = Field(64, ge=2, multiple_of=2)
+    """Points of the Fourier transform behind KDA's temporal decay; it has num_dft_points / 2 + 1 frequencies."""
+    decay_init: Literal["dft", "flat", "random"] = "dft"
+    """How KDA's temporal decay starts: as the histogram of observed intervals, at 0.9 everywhere, or random as
+    published, dead on about half of the intervals."""
+    num_horizontal_filters: int = Field(16, ge=1)
+    """Caser's filters over successive items, of each height."""
+    num_vertical_filters: int = Field(8, ge=1)
+    """Caser's filters over the places of the history."""
+    max_filter_height: int = Field(4, ge=1)
+    """Most successive items that a horizontal filter of Caser sees; at most the history length."""
+    gru_hidden_dim: int = Field(100, ge=1)
+    """Width of GRU4Rec's state."""
+    gru_out_bias: bool = False
+    """A bias in the linear layer behind GRU4Rec's state, as ReChorus has it now; the paper's code has none."""
+    time_max: int = Field(512, ge=1)
+    """Longest interval that TiSASRec tells apart, in units of the user's shortest."""
+    longest_time_unit: int | None = Field(None, ge=1, lt=2**31)
+    """Longest unit of TiSASRec's intervals, in seconds (published: 65535, which is less than a day). None: no limit."""
+
+    @property
+    def is_relational(self) -> bool:
+        """Whether the model looks at relations of items, and so has a knowledge-graph loss."""
+        return self.name.startswith(("rcf", "kda"))
+
+    @property
+    def discovers_relations(self) -> bool:
+        """Whether the model has latent relations."""
+        return self.name.endswith("_lrd")
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        has_heads = self.is_relational or self.name in ("sasrec", "tisasrec")
+        if has_heads and self.embedding_dim % self.num_heads:
+            raise ValueError(f"embedding_dim ({self.embedding_dim}) must be a multiple of num_heads ({self.num_heads})")
+        return self
+
+
+class LossConfig(Section):
+    """The joint objective: recommendation + kg_weight · knowledge graph + lrd_weight · latent relations (Eq. 16).
+
+    Sequence models have the first term only.
+    """
+
+    rec_objective: Literal["bpr", "cross_entropy", "sampled_softmax", "gbce"] = "bpr"
+    """The recommendation term: BPR as published; for sequence models also the cross entropy over all items, over the
+    positive and its negatives, or gSASRec's generalised binary cross entropy."""
+    calibration: float = Field(0.75, ge=0.0, le=1.0)
+    """How much of the overconfidence that few negatives bring gbce takes back: 0 none, 1 all (gSASRec: 0.75)."""
+    num_negatives: int = Field(4, ge=1)
+    """Negative items per positive (published: 1). Not used by cross_entropy."""
+    negatives: Negatives = "unseen-in-training"
+    """Which items can be negatives of a user. unseen-in-training: those that are not in the user's training
+    interactions. published: the user's dev and test items are excluded too, as in the published code. That leaks the
+    test set: the held-out items become the only unseen ones that training never pushes down."""
+    history_negatives: Negatives = "unseen-in-training"
+    """The same for the items that replace the history in the latent-relation loss. published leaks the test set too."""
+    kg_weight: Literal["auto"] | Annotated[float, Field(ge=0.0)] = 5.0
+    """Weight of the knowledge-graph loss. auto: stored triples per interaction, as published."""
+    lrd_weight: float = Field(1.0, ge=0.0)
+    """Weight of the latent-relation loss (published: 10, with the released objective). Used by the LRD models only."""
+    lrd_objective: Literal["paper", "released"] = "paper"
+    """Eq. 14 as printed, or what the published code computes."""
+    entropy_weight: float = Field(0.1, ge=0.0)
+    """Weight of the posterior's entropy within the latent-relation loss."""
+
+
+class OptimConfig(Section):
+    """Adam with L2 added to the gradient; biases are exempt from it."""
+
+    learning_rate: float = Field(2e-3, gt=0.0)
+    """Adam's step size (published: 1e-3 for KDA, 1e-4 for RCF)."""
+    l2: float = Field(1e-6, ge=0.0)
+    """L2 coefficient."""
+    batch_size: int = Field(256, ge=1, le=1_000_000)
+    """Training examples per step."""
+    update: Literal["dense", "touched"] = "dense"
+    """Which rows of the embedding tables a step updates: all, or only those that its batch looks up (lazy Adam: the
+    others get no L2 and their moments stand still), which is faster where the tables are large."""
+
+
+class RunConfig(Section):
+    """How long to train and where results go."""
+
+    workdir: Path | None = None
+    """Run folder. None: runs/DATASET-MODEL-seedN."""
+    init_from: Path | None = None
+    """Run folder whose best parameters training starts from, with fresh moments of Adam; of the same model, sizes and
+    dataset. None: random parameters."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Seed of every random stream."""
+    epochs: int = Field(200, ge=1)
+    """Most epochs."""
+    patience: int = Field(5, ge=1)
+    """Stop when dev NDCG@5 has not improved for so many epochs (the paper: 10)."""
+    early_stopping: Literal["patience", "published"] = "patience"
+    """patience: see run.patience. published: the rule of the published code, which trains 21 epochs or more and stops
+    when dev NDCG@5 has not risen over 5 epochs in a row, or has had no new best for 20."""
+    cpu_devices: int | None = Field(None, ge=1)
+    """Without an accelerator, single-threaded CPU devices that share each batch; None: one per core. The order of sums
+    and the dropout depend on it, so the configuration in the run folder states it."""
+
+
+class Config(Section):
+    """Train a sequential recommender and test its best epoch."""
+
+    data: DataConfig = DataConfig()
+    text: TextConfig = TextConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        name, objective, prior = self.model.name, self.loss.rec_objective, self.model.relation_prior
+        if objective != "bpr" and name not in ("caser", "gru4rec", "sasrec", "tisasrec"):
+            raise _disagreement(
+                "loss.rec_objective",
+                f"{name} is not trained with {objective}",
+                "Leave it at bpr, or choose caser, gru4rec, sasrec or tisasrec as model.name",
+            )
+        if objective == "cross_entropy" and self.optim.update == "touched":
+            raise _disagreement(
+                "optim.update",
+                "cross_entropy looks up every item, so no row is left untouched",
+                "Use dense updates, or another loss.rec_objective",
+            )
+        if prior != "none" and not self.model.discovers_relations:
+            raise _disagreement(
+                "model.relation_prior",
+                f"{name} has no relation classifier",
+                "Leave it at none, or choose rcf_lrd or kda_lrd as model.name",
+            )
+        if prior == "fixed" and self.loss.lrd_weight == 0:
+            raise _disagreement(
+                "model.relation_prior",
+                "with loss.lrd_weight 0 nothing trains the classifier whose posterior would be the prior",
+                "Choose learned, or raise loss.lrd_weight",
+            )
+        if name == "caser" and self.model.max_filter_height > self.data.history_length:
+            raise _disagreement(
+                "model.max_filter_height",
+                f"a filter over {self.model.max_filter_height} items does not fit into data.history_length"
+                f" ({self.data.history_length})",
+                "Lower it, or lengthen the history",
+            )
+        return self
+
+    @property
+    def uses_classifier(self) -> bool:
+        """Whether anything needs the relation classifier; without, latent relations are ones like the others."""
+        wanted = self.loss.lrd_weight > 0 or self.model.relation_prior != "none"
+        return self.model.discovers_relations and wanted
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether text embeddings are read."""
+        return self.uses_classifier and self.model.classifier_input == "text"
+
+    @property
+    def leak(self) -> str | None:
+        """How the test set leaks into training, in words; None where it does not."""
+        samples = self.model.name not in ("popularity", "item_knn") and self.loss.rec_objective != "cross_entropy"
+        has_history_negatives = self.model.discovers_relations and self.loss.lrd_weight > 0
+        leaks = [
+            name
+            for name, rule, used in (
+                ("recommendation", self.loss.negatives, samples),
+                ("history", self.loss.history_negatives, has_history_negatives),
+            )
+            if rule == "published" and used
+        ]
+        return f"leak in {' and '.join(leaks)} negatives" if leaks else None
+
+    @property
+    def model_title(self) -> str:
+        """The model's name for tables, with the leak where there is one: such figures are never shown without it."""
+        return f"{self.model.name} ({self.leak})" if self.leak else self.model.name
+
+    @property
+    def dataset_name(self) -> str:
+        """Name of the dataset folder."""
+        return self.data.path.resolve().name if self.data.path is not None else QUICK_START_DATASET
+
+    @property
+    def run_folder(self) -> Path:
+        """run.workdir, or runs/DATASET-MODEL-seedN under the current directory."""
+        return self.run.workdir or Path("runs") / f"{self.dataset_name}-{self.model.name}-seed{self.run.seed}"
+
+    def for_seed(self, seed: int) -> Config:
+        """The same with another seed, in a run folder of its own: seedN below run.workdir, where that is given."""
+        workdir = self.run.workdir and self.run.workdir / f"seed{seed}"
+        return self.model_copy(update={"run": self.run.model_copy(update={"seed": seed, "workdir": workdir})})

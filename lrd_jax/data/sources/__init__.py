@@ -1,0 +1,1 @@
+"""Raw data of every source -> `RawDataset`."""

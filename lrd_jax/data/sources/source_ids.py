@@ -1,0 +1,158 @@
+"""The ids of a source: in one form wherever they stand, with all their digits, and the same on both sides of a join."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from lrd_jax.errors import UserError
+from lrd_jax.runs.terminal import warn
+
+_WHOLE = r"^-?(?:0|[1-9]\d*)(?:\.0+)?$"
+_NUMBER = r"^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$"
+_ROUNDED = r"^[+-]?\d\.\d{5,}[eE]"  # as spreadsheets show long numbers
+_EXACT_BELOW = 2**53  # a float of 64 bits holds every whole number up to here
+_EXACT_BELOW_32 = 2**24
+
+
+def clean_ids(values: pl.Series) -> pl.Series:
+    """Whole numbers as Int64, everything else as text without blanks around it; "" and NaN are null.
+
+    A column of floats that are all whole is one of whole numbers, and so is one of text such as 3.0: pandas makes
+    floats of whole numbers where some are missing. Numbers beyond 64 bits are text.
+    """
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+        whole = values.cast(pl.Int64, strict=False)
+        exact = (whole.cast(values.dtype) == values) & (whole.abs() < _exact_below(values))
+        if (values.is_null() | exact.fill_null(False)).all():
+            return whole
+    if values.dtype.is_integer():
+        numbers = values.cast(pl.Int64, strict=False)
+        if numbers.null_count() == values.null_count():
+            return numbers
+    texts = values.cast(pl.String).str.strip_chars()
+    texts = texts.set(texts == "", None)
+    if texts.str.contains(r"\.0+$").any() and texts.str.contains(_WHOLE).all():
+        return texts.str.replace(r"\.0+$", "")
+    return texts
+
+
+def refuse_lost_digits(values: pl.Series, file: Path, field: str) -> None:
+    """Refuse ids that were floating-point numbers once, too large to have kept all their digits.
+
+    Args:
+      values: a column of ids as the file holds it.
+      file, field: for messages.
+
+    Raises:
+      UserError: a float of 2⁵³ or more (2²⁴ where they have 32 bits), also as text (7.6561198e+16), in a column that
+        holds numbers only.
+    """
+    if values.dtype.is_float():
+        lost = values.is_finite() & (values.abs() >= _exact_below(values))
+    elif values.dtype == pl.String:
+        texts = values.str.strip_chars()
+        suspects = texts.str.contains(r"^[+-]?\d+(?:\.\d+)?[eE.]")
+        if not suspects.any() or not texts.filter(texts != "").str.contains(_NUMBER).all():
+            return
+        large = texts.cast(pl.Float64, strict=False).abs() >= _EXACT_BELOW
+        lost = texts.str.contains(_ROUNDED) | (texts.str.contains(r"[eE.]") & large)
+    else:
+        return
+    if lost.fill_null(False).any():
+        row = int(lost.fill_null(False).arg_max())
+        problem = f"row {row + 1} has {values[row]}, an id that was made a floating-point number and has lost digits"
+        remedy = "Store the column as text or as integers of 64 bits where it is made"
+        raise UserError(problem, file=file, field=field, remedy=remedy)
+
+
+def _exact_below(values: pl.Series) -> int:
+    return _EXACT_BELOW if values.dtype == pl.Float64 else _EXACT_BELOW_32
+
+
+def refuse_strangers(touched: pl.Series, known: pl.Series, file: Path, field: str, remedy: str) -> int:
+    """How many items of the interactions a table of items knows; refused where it is none, with an id of each side.
+
+    Args:
+      touched: ids of the items of the interactions, each once.
+      known: ids of the table.
+      file, field: the table and its column of ids.
+      remedy: what to do.
+    """
+    found = len(_among(touched, known))
+    if not found:
+        ours, theirs = _alike(touched, known)
+        problem = f"it knows none of the items of the interactions: they have {ours!r}, it has {theirs!r}"
+        raise UserError(problem, file=file, field=field, remedy=remedy)
+    return found
+
+
+def _alike(ours: pl.Series, theirs: pl.Series) -> tuple[str, str]:
+    """An id of each side, if possible such that only blanks, leading zeros or capitals differ."""
+    sides = []
+    for side, ids in (("ours", ours), ("theirs", theirs)):
+        text = ids.drop_nulls().cast(pl.String).alias(side)
+        bare = (
+            text.str.to_lowercase().str.replace_all(r"\s", "").str.replace(r"^0+(.)", "${1}").str.replace(r"\.0+$", "")
+        )
+        sides.append(pl.DataFrame([text, bare.alias("bare")]))
+    pairs = sides[0].join(sides[1], on="bare", how="inner", maintain_order="left")
+    pairs = pairs.filter(pl.col("ours").str.len_chars() > 1) if len(pairs) > 1 else pairs
+    return (
+        pairs.select("ours", "theirs").row(0) if len(pairs) else tuple(side[side.columns[0]].first() for side in sides)
+    )
+
+
+def check_relation(name: str, others: pl.Series, known: pl.Series, file: Path) -> None:
+    """Refuse a relation whose values are ids of no items at all, and warn of one of which some are.
+
+    Args:
+      name: of its column.
+      others: its values, none missing.
+      known: ids of all items, of the table and of the interactions.
+      file: the table.
+    """
+    others, known = others.cast(pl.String), known.cast(pl.String)
+    found = len(_among(others, known))
+    if len(others) and not found:
+        problem = f"none of its values is the id of an item: it has {_three(others)}, the ids are {_three(known)}"
+        remedy = "Name a column that holds ids of items, and see --list-separator"
+        raise UserError(problem, file=file, field=name, remedy=remedy)
+    if found < len(others):
+        share = 1 - found / len(others)
+        stranger = _among(others, known, how="anti")[0]
+        warn(
+            f"relation {name}: {share:.1%} of its values are the id of no item (such as {stranger!r}) and are left out"
+        )
+
+
+def check_attribute(name: str, values: pl.DataFrame, touched: pl.Series, file: Path) -> None:
+    """Refuse an attribute that no item of the interactions has a value of, and warn where some have none.
+
+    Args:
+      name: of its column.
+      values: `item` and `value`, as in `RawDataset`.
+      touched: ids of the items of the interactions, each once.
+      file: the table.
+    """
+    found = len(_among(touched, values["item"]))
+    if not found:
+        held = f"it has {_three(values['value'])} for {_three(values['item'])}" if len(values) else "it is empty"
+        problem = f"no item of the interactions has a value: {held}, the interactions have {_three(touched)}"
+        raise UserError(problem, file=file, field=name, remedy="Name another column, or leave it out")
+    if found < len(touched):
+        share = 1 - found / len(touched)
+        warn(f"attribute {name}: {share:.1%} of the items of the interactions have no value")
+
+
+def _among(ids: pl.Series, known: pl.Series, how: Literal["semi", "anti"] = "semi") -> pl.Series:
+    """The ids that are among the known ones, or are not, in their order."""
+    kept = ids.to_frame("id").join(known.to_frame("id"), on="id", how=how, maintain_order="left")
+    return kept["id"]
+
+
+def _three(values: pl.Series) -> str:
+    return ", ".join(map(repr, values.drop_nulls().unique(maintain_order=True).head(3)))

@@ -1,0 +1,1 @@
+"""Evaluating finished runs by a protocol: `python -m lrd_jax.evaluate`."""

@@ -1,0 +1,1 @@
+"""Weights and numbers of the published PyTorch code: `python -m lrd_jax.interop`."""

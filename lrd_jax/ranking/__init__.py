@@ -1,0 +1,1 @@
+"""Ranking targets among candidates: protocols, metrics and the compiled evaluation."""

@@ -1,0 +1,154 @@
+"""Evaluation on the device: how many candidates outrank the target, for every row of a split in one jitted call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from lrd_jax.data.device import Arrays, gather_history
+from lrd_jax.models.precision import in_float32
+from lrd_jax.models.system import Params, System
+from lrd_jax.ranking.candidates import draw_negatives, left_out
+from lrd_jax.ranking.metrics import Counts, target_counts
+
+_CANDIDATES_HELD = 1 << 26  # ids of a whole catalogue for the users of a block, 256 MB
+
+
+def build_evaluation(
+    system: System, mesh: Mesh, *, history_length: int
+) -> Callable[[Params, Arrays, jax.Array, jax.Array], Counts]:
+    """Compiles to (params, arrays, rows [N], negatives [N, n]) → counts: the targets against these negatives.
+
+    Rows are split over the devices, mapped in blocks of users, and scored in chunks of candidates, so memory grows
+    neither with users nor with candidates. Rows and candidates of the last short blocks are padding; so is a negative
+    of 0.
+    """
+
+    def block(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array) -> Counts:
+        return _count(system, params, arrays, rows, negatives, history_length)
+
+    def evaluate(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array) -> Counts:
+        return _over_rows(block, mesh, system.users_per_block, (params, arrays), (rows, negatives))
+
+    return jax.jit(in_float32(evaluate))
+
+
+def build_sampled_evaluation(
+    system: System, mesh: Mesh, *, history_length: int, num_negatives: int
+) -> Callable[[Params, Arrays, jax.Array, jax.Array, jax.Array], Counts]:
+    """Compiles to (params, arrays, rows [N], log_weights [I], key) → counts: against negatives of `draw_negatives`."""
+
+    def block(params: Params, arrays: Arrays, log_weights: jax.Array, key: jax.Array, rows: jax.Array) -> Counts:
+        negatives = draw_negatives(key, arrays, rows, log_weights, num_negatives)
+        return _count(system, params, arrays, rows, negatives, history_length)
+
+    def evaluate(params: Params, arrays: Arrays, rows: jax.Array, log_weights: jax.Array, key: jax.Array) -> Counts:
+        users = users_per_block(system, len(log_weights))
+        return _over_rows(block, mesh, users, (params, arrays, log_weights, key), (rows,))
+
+    return jax.jit(in_float32(evaluate))
+
+
+def build_full_evaluation(
+    system: System, mesh: Mesh, *, history_length: int, num_items: int, keep_seen: bool = False
+) -> Callable[[Params, Arrays, jax.Array], Counts]:
+    """Compiles to (params, arrays, rows [N]) → counts: the targets against all items but those `left_out`."""
+
+    def block(params: Params, arrays: Arrays, rows: jax.Array) -> Counts:
+        out = left_out(arrays, rows, num_items, keep_seen=keep_seen)
+        return _count_items(system, params, arrays, rows, out, history_length)
+
+    def evaluate(params: Params, arrays: Arrays, rows: jax.Array) -> Counts:
+        return _over_rows(block, mesh, users_per_block(system, num_items), (params, arrays), (rows,))
+
+    return jax.jit(in_float32(evaluate))
+
+
+def users_per_block(system: System, num_items: int) -> int:
+    """Rows of a block against a whole catalogue: as many as the system wants, or as few as keep [B, I] small."""
+    return max(1, min(system.users_per_block, _CANDIDATES_HELD // num_items))
+
+
+def equal_blocks(number: int, most: int) -> tuple[int, int]:
+    """Into how many blocks of which size to cut a number of things, `most` in each at most; the last may be short."""
+    num_blocks = max(1, -(-number // most))
+    return num_blocks, max(1, -(-number // num_blocks))
+
+
+def _over_rows(
+    block: Callable[..., Counts], mesh: Mesh, users_per_block: int, shared: tuple[Any, ...], by_row: tuple[Any, ...]
+) -> Counts:
+    """Calls block(*shared, *parts of by_row) for blocks of rows, split over the devices; the last are padded with 0.
+
+    The blocks are of equal size, `users_per_block` at most.
+    """
+    number = len(by_row[0])
+    num_blocks, block_size = equal_blocks(-(-number // mesh.size), users_per_block)
+
+    def local(shared: tuple[Any, ...], by_row: tuple[Any, ...]) -> Counts:
+        blocks = jax.tree.map(lambda x: x.reshape(num_blocks, block_size, *x.shape[1:]), by_row)
+        counts = jax.lax.map(lambda parts: block(*shared, *parts), blocks)
+        return jax.tree.map(jnp.ravel, counts)
+
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data"), check_vma=False)
+    padding = num_blocks * block_size * mesh.size - number
+    padded = jax.tree.map(lambda x: jnp.pad(x, ((0, padding), *((0, 0) for _ in x.shape[1:]))), by_row)
+    return jax.tree.map(lambda x: x[:number], sharded(shared, padded))
+
+
+def _count(
+    system: System, params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array, history_length: int
+) -> Counts:
+    """The targets of one block's rows [B] against negatives [B, n], 0 for padding."""
+    users = arrays.sequence_users[rows]
+    encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
+    # The target leads the first chunk; 0 is padding.
+    candidates = jnp.concatenate([arrays.sequence_items[rows][:, None], negatives], axis=1)
+    num_chunks, candidates_per_block = equal_blocks(candidates.shape[1], system.candidates_per_block)
+    candidates = jnp.pad(candidates, ((0, 0), (0, num_chunks * candidates_per_block - candidates.shape[1])))
+    chunks = candidates.reshape(len(rows), num_chunks, candidates_per_block).swapaxes(0, 1)
+
+    def add_chunk(carry: tuple[jax.Array, Counts], chunk: tuple[jax.Array, jax.Array]):
+        target_scores, counts = carry
+        candidates, is_first = chunk
+        scores = system.score(params, encoded, candidates, arrays.tables)  # [B, candidates_per_block]
+        target_scores = jnp.where(is_first, scores[:, 0], target_scores)
+        valid = (candidates > 0) & ~(is_first & (jnp.arange(candidates_per_block, dtype=jnp.int32) == 0))
+        found = jax.vmap(target_counts)(target_scores, scores, valid)
+        counts = Counts(counts.greater + found.greater, counts.equal + found.equal, counts.finite & found.finite)
+        return (target_scores, counts), None
+
+    zeros = jnp.zeros(len(rows), jnp.int32)
+    start = (jnp.zeros(len(rows), jnp.float32), Counts(zeros, zeros, jnp.ones(len(rows), bool)))
+    (_, counts), _ = jax.lax.scan(add_chunk, start, (chunks, jnp.arange(num_chunks, dtype=jnp.int32) == 0))
+    return counts
+
+
+def _count_items(
+    system: System, params: Params, arrays: Arrays, rows: jax.Array, out: jax.Array, history_length: int
+) -> Counts:
+    """The targets of one block's rows [B] against all items but those `left_out` [B, I], scored for all rows at once.
+
+    The target's score is taken from among all scores, not computed by itself: another product would round otherwise,
+    and items that are exactly alike would no longer tie.
+    """
+    users, targets = arrays.sequence_users[rows], arrays.sequence_items[rows]
+    encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
+    num_items = out.shape[1]
+    num_blocks, items_per_block = equal_blocks(num_items, system.items_per_block)
+    # The last item repeats itself as padding.
+    items = jnp.minimum(1 + jnp.arange(num_blocks * items_per_block, dtype=jnp.int32), num_items)
+
+    def score_block(items: jax.Array) -> jax.Array:
+        scores = system.score_items(params, encoded, items, arrays.tables)
+        return jnp.broadcast_to(scores, (len(rows), items_per_block))
+
+    scores = jax.lax.map(score_block, items.reshape(num_blocks, items_per_block))  # [blocks, B, items_per_block]
+    scores = scores.swapaxes(0, 1).reshape(len(rows), -1)[:, :num_items]
+    target_scores = jnp.take_along_axis(scores, targets[:, None] - 1, axis=1)[:, 0]
+    return jax.vmap(target_counts)(target_scores, scores, out == 0)

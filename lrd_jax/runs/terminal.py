@@ -1,0 +1,109 @@
+"""What a run shows on the terminal: a bar over epochs, a line per evaluation, a table at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from lrd_jax.errors import printable
+
+
+def epoch_progress(total: int, done: int = 0) -> tqdm:
+    """A bar over epochs on stderr: `bar.update()` and `bar.set_postfix_str(losses_text(losses))` after each.
+
+    Where stderr is no terminal there is no bar, since it would fill a log with its redrawings; the lines of `say`
+    tell the progress there.
+
+    Args:
+      total: most epochs.
+      done: epochs that the run had already made when it was resumed.
+    """
+    return tqdm(total=total, initial=done, desc="epochs", unit="epoch", dynamic_ncols=True, leave=False, disable=None)
+
+
+def row_progress(total: int, what: str) -> tqdm:
+    """A bar over the rows of an evaluation on stderr, where that is a terminal: `bar.update(number)`."""
+    return tqdm(total=total, desc=what, unit="row", dynamic_ncols=True, leave=False, disable=None)
+
+
+def say(line: str) -> None:
+    """Print a line on stdout, above the bar where there is one."""
+    tqdm.write(printable(line))
+    sys.stdout.flush()
+
+
+def warn(line: str) -> None:
+    """Print one warning line on stderr, above the bar where there is one."""
+    tqdm.write(f"warning: {line}", file=sys.stderr)
+
+
+def print_wide(table: Table) -> None:
+    """Print a table; where stdout is no terminal, as wide as it comes, since a file or a pipe has no width."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 10_000
+    console.print(table)
+
+
+def losses_text(losses: Mapping[str, float]) -> str:
+    """The parts of the loss in one line: "rec 0.4123  kg 0.6612  total 1.0735"."""
+    return "  ".join(f"{name} {float(value):.4f}" for name, value in losses.items())
+
+
+def epoch_line(
+    epoch: int,
+    losses: Mapping[str, float],
+    dev: Mapping[str, float],
+    *,
+    best_epoch: int,
+    best_score: float,
+    seconds: float,
+) -> str:
+    """One evaluation in one line.
+
+    Args:
+      epoch: number of the epoch.
+      losses: mean of each part of the training loss.
+      dev: metrics on the dev split.
+      best_epoch, best_score: the best epoch so far and its dev NDCG@5; this epoch's where it is the best.
+      seconds: how long the epoch and its evaluation took.
+    """
+    standing = "(best)" if best_epoch == epoch else f"(best {best_score:.4f}, epoch {best_epoch})"
+    metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in dev.items())
+    return f"epoch {epoch:>3}  {losses_text(losses)}  dev {metrics} {standing}  {seconds:.1f} s"
+
+
+def results_table(dev: Mapping[str, float], test: Mapping[str, float], title: str | None = None) -> Table:
+    """The metrics of the best epoch as a table with a row per split, to be printed with `rich.print`."""
+    table = Table(title=title and printable(title))
+    table.add_column("split")
+    for name in test:
+        table.add_column(name, justify="right")
+    for split, metrics in (("dev", dev), ("test", test)):
+        table.add_row(split, *(f"{float(metrics[name]):.4f}" for name in test))
+    return table
+
+
+def summary_table(
+    dev: Sequence[Mapping[str, float]], test: Sequence[Mapping[str, float]], title: str | None = None
+) -> Table:
+    """Mean and standard deviation (dividing by n - 1) of the metrics of two seeds or more, a row per split and figure.
+
+    Args:
+      dev, test: for every seed, the metrics of its best epoch.
+      title: above the table.
+    """
+    table = Table(title=title and printable(title))
+    table.add_column("split")
+    for name in test[0]:
+        table.add_column(name, justify="right")
+    for split, seeds in (("dev", dev), ("test", test)):
+        values = np.array([[metrics[name] for name in test[0]] for metrics in seeds])  # [seeds, metrics]
+        for statistic, row in (("mean", values.mean(axis=0)), ("standard deviation", values.std(axis=0, ddof=1))):
+            table.add_row(f"{split}, {statistic}", *(f"{value:.4f}" for value in row))
+    return table

@@ -1,0 +1,1 @@
+"""Studies of many runs: `python -m lrd_jax.study`."""

@@ -1,0 +1,1 @@
+"""Embeddings of OpenAI's API, or of any server that speaks it."""

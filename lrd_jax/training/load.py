@@ -1,0 +1,115 @@
+"""Trained runs, read back from their run folders without writing there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
+from lrd_jax.devices import available_cores
+from lrd_jax.errors import UserError
+from lrd_jax.models.system import Params
+from lrd_jax.runs.checkpoint import CheckpointReader
+from lrd_jax.runs.folder import TEXT_FILE, read_results, was_started
+from lrd_jax.training.seed_run import read_fingerprint
+from lrd_jax.training.setup import Run, assemble, refuse_other_data, resolve
+
+
+class Trained(NamedTuple):
+    """A run whose best epoch has been loaded.
+
+    Attributes:
+      run: assembled; with another seed than `config` where it is shared between runs.
+      params: of the best epoch, on the devices.
+      epoch: the best epoch.
+      config: of this run, `run.workdir` being where it was found.
+    """
+
+    run: Run
+    params: Params
+    epoch: int
+    config: Config
+
+
+def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
+    """Loads the best epoch of a run, finished or not.
+
+    Args:
+      folder: the run folder.
+      assembled: of another run, taken if its configuration differs in the section `run` only, so that neither is the
+        dataset read nor anything compiled again.
+
+    Raises:
+      UserError: there is no run in the folder, or none with a checkpoint; the dataset or its text embeddings are
+        missing or have changed since the run was started.
+    """
+    check_holds_run(folder)
+    config = load_config(folder / "config.toml")
+    # The run may have been trained on, and its folder have come from, another machine.
+    placed = config.run.model_copy(update={"workdir": folder, "cpu_devices": _cpu_devices()})
+    config = config.model_copy(update={"run": placed})
+    if config.text.file is not None and config.text.file.name == TEXT_FILE and (folder / TEXT_FILE).exists():
+        config = config.model_copy(update={"text": config.text.model_copy(update={"file": folder / TEXT_FILE})})
+    config = resolve(config)
+    results = read_results(folder)
+    reader = CheckpointReader(folder / "checkpoints")
+    try:
+        epoch = _best_epoch(folder, results, reader)
+        shared = assembled is not None and assembled.config.model_copy(update={"run": config.run}) == config
+        run = assembled if shared else assemble(config)
+        refuse_other_data(run, _fingerprint(results, reader), folder)
+        _, params = reader.restore("best", jax.eval_shape(run.init).params, epoch=epoch)
+    finally:
+        reader.close()
+    return Trained(run, jax.device_put(params, run.arrays.examples.sharding), epoch, config)
+
+
+def load_params(folder: Path, like: Params) -> Params:
+    """The best parameters of a run, on the host, for another run to start from.
+
+    Args:
+      folder: the run folder.
+      like: parameters of the other run; only structure, shapes and types matter.
+
+    Raises:
+      UserError: there is no run in the folder, none with a checkpoint, or its parameters have other names or shapes.
+    """
+    check_holds_run(folder)
+    reader = CheckpointReader(folder / "checkpoints")
+    try:
+        return reader.restore("best", like, epoch=_best_epoch(folder, read_results(folder), reader))[1]
+    except UserError as error:
+        remedy = f"Start with the run's own options, --config {folder / 'config.toml'}, and its dataset"
+        raise UserError(error.problem, file=error.file, field="run.init_from", remedy=remedy) from error
+    finally:
+        reader.close()
+
+
+def check_holds_run(folder: Path) -> None:
+    """Raises a `UserError` where no run was started in the folder."""
+    if not was_started(folder):
+        remedy = "Name the run folder of a training: it holds config.toml and checkpoints"
+        raise UserError("there is no run", file=folder, remedy=remedy)
+
+
+def _best_epoch(folder: Path, results: dict | None, reader: CheckpointReader) -> int:
+    epoch = results["best_epoch"] if results is not None else reader.latest_epoch("best")
+    if epoch is None:
+        raise UserError("the run has no checkpoint yet", file=folder, remedy="Wait for its first epoch")
+    return epoch
+
+
+def _cpu_devices() -> int:
+    """As many as this process has set up already, else one per core."""
+    held = jax.config.jax_num_cpu_devices
+    return held if held > 0 else available_cores()
+
+
+def _fingerprint(results: dict | None, reader: CheckpointReader) -> str:
+    """`Run.fingerprint` when the run was started: results.json tells it, else the latest checkpoint."""
+    if results is not None and "fingerprint" in results["dataset"]:
+        return results["dataset"]["fingerprint"]
+    return read_fingerprint(reader)

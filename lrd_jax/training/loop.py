@@ -1,0 +1,250 @@
+"""A whole run, top to bottom: train one seed, or several at once, with early stopping; test each one's best epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+
+import jax
+import rich
+import rich.markup
+from tqdm import tqdm
+
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import config_difference, load_config
+from lrd_jax.errors import UserError
+from lrd_jax.models.system import Params
+from lrd_jax.runs.folder import check_run_folder, holds_run, was_started
+from lrd_jax.runs.locks import held
+from lrd_jax.runs.terminal import epoch_progress, losses_text, results_table, say, summary_table, warn
+from lrd_jax.training import multi_seed
+from lrd_jax.training.epoch import TrainState
+from lrd_jax.training.load import load_params
+from lrd_jax.training.seed_run import AfterEpoch, SeedRun
+from lrd_jax.training.setup import Run, assemble, resolve
+
+Metrics = dict[str, dict[str, float]]
+
+
+def train_and_evaluate(config: Config, *, resume: bool = False) -> Metrics:
+    """Trains with early stopping on dev, tests the best epoch, and leaves everything in the run folder.
+
+    Args:
+      config: all options.
+      resume: continue the run that the run folder holds.
+
+    Returns:
+      {"dev": {"HR@5": ...}, "test": {...}} of the best epoch.
+
+    Raises:
+      UserError: bad input, an unwritable or foreign run folder, or a loss that is not finite.
+    """
+    return train_seeds([config], resume=resume)[0]
+
+
+def train_without_test(config: Config, *, resume: bool, after_epoch: AfterEpoch) -> tuple[int, float]:
+    """Trains with early stopping on dev and leaves the test split alone, to choose among configurations.
+
+    The caller holds the run folder (`locks.claimed`).
+
+    Args:
+      config: all options.
+      resume: continue the run that the run folder holds.
+      after_epoch: see `SeedRun`; what it raises ends the run, which can be resumed.
+
+    Returns:
+      The best epoch and its dev NDCG@5.
+
+    Raises:
+      UserError: as `train_and_evaluate`.
+    """
+    config = resolve(config)
+    (resumed,) = _check_run_folders([config], resume)
+    run = assemble(config)
+    config = run.config  # with the width of the text embeddings
+    with contextlib.closing(SeedRun(config, run, resume=resumed, params=_start(run), after_epoch=after_epoch)) as seed:
+        _announce(run)
+        _train(run, [seed])
+    if seed.failure is not None:
+        raise seed.failure
+    return seed.best
+
+
+def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metrics]:
+    """`train_and_evaluate` with several seeds, as many of them at once as memory holds.
+
+    Each run folder ends up as that of a run with this seed alone, up to the rounding of sums.
+
+    Args:
+      configs: one for each seed; they differ in seed and run folder only.
+      resume: continue the runs that the run folders hold; seeds without one start, unless none has one.
+
+    Returns:
+      The metrics of each seed.
+
+    Raises:
+      UserError: as `train_and_evaluate`; a seed that fails while it trains is told after the others have finished.
+    """
+    configs = [resolve(config) for config in configs]
+    _check_run_folders(configs, resume)  # before one is made
+    with contextlib.ExitStack() as locks:
+        for config in configs:
+            locks.enter_context(held(config.run_folder))
+        return train_held_seeds(configs, resume=resume)
+
+
+def train_held_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metrics]:
+    """`train_seeds` where the caller holds the run folders (`locks.claimed`)."""
+    configs = [resolve(config) for config in configs]
+    resumed = _check_run_folders(configs, resume)
+    run = assemble(configs[0])
+    configs = [config.model_copy(update={"text": run.config.text}) for config in configs]  # with the width
+    width = max(len(str(config.run.seed)) for config in configs)
+    start, seeds = _start(run), []  # also of resumed runs, which may have been killed before their first checkpoint
+    with contextlib.ExitStack() as opened:
+        for config, resumes in zip(configs, resumed, strict=True):
+            label = f"seed {config.run.seed:>{width}}  " if len(configs) > 1 else ""
+            seed = SeedRun(config, run, resume=resumes, label=label, params=start)
+            seeds.append(opened.enter_context(contextlib.closing(seed)))
+
+        if going := [seed for seed in seeds if seed.results is None]:
+            _announce(run)
+            at_once = _seeds_at_once(run, sum(seed.goes_on for seed in going))
+            for first in range(0, len(going), at_once):
+                group = going[first : first + at_once]
+                _train(run, group)
+                _test(group)
+
+    _show(seeds)
+    if failed := [seed for seed in seeds if seed.failure is not None]:
+        raise _failure(seeds, failed)
+    return [{split: seed.results[split] for split in ("dev", "test")} for seed in seeds]
+
+
+def _start(run: Run) -> Params | None:
+    """The parameters of run.init_from; None without."""
+    folder = run.config.run.init_from
+    if folder is None:
+        return None
+    params = load_params(folder, jax.eval_shape(run.init).params)
+    changes = config_difference(load_config(folder / "config.toml"), run.config)
+    changed = [f"{key} {before} -> {now}" for key, before, now in changes if key.startswith("model.")]
+    say(f"starting from the best parameters of {folder}" + (f"; now {', '.join(changed)}" if changed else ""))
+    return params
+
+
+def _train(run: Run, seeds: Sequence[SeedRun]) -> None:
+    """Trains seeds at once, each until it stops by itself."""
+    epochs, done = sum(seed.config.run.epochs for seed in seeds), sum(seed.epoch for seed in seeds)
+    with epoch_progress(epochs, done) as bar:
+        if going := [seed for seed in seeds if seed.goes_on]:
+            states = multi_seed.stack(run, [seed.take_state() for seed in going])
+        while going:
+            states = _train_epoch(run, going, states, bar)
+            going = [seed for seed in going if seed.goes_on]
+
+
+def _test(seeds: Sequence[SeedRun]) -> None:
+    """Tests the best epoch of each seed that has not failed."""
+    for seed in seeds:
+        if seed.failure is None:
+            with seed.or_fail():
+                seed.finish()
+
+
+def _train_epoch(run: Run, seeds: Sequence[SeedRun], states: TrainState, bar: tqdm) -> TrainState:
+    """Trains seeds for their next epoch and evaluates them; returns the states of those that go on after it."""
+    started = time.perf_counter()
+    numbers, epochs = [seed.seed for seed in seeds], [seed.epoch + 1 for seed in seeds]
+    states, losses = multi_seed.train_epoch(run, states, numbers, epochs)
+    counts = multi_seed.evaluate(run, states.params, "dev", len(seeds))
+    results = multi_seed.unstack(jax.device_get((states, losses, counts)), len(seeds))
+    seconds = (time.perf_counter() - started) / len(seeds)
+    for seed, (state, losses, counts) in zip(seeds, results, strict=True):
+        with seed.or_fail():
+            losses, line = seed.record(state, losses, counts, seconds)
+            say(line)
+            bar.set_postfix_str(seed.label + losses_text(losses))
+            bar.update()
+    kept = [n for n, seed in enumerate(seeds) if seed.goes_on]
+    if len(kept) in (0, len(seeds)):
+        return states
+    stopped, others = [seed for seed in seeds if not seed.goes_on], [seeds[n] for n in kept]
+    say(f"{_names(stopped)} stopped; the next epoch includes compilation for {_names(others)}.")
+    return multi_seed.stack(run, [results[n][0] for n in kept])
+
+
+def _seeds_at_once(run: Run, number: int) -> int:
+    """How many of so many seeds to train at once, by the memory that the compiled programs take."""
+    if number <= 1:
+        say("The first epoch includes compilation.")
+        return 1
+    started = time.perf_counter()
+    needed, available = multi_seed.bytes_needed(run, number), multi_seed.bytes_available()
+    at_once = multi_seed.seeds_at_once(number, needed, available)
+    if at_once == number:
+        how = f"All {number} seeds at once, compiled in {time.perf_counter() - started:.1f} s;"
+    else:
+        memory = f"{needed / 1e9:.2f} GB of memory and {available / 1e9:.2f} GB are free"
+        how = f"{number} seeds would take {memory}: {at_once} at once;"
+    say(f"{how} each is given its share of an epoch's seconds.")
+    return at_once
+
+
+def _names(seeds: Sequence[SeedRun]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(str(seed.seed) for seed in seeds)}"
+
+
+def _show(seeds: Sequence[SeedRun]) -> None:
+    """The table of each seed that has finished; of several, also their mean and standard deviation."""
+    finished = [seed for seed in seeds if seed.results is not None]
+    for seed in finished:
+        which = f", {_names([seed])}" if len(seeds) > 1 else ""
+        title = f"{_title(seed.config)}{which}, best epoch {seed.results['best_epoch']}"
+        rich.print(results_table(seed.results["dev"], seed.results["test"], title=rich.markup.escape(title)))
+        say(f"results in {seed.config.run_folder}")
+    if len(finished) > 1:
+        title = f"{_title(seeds[0].config)}, {_names(finished)}"
+        splits = {split: [seed.results[split] for seed in finished] for split in ("dev", "test")}
+        rich.print(summary_table(**splits, title=rich.markup.escape(title)))
+
+
+def _title(config: Config) -> str:
+    return f"{config.model_title} on {config.dataset_name}"
+
+
+def _failure(seeds: Sequence[SeedRun], failed: Sequence[SeedRun]) -> UserError:
+    """What to end with: the failure of the only seed, else the failures of some of several in one message."""
+    if len(seeds) == 1:
+        return failed[0].failure
+    told = " ".join(f"{_names([seed]).capitalize()}: {seed.failure}" for seed in failed)
+    return UserError(f"{len(failed)} of {len(seeds)} seeds failed, {_names(failed)}. {told}".rstrip("."))
+
+
+def _announce(run: Run) -> None:
+    """One line of what is trained on what, then what a reader of the figures must know."""
+    say(_describe(run))
+    for notice in run.notices:
+        warn(notice["text"])
+
+
+def _describe(run: Run) -> str:
+    corpus, device = run.corpus, jax.devices()[0].device_kind
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(run.init).params))
+    return (
+        f"{run.config.model_title} on {corpus.name}: {corpus.num_users:,} users, {corpus.num_items:,} items, "
+        f"{len(corpus.sequence_items):,} interactions; {num_params:,} parameters; {jax.device_count()} x {device}"
+    )
+
+
+def _check_run_folders(configs: Sequence[Config], resume: bool) -> list[bool]:
+    """Makes sure that every seed can start or be resumed; returns which are resumed."""
+    found = [holds_run(config.run_folder) for config in configs]
+    if not any(found):  # runs that ended before their first epoch
+        found = [was_started(config.run_folder) for config in configs]
+    # Asked to resume where nothing is, most likely the folder is mistaken.
+    resumed = [resume and (run_is_there or not any(found)) for run_is_there in found]
+    for config, resumes in zip(configs, resumed, strict=True):
+        check_run_folder(config.run_folder, config, resume=resumes)
+    return resumed

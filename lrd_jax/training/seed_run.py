@@ -1,0 +1,261 @@
+"""What belongs to one seed while it trains, alone or beside others: its run folder, how far it is, when it stops."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
+from lrd_jax.data.id_maps import raw_ids
+from lrd_jax.data.pipeline import dataset_folder
+from lrd_jax.errors import UserError
+from lrd_jax.models.system import Params
+from lrd_jax.ranking.metrics import Counts, ranking_metrics
+from lrd_jax.runs.checkpoint import CheckpointReader, Checkpoints
+from lrd_jax.runs.folder import RunWriter, forget_results, is_longer, open_run_folder, read_dev_metrics, read_results
+from lrd_jax.runs.terminal import epoch_line, losses_text, say
+from lrd_jax.training.epoch import TrainState
+from lrd_jax.training.setup import Run, checked_ranks, refuse_other_data
+from lrd_jax.training.stopping import stops
+
+STOPPING_METRIC = "NDCG@5"
+
+AfterEpoch = Callable[[int, Mapping[str, float]], None]
+"""Takes an epoch's number and its metrics on dev."""
+
+
+class Progress(NamedTuple):
+    """The state of a run: what a checkpoint holds, and nothing else.
+
+    Attributes:
+      train: parameters and optimizer state; None in `SeedRun` while they are trained.
+      best_epoch, best_score: the best epoch so far and its dev NDCG@5.
+      seconds: wall time of training and evaluation so far; a share of it where several seeds train at once.
+      fingerprint: uint8 [32], `Run.fingerprint`; a run does not go on with other data.
+    """
+
+    train: TrainState | None
+    best_epoch: np.ndarray
+    best_score: np.ndarray
+    seconds: np.ndarray
+    fingerprint: np.ndarray
+
+
+def read_fingerprint(checkpoints: CheckpointReader) -> str:
+    """`Run.fingerprint` (hex) when the run was started, from its latest checkpoint."""
+    return checkpoints.restore_leaf("latest", ".fingerprint").tobytes().hex()
+
+
+class SeedRun:
+    """The run of one seed, without the training itself: an epoch's outcome comes in, and what is due is done with it.
+
+    Attributes:
+      config: the configuration with this seed.
+      seed: config.run.seed.
+      label: what its lines on the terminal begin with; empty where there is one seed only.
+      epoch: the last epoch done.
+      results: what results.json holds; None until the best epoch has been tested.
+      failure: what ended the run before that.
+      close: closes the files and releases orbax's threads.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: Run,
+        *,
+        resume: bool,
+        label: str = "",
+        params: Params | None = None,
+        after_epoch: AfterEpoch | None = None,
+    ) -> None:
+        """Starts a run in its run folder, or goes back to the last checkpoint of the one that is there.
+
+        Args:
+          config: the configuration with this seed, resolved.
+          run: assembled, with this seed or another.
+          resume: continue the run that the folder holds.
+          label: see above.
+          params: what a new run starts from; None to draw them.
+          after_epoch: called when an epoch has been written down, its checkpoints too.
+
+        Raises:
+          UserError: an unwritable or foreign run folder, a checkpoint or a map of ids that cannot be read, other data
+            than before.
+        """
+        self.config, self.seed, self.label, self.epoch = config, config.run.seed, label, 0
+        self.results: dict[str, Any] | None = None
+        self.failure: UserError | None = None
+        self._run, self._folder, self._after_epoch = run, config.run_folder, after_epoch
+        # Before training, so that a map of ids that cannot be read costs none.
+        self._raw_users = raw_ids(dataset_folder(config.data.path), "user", np.arange(1, run.corpus.num_users + 1))
+        state = jax.device_get(run.init(self.seed))
+        if params is not None:
+            state = state._replace(params=params)
+        fingerprint = np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
+        self._progress = Progress(state, np.int32(0), np.float32(-1.0), np.float32(0.0), fingerprint)
+        self._scores: list[float] = []  # on dev, of every epoch
+        with contextlib.ExitStack() as opened:
+            if not resume:
+                open_run_folder(self._folder, config, resume=False)
+            self._checkpoints = Checkpoints(self._folder / "checkpoints")
+            opened.callback(self._checkpoints.close)
+            if resume:
+                self._go_back()
+            if self.results is None:
+                self._writer = RunWriter(self._folder, resume_after=self.epoch if resume else None)
+                opened.callback(self._writer.close)
+            self.close = opened.pop_all().close
+
+    def _go_back(self) -> None:
+        """Takes up the run that the folder holds: its last checkpoint, and its results where it has finished."""
+        checkpoint = self._checkpoints.latest_epoch("latest")
+        if checkpoint is not None:
+            refuse_other_data(self._run, read_fingerprint(self._checkpoints), self._folder)
+            self.epoch, self._progress = self._checkpoints.restore("latest", self._progress)
+            self._checkpoints.discard_after(self.epoch)
+            scores = read_dev_metrics(self._folder)
+            self._scores = [scores[epoch][STOPPING_METRIC] for epoch in range(1, self.epoch + 1)]
+        self.results = read_results(self._folder)
+        if self.results is not None and is_longer(load_config(self._folder / "config.toml"), self.config):
+            self._train_on(checkpoint)
+        open_run_folder(self._folder, self.config, resume=True)
+
+    def _train_on(self, checkpoint: int | None) -> None:
+        """Forgets the results of a finished run that is to train longer, unless it would stop where it did."""
+        if checkpoint is None:
+            remedy = "Start a new run with another --run.workdir"
+            raise UserError("the run has no checkpoint left to train on from", file=self._folder, remedy=remedy)
+        if self.goes_on:  # before the configuration in the folder changes, since it tells that the run is longer
+            self.results = None
+            forget_results(self._folder)
+        elif self._run.system.loss_weights:
+            waited = f"dev {STOPPING_METRIC} has not improved for {self.epoch - self.best[0]} epochs"
+            say(f"{self.label}the run does not train on: {waited}. Give a larger --run.patience too.")
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """The best epoch so far and its dev NDCG@5."""
+        return int(self._progress.best_epoch), float(self._progress.best_score)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is another epoch to train: the seed has neither failed nor stopped (`stopping.stops`).
+
+        One epoch is enough where nothing is trained.
+        """
+        if self.failure is not None or (self.epoch and not self._run.system.loss_weights):
+            return False
+        return not stops(self._scores, int(self._progress.best_epoch), self.config.run)
+
+    def take_state(self) -> TrainState:
+        """The state to start from, on the host. It is not kept here: only one state per seed is to be held."""
+        state, self._progress = self._progress.train, self._progress._replace(train=None)
+        return state
+
+    @contextlib.contextmanager
+    def or_fail(self) -> Iterator[None]:
+        """A `UserError` within becomes this seed's `failure`, told at once among several, and ends nothing else."""
+        try:
+            yield
+        except UserError as error:
+            self.failure = error
+            if self.label:
+                say(f"{self.label}failed: {error}")
+
+    def record(
+        self, state: TrainState, losses: dict[str, np.ndarray], counts: Counts, seconds: float
+    ) -> tuple[dict[str, float], str]:
+        """Writes down one more epoch: its numbers and its checkpoints.
+
+        Args:
+          state: after the epoch, on the host.
+          losses: mean of each loss term.
+          counts: of the evaluation on dev.
+          seconds: how long the epoch and its evaluation took.
+
+        Returns:
+          The losses with their weighted total, and the epoch's line for the terminal.
+
+        Raises:
+          UserError: a loss or a score is not finite, and nothing of the epoch is kept; or the disk is full.
+        """
+        epoch, progress, corpus = self.epoch + 1, self._progress, self._run.corpus
+        losses = _checked_losses(losses, self._run.system.loss_weights, epoch, self._folder)
+        metrics = ranking_metrics(checked_ranks(counts, corpus.sequence_users[corpus.dev.rows], "dev"))
+        progress = progress._replace(train=state, seconds=np.float32(progress.seconds + seconds))
+        score = np.float32(metrics[STOPPING_METRIC])
+        if score > progress.best_score:
+            progress = progress._replace(best_epoch=np.int32(epoch), best_score=score)
+            self._checkpoints.save("best", epoch, state.params)
+        self._writer.write_epoch(epoch, losses, metrics, seconds)
+        # Last, so that a checkpoint vouches for everything before it.
+        self._checkpoints.save("latest", epoch, progress)
+        self.epoch, self._progress = epoch, progress._replace(train=None)
+        self._scores.append(metrics[STOPPING_METRIC])
+        if self._after_epoch is not None:
+            self._after_epoch(epoch, metrics)
+        best = {"best_epoch": int(progress.best_epoch), "best_score": float(progress.best_score)}
+        return losses, self.label + epoch_line(epoch, losses, metrics, **best, seconds=seconds)
+
+    def adopt(self) -> None:
+        """Makes the parameters that the run starts from its best epoch, numbered 0, and tests them.
+
+        Raises:
+          UserError: as `finish`.
+        """
+        self._checkpoints.save("best", 0, self._progress.train.params)
+        self._checkpoints.save("latest", 0, self._progress)
+        self.finish()
+
+    def finish(self) -> None:
+        """Tests the best epoch, the only time that the test split is looked at, and writes the results.
+
+        Raises:
+          UserError: a score is not finite, or the folder cannot be written.
+        """
+        run, best_epoch = self._run, int(self._progress.best_epoch)
+        like = jax.eval_shape(run.init, self.seed).params
+        _, params = self._checkpoints.restore("best", like, epoch=best_epoch)
+        params = jax.device_put(params, run.arrays.examples.sharding)
+        corpus = run.corpus
+        ranks = {split: run.rank_targets(params, split) for split in ("dev", "test")}
+        metrics = {split: ranking_metrics(values) for split, values in ranks.items()}
+        users = {"dev": corpus.sequence_users[corpus.dev.rows], "test": corpus.sequence_users[corpus.test.rows]}
+        raw_users = {split: self._raw_users[users[split] - 1] for split in users}
+        self._writer.write_ranks(**{split: (users[split], raw_users[split], ranks[split]) for split in ranks})
+        self._writer.write_results(
+            **metrics,
+            best_epoch=best_epoch,
+            epochs=self.epoch,
+            seconds=float(self._progress.seconds),
+            device=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            config=self.config,
+            dataset_hash=corpus.content_hash,
+            fingerprint=run.fingerprint,
+            warnings=run.notices,
+        )
+        self.results = {**metrics, "best_epoch": best_epoch}
+
+
+def _checked_losses(
+    losses: dict[str, np.ndarray], weights: dict[str, float], epoch: int, folder: Path
+) -> dict[str, float]:
+    """The epoch's losses with their weighted total; refuses any that is not finite."""
+    losses = {name: float(losses[name]) for name in weights}
+    losses["total"] = sum(weights[name] * value for name, value in losses.items())
+    if not all(math.isfinite(value) for value in losses.values()):
+        raise UserError(
+            f"the loss of epoch {epoch} is not finite ({losses_text(losses)})",
+            file=folder,
+            remedy="Lower --optim.learning-rate or the loss weights and choose another --run.workdir; "
+            "the checkpoints saved so far are kept",
+        )
+    return losses

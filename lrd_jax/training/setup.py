@@ -1,0 +1,235 @@
+"""From a configuration to everything that training and evaluation call."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from lrd_jax.config.schema import Config
+from lrd_jax.data.cache import cache_dir
+from lrd_jax.data.corpus import Corpus
+from lrd_jax.data.device import Arrays, put_corpus, put_split
+from lrd_jax.data.notices import Notice, corpus_notices, texts_of_folder
+from lrd_jax.data.pipeline import dataset_folder
+from lrd_jax.data.rechorus import read_corpus
+from lrd_jax.data.sources.movielens import ensure_ml_100k
+from lrd_jax.devices import available_cores, data_mesh, keep_compiled, set_up_devices
+from lrd_jax.errors import UserError
+from lrd_jax.models import build_system
+from lrd_jax.models.precision import in_float32
+from lrd_jax.models.system import Params, System
+from lrd_jax.ranking.metrics import Counts, target_ranks
+from lrd_jax.ranking.on_device import build_evaluation
+from lrd_jax.ranking.protocols import TieRule
+from lrd_jax.text.naming import model_name
+from lrd_jax.text.store import load_or_embed
+from lrd_jax.training.epoch import TrainState, build_epoch, build_optimizer, init_state
+
+
+class Run(NamedTuple):
+    """A configured run, ready to start.
+
+    Attributes:
+      config: with everything that depends on the machine, and the width of the text embeddings, filled in.
+      corpus: the dataset on the host.
+      arrays: the dataset on the devices.
+      system: the model with its losses.
+      splits: the rows and negatives of "dev" and "test" on the devices.
+      init: (seed; config.run.seed by default) → the state before the first epoch.
+      rank_targets: (params, "dev" or "test") → float64 [N], the target's rank in every row of the split.
+      fingerprint: SHA-256 (hex) of the dataset and the text embeddings.
+      earlier_fingerprint: the same of `Corpus.earlier_hash`.
+      epoch_on_device, evaluation_on_device: jitted, of one seed; see `build_epoch` and `build_evaluation`.
+      epochs_on_device, evaluations_on_device: the same for stacked states, seeds and epochs, and parameters; see
+        `together.py`.
+      notices: what a reader of the figures must know of the dataset.
+    """
+
+    config: Config
+    corpus: Corpus
+    arrays: Arrays
+    system: System
+    splits: dict[str, tuple[jax.Array, jax.Array]]
+    init: Callable[..., TrainState]
+    rank_targets: Callable[[Params, str], np.ndarray]
+    fingerprint: str
+    earlier_fingerprint: str
+    epoch_on_device: Callable
+    evaluation_on_device: Callable
+    epochs_on_device: Callable
+    evaluations_on_device: Callable
+    notices: tuple[Notice, ...] = ()
+
+
+def assemble(config: Config, *, text: np.ndarray | None = None) -> Run:
+    """Reads the data, making what is missing, and builds the compiled functions.
+
+    Args:
+      config: all options.
+      text: float32 [I + 1, T], text embeddings to take in place of those that the options name.
+
+    Raises:
+      UserError: bad input.
+    """
+    config = resolve(config)
+    set_up_devices(config.run.cpu_devices)
+    keep_compiled(cache_dir() / "compiled")
+    corpus, text = _read_inputs(config, text)
+    if text is not None:
+        config = config.model_copy(update={"text": config.text.model_copy(update={"dimensions": text.shape[1]})})
+    return assemble_corpus(config, corpus, text)._replace(notices=tuple(_notices(config, corpus)))
+
+
+def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> Run:
+    """Builds the compiled functions for a corpus that has been read or made; the devices must be set up.
+
+    Args:
+      config: all options; data.path is not read.
+      corpus: the dataset.
+      text: float32 [I + 1, T], text embeddings; None without LRD.
+    """
+    mesh, history_length = data_mesh(), config.data.history_length
+    arrays = put_corpus(corpus, text, mesh, config.loss)
+    splits = {"dev": put_split(corpus.dev, mesh), "test": put_split(corpus.test, mesh)}
+    users = {split: corpus.sequence_users[getattr(corpus, split).rows] for split in splits}
+    system = build_system(config, corpus, has_triples=arrays.sampler.triples is not None)
+    optimizer = build_optimizer(config.optim)
+    epoch_on_device = build_epoch(
+        system,
+        optimizer,
+        mesh,
+        batch_size=config.optim.batch_size,
+        num_negatives=config.loss.num_negatives,
+        history_length=history_length,
+        num_items=corpus.num_items,
+        touched_rows_only=config.optim.update == "touched",
+    )
+    evaluation_on_device = build_evaluation(system, mesh, history_length=history_length)
+    # One compilation for all seeds.
+    init = jax.jit(in_float32(lambda arrays, seed: init_state(system, optimizer, arrays, seed, mesh)))
+
+    def rank_targets(params: Params, split: str) -> np.ndarray:
+        return checked_ranks(evaluation_on_device(params, arrays, *splits[split]), users[split], split)
+
+    return Run(
+        config=config,
+        corpus=corpus,
+        arrays=arrays,
+        system=system,
+        splits=splits,
+        init=lambda seed=config.run.seed: init(arrays, seed),
+        rank_targets=rank_targets,
+        fingerprint=_fingerprint(corpus.content_hash, text),
+        earlier_fingerprint=_fingerprint(corpus.earlier_hash, text),
+        epoch_on_device=epoch_on_device,
+        evaluation_on_device=evaluation_on_device,
+        epochs_on_device=jax.jit(jax.vmap(epoch_on_device, in_axes=(0, None, 0, 0)), donate_argnums=0),
+        evaluations_on_device=jax.jit(jax.vmap(evaluation_on_device, in_axes=(0, None, None, None))),
+    )
+
+
+def _fingerprint(content_hash: str, text: np.ndarray | None) -> str:
+    return hashlib.sha256(content_hash.encode() + (b"" if text is None else text.tobytes())).hexdigest()
+
+
+def refuse_other_data(run: Run, fingerprint: str, folder: Path) -> None:
+    """Refuses a run folder that was made with other data, or by a version that numbered the entities otherwise.
+
+    Args:
+      run: assembled now.
+      fingerprint: `Run.fingerprint` when the run in the folder was started.
+      folder: the run folder.
+
+    Raises:
+      UserError: see above. Earlier runs of models that nothing has changed for still fit.
+    """
+    if fingerprint == run.fingerprint:
+        return
+    if fingerprint != run.earlier_fingerprint:
+        problem = "the dataset or its text embeddings have changed since the run was started"
+        raise UserError(
+            problem,
+            file=folder,
+            remedy="Restore them, name where they are now with --data.path, or start a new run with another "
+            "--run.workdir",
+        )
+    if change := _change_since_earlier(run):
+        problem = f"the run was made by an earlier version of lrd_jax, which {change}"
+        remedy = f"Train it again with --config {folder / 'config.toml'} and another --run.workdir"
+        raise UserError(problem, file=folder, remedy=remedy)
+
+
+def _change_since_earlier(run: Run) -> str | None:
+    """What `Run.earlier_fingerprint` marks for this model and dataset; None where both versions do the same."""
+    if run.config.model.uses_relations and run.corpus.attributes:
+        return "had no entity for items without an attribute's value, so its parameters do not fit"
+    if run.config.model.name == "tisasrec":
+        return "measured intervals in units of at most 65,535 seconds, so its ranks would come out differently"
+    return None
+
+
+def checked_ranks(
+    counts: Counts, users: np.ndarray, split: str, *, ties: TieRule = "average", folder: Path | None = None
+) -> np.ndarray:
+    """The ranks that follow from an evaluation's counts, float64 [N] on the host.
+
+    Args:
+      counts: of rows [N].
+      users: int32 [N], whose rows these are.
+      split: their name in the error.
+      ties: see `TieRule`.
+      folder: the run folder that the error names.
+
+    Raises:
+      UserError: a score was not finite.
+    """
+    finite = np.asarray(counts.finite)
+    if not finite.all():
+        number, total = len(np.unique(users[~finite])), len(np.unique(users))
+        raise UserError(
+            f"{number} of {total} {split} users have scores that are not finite",
+            file=folder,
+            remedy="Lower --optim.learning-rate and choose another --run.workdir; checkpoints so far are kept",
+        )
+    return target_ranks(counts.greater, counts.equal, ties)
+
+
+def resolve(config: Config) -> Config:
+    """Fills in what depends on machine and directory, so that the configuration in the run folder repeats the run."""
+    data, text, run = config.data, config.text, config.run
+    if data.path is not None:
+        data = data.model_copy(update={"path": data.path.absolute()})
+    text = text.model_copy(
+        update={
+            "model": model_name(text),
+            "dimensions": text.known_dimensions,
+            "file": text.file and text.file.absolute(),
+        }
+    )
+    if run.init_from is not None:
+        run = run.model_copy(update={"init_from": run.init_from.absolute()})
+    run = run.model_copy(
+        update={"workdir": config.run_folder.absolute(), "cpu_devices": run.cpu_devices or available_cores()}
+    )
+    return config.model_copy(update={"data": data, "text": text, "run": run})
+
+
+def _notices(config: Config, corpus: Corpus) -> list[Notice]:
+    """What is said of the dataset before training; texts count where the model's embeddings are made of them."""
+    folder = dataset_folder(config.data.path)
+    reads_texts = config.uses_text and config.text.encoder != "file"
+    return corpus_notices(corpus, folder) + (texts_of_folder(folder, corpus.num_items) if reads_texts else [])
+
+
+def _read_inputs(config: Config, text: np.ndarray | None) -> tuple[Corpus, np.ndarray | None]:
+    """The corpus and, for an LRD model, its text embeddings [I + 1, T], these if there are any."""
+    folder = config.data.path if config.data.path is not None else ensure_ml_100k()
+    corpus = read_corpus(folder)
+    if not config.uses_text or text is not None:
+        return corpus, text
+    return corpus, load_or_embed(folder, corpus.num_items, config.text) * np.float32(config.text.scale)
