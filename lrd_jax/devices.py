@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
-import platform
-from pathlib import Path
 
 import jax
+
+from lrd_jax.errors import UserError
+from lrd_jax.runs.terminal import warn
 
 
 def available_cores() -> int:
@@ -17,38 +16,44 @@ def available_cores() -> int:
 
 
 def set_up_devices(cpu_devices: int) -> None:
-    """Makes the CPU appear as so many single-threaded devices; call it before jax touches a device.
+    """Makes the CPU appear as so many single-threaded devices and starts them; call it before jax touches a device.
 
     The passes over relation tokens are small matrix products that one core runs out of its own cache, so two
     single-threaded devices do them about twice as fast as one with two threads.
 
     Accelerators are left as they are.
+
+    Raises:
+      UserError: jax was told to use a device that is not there.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if cpu_devices > 1 and "xla_cpu_multi_thread_eigen" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
     if "xla_force_host_platform_device_count" not in flags:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
+    start_devices()
 
 
-def keep_compiled(folder: Path) -> None:
-    """Keeps what is compiled in a folder, from which later processes take it: seconds become tenths of a second.
+def start_devices() -> None:
+    """Starts the devices that jax was told to use, all it can find by default.
 
-    A place that the user has given jax (JAX_COMPILATION_CACHE_DIR) stands; JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
+    Jit is switched on where JAX_DISABLE_JIT has switched it off: an epoch is one program, which would take hours
+    without.
+
+    Raises:
+      UserError: there is no such device.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
-        return
-    # Programs for a CPU use what this very one can do; a folder may be shared between machines.
-    processor = platform.processor() + platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor += "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
-    folder /= hashlib.sha256(processor.encode()).hexdigest()[:12]
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    if os.access(folder, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    if jax.config.jax_disable_jit:
+        warn("JAX_DISABLE_JIT is set, but without jit an epoch would take hours, so it is not followed")
+        jax.config.update("jax_disable_jit", False)
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME"):
+            if value := os.environ.get(name):
+                remedy = f"Unset {name}, or set it to cpu; a GPU takes pip install 'lrd_jax[cuda]'"
+                raise UserError(f"{name}={value}, but jax finds no such device here", remedy=remedy) from error
+        raise
 
 
 def data_mesh() -> jax.sharding.Mesh:

@@ -19,8 +19,8 @@ import tyro
 from pydantic import ValidationError
 
 from lrd_jax.command_line.parse import plain_sections, run_command
-from lrd_jax.config.messages import explain
-from lrd_jax.config.schema import EncoderConfig, Section
+from lrd_jax.config.schema.schema.schema.messages import explain
+from lrd_jax.config.schema.schema.schema.schema import EncoderConfig, Section
 from lrd_jax.errors import UnderWay, UserError, quoted
 from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions
 
@@ -166,13 +166,13 @@ def print_price(
       UserError: the dataset or the cache cannot be read.
     """
     from lrd_jax.data.rechorus import read_corpus, read_texts
-    from lrd_jax.runs.terminal import print_wide
+    from lrd_jax.runs.tables import print_table
     from lrd_jax.text.openai.dry_run import dry_run
     from lrd_jax.text.store import texts_changed
 
     texts = read_texts(folder, read_corpus(folder).num_items)
     ask_all = force and not texts_changed(folder, texts, encoder_config)
-    print_wide(dry_run(texts[1:], build(encoder_config, force=force, ask_all=ask_all)))
+    print_table(dry_run(texts[1:], build(encoder_config, force=force, ask_all=ask_all)))
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from lrd_jax.command_line.parse import run_command
 from lrd_jax.data.options import PrepareOptions
-from lrd_jax.errors import UserError
+from lrd_jax.errors import UserError, quoted
 
 if TYPE_CHECKING:
     from lrd_jax.data.pipeline import Prepared
@@ -292,7 +292,7 @@ def rechorus(
         print(done.found)
     else:
         _show(done.texts, show)
-    say(f"folder: {folder}")
+    say(f"folder: {quoted(folder)}")
     for notice in done.card["warnings"]:
         warn(notice["text"])
 
@@ -329,12 +329,12 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
       options: how.
       source: where it was read, in words.
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from lrd_jax.data.pipeline import default_folder, prepare_folder
     from lrd_jax.errors import printable
+    from lrd_jax.runs.tables import print_table
     from lrd_jax.runs.terminal import say, warn
 
     if options.like == "published" and raw.name != "ml-100k":
@@ -346,7 +346,7 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
     for name in counts:
         table.add_column(name, justify="right")
     table.add_row(*(f"{count:,}" for count in counts.values()))
-    Console().print(table)
+    print_table(table)
     print(f"split: {prepared.split}")
     if prepared.rows.get("history"):
         print(f"{prepared.rows['history']:,} first interactions from then on are only history, neither dev nor test")
@@ -354,8 +354,8 @@ def _write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
         held = (f"{name} ({about['triples']:,} triples)" for name, about in prepared.card[kind].items())
         say(f"{kind}: {', '.join(held) or 'none'}")
     _show(prepared.texts, options.show)
-    say(f"source: {source}")  # plain lines: rich would wrap them
-    say(f"folder: {prepared.folder}")
+    say(f"source: {quoted(source)}")  # plain lines: rich would wrap them
+    say(f"folder: {quoted(prepared.folder)}")
     for notice in prepared.card["warnings"]:
         warn(notice["text"])
     return prepared

@@ -11,17 +11,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from lrd_jax.config.schema.schema import Config
+from lrd_jax.config.schema.toml_file import load_config
+from lrd_jax.interop.__main__.export_weights import export_run
+from lrd_jax.interop.__main__.import_weights import import_state
+from lrd_jax.interop.__main__.parameter_names import TEXT, TIED, state_of
+from lrd_jax.interop.__main__.parity import compare_file
+from lrd_jax.interop.__main__.score_check import check_scores
 from safetensors.numpy import load_file, save_file
 
-from lrd_jax.config.schema import Config
-from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
-from lrd_jax.interop.export_weights import export_run
-from lrd_jax.interop.import_weights import import_state
-from lrd_jax.interop.parameter_names import TEXT, TIED, state_of
-from lrd_jax.interop.parity import compare_file
-from lrd_jax.interop.score_check import check_scores
 from lrd_jax.training.load import load_trained
 from lrd_jax.training.loop import train_and_evaluate
 from lrd_jax.training.seed_run import SeedRun
@@ -367,7 +367,8 @@ def test_what_the_published_code_does_not_have_is_not_exported(place, tmp_path, 
 def test_messages_name_the_options_of_import(place, tmp_path):
     state, data, held = place[0] / "state.npz", place[0] / "data", tmp_path / "held"
     held.mkdir()
-    (held / "config.toml").write_text("")
+    for name in ("config.toml", "results.json"):
+        (held / name).write_text("")
     told = {
         (
             "--out",

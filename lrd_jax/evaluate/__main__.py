@@ -17,9 +17,17 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from lrd_jax.command_line.parse import MAX_SEED, run_command
-from lrd_jax.config.schema import CUTOFFS
-from lrd_jax.errors import UserError
-from lrd_jax.ranking.protocols import Full, Given, Protocol, Sampled, Sampling, SplitName, TieRule
+from lrd_jax.config.schema.schema.schema.schema import CUTOFFS
+from lrd_jax.errors import UserError, quoted
+from lrd_jax.evaluate.__main__.__main__.run_protocol.protocols import (
+    Full,
+    Given,
+    Protocol,
+    Sampled,
+    Sampling,
+    SplitName,
+    TieRule,
+)
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:
@@ -52,6 +60,8 @@ class EvaluateFlags:
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Run folders of `train`."""
+    data: Annotated[Path | None, tyro.conf.arg(name="data.path", metavar="FOLDER")] = None
+    """Where the dataset of the runs is now, for one that was moved or renamed. None: where it was in training."""
     split: SplitName = "test"
     """Which rows."""
     protocol: Literal["given", "sampled", "full"] = "given"
@@ -92,16 +102,23 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
     import polars as pl
 
     from lrd_jax.errors import printable
-    from lrd_jax.evaluate.report import results_frame, summarise, tables, write_parquet, write_summary
-    from lrd_jax.evaluate.run_protocol import build_ranking
-    from lrd_jax.runs.terminal import print_wide, say, warn
+    from lrd_jax.evaluate.__main__.__main__.__main__.report import (
+        results_frame,
+        summarise,
+        tables,
+        write_parquet,
+        write_summary,
+    )
+    from lrd_jax.evaluate.__main__.__main__.__main__.run_protocol import build_ranking
+    from lrd_jax.runs.tables import print_table
+    from lrd_jax.runs.terminal import say, warn
     from lrd_jax.training.load import check_holds_run, load_trained
 
     for folder in flags.runs:  # told before the long work
         check_holds_run(folder)
     frames, run, hashes = [], None, {}
     for folder in flags.runs:
-        trained = load_trained(folder, assembled=run)
+        trained = load_trained(folder, assembled=run, data=flags.data)
         corpus = trained.run.corpus
         if hashes.setdefault(corpus.name, corpus.content_hash) != corpus.content_hash:
             remedy = "Evaluate each in a call of its own"
@@ -113,14 +130,15 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
         place = flags.out or folder / f"evaluation-{flags.split}-{protocol.name}.parquet"
         if flags.out is None:
             write_parquet(place, frames[-1])
-        say(f"{folder}: epoch {trained.epoch}, {len(counts.greater):,} {flags.split} rows, ranks in {place}")
+        rows = f"{len(counts.greater):,} {flags.split} rows"
+        say(f"{quoted(folder)}: epoch {trained.epoch}, {rows}, ranks in {quoted(place)}")
     if flags.out is not None:
         write_parquet(flags.out, pl.concat(frames))
     summaries = [summarise(frame, flags.at) for frame in frames]
     if flags.json is not None:
         write_summary(flags.json, flags.split, protocol, flags.ties, summaries)
     for table in tables(flags.split, protocol, flags.ties, summaries):
-        print_wide(table)
+        print_table(table)
     said = {f"{run['dataset']}: {notice['text']}": None for run in summaries for notice in run["warnings"]}
     for line in said:  # once where several runs are on one dataset
         warn(printable(line))

@@ -18,11 +18,17 @@ from lrd_jax.data.notices import one_by_construction
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.splits import repeated
 from lrd_jax.errors import UserError, printable
-from lrd_jax.evaluate.run_protocol import candidate_counts
+from lrd_jax.evaluate.__main__.run_protocol import candidate_counts
+from lrd_jax.evaluate.run_protocol.metrics import Counts, ranking_metrics, reciprocal_rank_metrics
+from lrd_jax.evaluate.run_protocol.protocols import Protocol, SplitName, TieRule
+from lrd_jax.evaluate.run_protocol.slices import (
+    HISTORY_STARTS,
+    NEW_OR_REPEATED,
+    POPULARITY_STARTS,
+    slice_rows,
+    split_rows,
+)
 from lrd_jax.models.simple import item_counts
-from lrd_jax.ranking.metrics import Counts, ranking_metrics, reciprocal_rank_metrics
-from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
-from lrd_jax.ranking.slices import HISTORY_STARTS, NEW_OR_REPEATED, POPULARITY_STARTS, slice_rows, split_rows
 from lrd_jax.runs.folder import to_json, write_atomically
 from lrd_jax.training.load import Trained
 from lrd_jax.training.setup import checked_ranks
@@ -173,9 +179,9 @@ def _metrics(ranks: np.ndarray, cutoffs: Sequence[int]) -> dict[str, float]:
 def _table(title: str, texts: Sequence[str], metrics: Sequence[str]) -> Table:
     table = Table(title=_shown(title))
     for name in texts:
-        table.add_column(name, overflow="fold")
+        table.add_column(name)
     for name in ("rows", *metrics):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     return table
 
 

@@ -41,7 +41,7 @@ from typing import Annotated
 import tyro
 
 from lrd_jax.command_line.parse import parse_options, run_command
-from lrd_jax.errors import UserError
+from lrd_jax.errors import UserError, quoted
 
 PROGRAM = "python -m lrd_jax.interop"
 _ALIASES = {"model.name": "--model", "data.path": "--data", "run.workdir": "--out"}
@@ -78,17 +78,17 @@ def import_state(argv: list[str]) -> None:
             description=inspect.getdoc(import_state),
             aliases=_ALIASES,
         )
-    import rich
-    import rich.markup
+    from rich.markup import escape
 
-    from lrd_jax.interop.import_weights import import_state as make_run
+    from lrd_jax.interop.__main__.import_weights import import_state as make_run
+    from lrd_jax.runs.tables import print_table
     from lrd_jax.runs.terminal import results_table, say
 
     with _by_own_names():
         results = make_run(flags.state, config, assume_published=flags.assume_published, check=flags.check)
     title = f"{config.model.name} of {flags.state.name} on {config.dataset_name}"
-    rich.print(results_table(results["dev"], results["test"], title=rich.markup.escape(title)))
-    say(f"run folder: {config.run_folder.absolute()}")
+    print_table(results_table(results["dev"], results["test"], title=escape(title)))
+    say(f"run folder: {quoted(config.run_folder.absolute())}")
 
 
 def export(run: tyro.conf.Positional[Path], /, *, out: Path) -> None:
@@ -101,12 +101,12 @@ def export(run: tyro.conf.Positional[Path], /, *, out: Path) -> None:
       run: The run folder.
       out: The file: .npz, .safetensors or, where torch is installed, .pt.
     """
-    from lrd_jax.interop.export_weights import export_run
-    from lrd_jax.interop.infer_sizes import as_words
+    from lrd_jax.interop.__main__.export_weights import export_run
+    from lrd_jax.interop.__main__.infer_sizes import as_words
     from lrd_jax.runs.terminal import say
 
     untold = export_run(run, out)
-    say(f"state dict: {out.absolute()}")
+    say(f"state dict: {quoted(out.absolute())}")
     if untold:
         say(f"what its shapes do not tell: {as_words(untold)}")
 
@@ -138,11 +138,13 @@ def parity(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     """
     if not files:
         raise UserError("no file is given", remedy=f"{PROGRAM} parity FILE.npz [FILE.npz ...]")
+    from lrd_jax.command_line.compiled import keep_compiled
     from lrd_jax.data.cache import cache_dir
-    from lrd_jax.devices import keep_compiled
-    from lrd_jax.interop.parity import compare_file, report, summary
+    from lrd_jax.devices import start_devices
+    from lrd_jax.interop.__main__.parity import compare_file, report, summary
     from lrd_jax.runs.terminal import say
 
+    start_devices()
     keep_compiled(cache_dir() / "compiled")
     compared = []
     for path in files:

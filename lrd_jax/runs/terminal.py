@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
@@ -39,15 +38,7 @@ def say(line: str) -> None:
 
 def warn(line: str) -> None:
     """Print one warning line on stderr, above the bar where there is one."""
-    tqdm.write(f"warning: {line}", file=sys.stderr)
-
-
-def print_wide(table: Table) -> None:
-    """Print a table; where stdout is no terminal, as wide as it comes, since a file or a pipe has no width."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = 10_000
-    console.print(table)
+    tqdm.write(printable(f"warning: {line}"), file=sys.stderr)
 
 
 def losses_text(losses: Mapping[str, float]) -> str:
@@ -79,7 +70,7 @@ def epoch_line(
 
 
 def results_table(dev: Mapping[str, float], test: Mapping[str, float], title: str | None = None) -> Table:
-    """The metrics of the best epoch as a table with a row per split, to be printed with `rich.print`."""
+    """The metrics of the best epoch as a table with a row per split, to be printed with `print_table`."""
     table = Table(title=title and printable(title))
     table.add_column("split")
     for name in test:

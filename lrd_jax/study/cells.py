@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrd_jax.config.schema import Config
-from lrd_jax.config.toml_file import load_config, read_toml, with_options
+from lrd_jax.config.schema.schema import Config
+from lrd_jax.config.schema.toml_file import load_config, read_toml, with_options
 from lrd_jax.errors import UserError
 
 CHECKOUT = Path(__file__).parents[2]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from lrd_jax.runs.tables import print_table
 
 
 class Grid(NamedTuple):
@@ -29,10 +30,7 @@ def show(grid: Grid) -> None:
     """Print the table; where stdout is no terminal, such as a log, as wide as it is."""
     table = Table(title=escape(grid.title))
     for number, name in enumerate(grid.header):
-        table.add_column(escape(name), justify="right" if number else "left", overflow="fold")
+        table.add_column(escape(name), justify="right" if number else "left")
     for row in grid.rows:
         table.add_row(*map(escape, row))
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
-    console.print(table)
+    print_table(table)

@@ -10,10 +10,10 @@ import numpy as np
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.errors import UserError
+from lrd_jax.evaluate.run_protocol.metrics import ranking_metrics
+from lrd_jax.evaluate.run_protocol.slices import POPULARITY_STARTS, slice_rows
 from lrd_jax.models.simple import item_counts
-from lrd_jax.ranking.metrics import ranking_metrics
-from lrd_jax.ranking.slices import POPULARITY_STARTS, slice_rows
-from lrd_jax.study.outcomes import Outcome, compare, correct, spread
+from lrd_jax.study.__main__.outcomes import Outcome, compare, correct, spread
 
 COMPARED = ("NDCG@5", "HR@10")
 """The metrics of the comparisons: each more is one more p-value per slice to correct for."""

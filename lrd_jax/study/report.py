@@ -10,9 +10,9 @@ from typing import Any
 
 from lrd_jax.errors import UserError
 from lrd_jax.runs.folder import write_atomically
-from lrd_jax.study.grids import Grid, to_markdown
-from lrd_jax.study.outcomes import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Outcome, compare, correct, summarise
-from lrd_jax.study.paper_results import METRICS
+from lrd_jax.study.__main__.grids import Grid, to_markdown
+from lrd_jax.study.__main__.outcomes import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Outcome, compare, correct, summarise
+from lrd_jax.study.__main__.paper_results import METRICS
 
 _COMPARISON = ("metric", "base", "variant", "change", f"{LEVEL:.0%} interval", "t-test p", "Holm", "Wilcoxon p", "Holm")
 """Of a row of `_comparison`, after its title."""

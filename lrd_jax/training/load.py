@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import jax
 
-from lrd_jax.config.schema import Config
-from lrd_jax.config.toml_file import load_config
+from lrd_jax.config.schema.schema.schema.schema import Config
+from lrd_jax.config.schema.schema.schema.toml_file import load_config
 from lrd_jax.devices import available_cores
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
@@ -34,13 +34,14 @@ class Trained(NamedTuple):
     config: Config
 
 
-def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
+def load_trained(folder: Path, *, assembled: Run | None = None, data: Path | None = None) -> Trained:
     """Loads the best epoch of a run, finished or not.
 
     Args:
       folder: the run folder.
       assembled: of another run, taken if its configuration differs in the section `run` only, so that neither is the
         dataset read nor anything compiled again.
+      data: the folder where the dataset is now; None: where it was when the run was trained.
 
     Raises:
       UserError: there is no run in the folder, or none with a checkpoint; the dataset or its text embeddings are
@@ -53,7 +54,8 @@ def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
     config = config.model_copy(update={"run": placed})
     if config.text.file is not None and config.text.file.name == TEXT_FILE and (folder / TEXT_FILE).exists():
         config = config.model_copy(update={"text": config.text.model_copy(update={"file": folder / TEXT_FILE})})
-    config = resolve(config)
+    config = resolve(config if data is None else with_dataset(config, data))
+    check_dataset_is_there(config)
     results = read_results(folder)
     reader = CheckpointReader(folder / "checkpoints")
     try:
@@ -65,6 +67,23 @@ def load_trained(folder: Path, *, assembled: Run | None = None) -> Trained:
     finally:
         reader.close()
     return Trained(run, jax.device_put(params, run.arrays.examples.sharding), epoch, config)
+
+
+def with_dataset(config: Config, folder: Path) -> Config:
+    """The configuration for its dataset in another folder; text embeddings that were in the old one are in the new."""
+    old, text = config.data.path, config.text
+    if old is not None and text.file is not None and text.file.is_relative_to(old):
+        text = text.model_copy(update={"file": folder / text.file.relative_to(old)})
+    data = config.data.model_copy(update={"path": folder})
+    return config.model_copy(update={"data": data, "text": text})
+
+
+def check_dataset_is_there(config: Config) -> None:
+    """Raises a `UserError` where the dataset of a run has gone."""
+    folder = config.data.path
+    if folder is not None and not folder.is_dir():
+        remedy = "Name the folder where it is now with --data.path"
+        raise UserError("the run's dataset is not there", file=folder, remedy=remedy)
 
 
 def load_params(folder: Path, like: Params) -> Params:

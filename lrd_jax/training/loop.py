@@ -7,20 +7,20 @@ import time
 from collections.abc import Sequence
 
 import jax
-import rich
-import rich.markup
+from rich.markup import escape
 from tqdm import tqdm
 
-from lrd_jax.config.schema import Config
-from lrd_jax.config.toml_file import config_difference, load_config
-from lrd_jax.errors import UserError
+from lrd_jax.config.schema.schema.schema.schema import Config
+from lrd_jax.config.schema.schema.schema.toml_file import config_difference, load_config
+from lrd_jax.errors import UserError, quoted
 from lrd_jax.models.system import Params
 from lrd_jax.runs.folder import check_run_folder, holds_run, was_started
 from lrd_jax.runs.locks import held
+from lrd_jax.runs.tables import print_table
 from lrd_jax.runs.terminal import epoch_progress, losses_text, results_table, say, summary_table, warn
 from lrd_jax.training import multi_seed
 from lrd_jax.training.epoch import TrainState
-from lrd_jax.training.load import load_params
+from lrd_jax.training.load import check_dataset_is_there, load_params
 from lrd_jax.training.seed_run import AfterEpoch, SeedRun
 from lrd_jax.training.setup import Run, assemble, resolve
 
@@ -87,7 +87,8 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
       UserError: as `train_and_evaluate`; a seed that fails while it trains is told after the others have finished.
     """
     configs = [resolve(config) for config in configs]
-    _check_run_folders(configs, resume)  # before one is made
+    if any(_check_run_folders(configs, resume)):  # before a folder is made
+        check_dataset_is_there(configs[0])
     with contextlib.ExitStack() as locks:
         for config in configs:
             locks.enter_context(held(config.run_folder))
@@ -202,12 +203,12 @@ def _show(seeds: Sequence[SeedRun]) -> None:
     for seed in finished:
         which = f", {_names([seed])}" if len(seeds) > 1 else ""
         title = f"{_title(seed.config)}{which}, best epoch {seed.results['best_epoch']}"
-        rich.print(results_table(seed.results["dev"], seed.results["test"], title=rich.markup.escape(title)))
-        say(f"results in {seed.config.run_folder}")
+        print_table(results_table(seed.results["dev"], seed.results["test"], title=escape(title)))
+        say(f"results in {quoted(seed.config.run_folder)}")
     if len(finished) > 1:
         title = f"{_title(seeds[0].config)}, {_names(finished)}"
         splits = {split: [seed.results[split] for seed in finished] for split in ("dev", "test")}
-        rich.print(summary_table(**splits, title=rich.markup.escape(title)))
+        print_table(summary_table(**splits, title=escape(title)))
 
 
 def _title(config: Config) -> str:

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import pytest
-
-from lrd_jax.config.schema import Config
-from lrd_jax.errors import UserError
-from lrd_jax.study.cells import (
+from lrd_jax.config.schema.schema import Config
+from lrd_jax.study.__main__.cells import (
     ablation_variants,
     make_cells,
     parse_folders,
@@ -15,7 +13,9 @@ from lrd_jax.study.cells import (
     sensitivity_variants,
     system_variants,
 )
-from lrd_jax.study.space import Range, paper_space, read_space
+from lrd_jax.study.__main__.space import Range, paper_space, read_space
+
+from lrd_jax.errors import UserError
 
 VARIANTS = """\
 [variants.kda]

@@ -1,0 +1,74 @@
+"""Compiled programs that outlive the process, and what a full disk has damaged of them."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import os
+import platform
+import re
+import warnings
+import zlib
+from pathlib import Path
+
+import jax
+
+from lrd_jax.runs.terminal import warn
+
+_TROUBLE = re.compile(r"Error (reading|writing) persistent compilation cache entry for '([^']+)': (.*)", re.DOTALL)
+
+
+def keep_compiled(folder: Path) -> None:
+    """Keeps what is compiled in a folder, from which later processes take it: seconds become tenths of a second.
+
+    A place that the user has given jax (JAX_COMPILATION_CACHE_DIR) stands; JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
+    """
+    _look_after_damage()
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    # Programs for a CPU use what this very one can do; a folder may be shared between machines.
+    processor = platform.processor() + platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor += "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+    folder /= hashlib.sha256(processor.encode()).hexdigest()[:12]
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _look_after_damage() -> None:
+    """Where jax warns of an entry that it cannot read or write, deletes what is damaged.
+
+    A full disk leaves half an entry, which jax would try to read at every start, and never replace.
+    """
+    show = warnings.showwarning
+
+    def show_or_act(message, category, filename, lineno, file=None, line=None):
+        trouble = _TROUBLE.match(str(message))
+        if trouble is None:
+            return show(message, category, filename, lineno, file, line)
+        done, program, reason = trouble.groups()
+        folder = Path(jax.config.jax_compilation_cache_dir or "")
+        for path in folder.glob(f"{glob.escape(program)}-*-cache"):
+            with contextlib.suppress(OSError):
+                if _is_damaged(path):
+                    path.unlink()
+        if done == "reading":
+            warn(f"a compiled program in {folder} was damaged; it is deleted and compiled again")
+        else:
+            warn(f"a compiled program cannot be kept in {folder} ({reason.strip()}); the run goes on")
+
+    warnings.showwarning = show_or_act
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether an entry is not what jax writes; with zstandard installed, any entry counts as damaged."""
+    try:
+        zlib.decompress(path.read_bytes())
+    except zlib.error:
+        return True
+    return False

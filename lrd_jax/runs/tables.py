@@ -1,0 +1,90 @@
+"""Tables that fit the terminal: names are cut, figures never; a column without room is left out and named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lrd_jax.errors import printable
+
+_CUTS = ((12, 2), (4, 1))
+"""How short names may be cut, and how many figures must be left for that; the second where the first is not enough."""
+
+
+def print_table(table: Table) -> None:
+    """Print a table whose columns of figures are those justified to the right.
+
+    Where stdout is no terminal, the table is as wide as it comes, since a file or a pipe has no width.
+    """
+    console = Console()
+    if not console.is_terminal:
+        console.width = sys.maxsize
+    more = "…" if console.encoding.startswith("utf") else "."
+    fitting, left_out = fit(table, console.width, more)
+    widest = console.options.update(width=sys.maxsize)
+    console.width = max(console.width, console.measure(fitting, options=widest).maximum)  # the terminal cuts lines then
+    console.print(fitting)
+    if left_out:
+        console.print(f"no room here for {', '.join(left_out)}", markup=False, highlight=False)
+
+
+def fit(table: Table, width: int, more: str = "…") -> tuple[Table, list[str]]:
+    """A table of the same rows that is at most so wide, where that is possible, and the figures that it leaves out.
+
+    Args:
+      table: every cell is a text.
+      width: characters.
+      more: one character for what is cut off.
+    """
+    headers = [_plain(column.header) for column in table.columns]
+    cells = [[_plain(cell) for cell in column.cells] for column in table.columns]
+    natural = [max(map(cell_len, (header, *column))) for header, column in zip(headers, cells, strict=True)]
+    figures = [n for n, column in enumerate(table.columns) if column.justify == "right"]
+    names = [n for n in range(len(natural)) if n not in figures]
+    widths = dict(enumerate(natural))
+    tries = [
+        (cut, number) for cut, fewest in _CUTS for number in range(len(figures), min(fewest, len(figures)) - 1, -1)
+    ]
+    for shortest, number in tries:
+        tried = _widths({n: natural[n] for n in sorted([*names, *figures[:number]])}, names, shortest, width)
+        if tried is not None:
+            widths = tried
+            break
+    title, caption = (text if text is None else Text(_plain(text)) for text in (table.title, table.caption))
+    fitting = Table(title=title, caption=caption)
+    for n in widths:
+        justify = table.columns[n].justify
+        fitting.add_column(Text(_cut(headers[n], widths[n], more)), justify=justify, no_wrap=True)
+    for number, row in enumerate(table.rows):
+        fitting.add_row(*(Text(_cut(cells[n][number], widths[n], more)) for n in widths), end_section=row.end_section)
+    return fitting, [headers[n] for n in figures if n not in widths]
+
+
+def _widths(natural: dict[int, int], names: Sequence[int], shortest: int, width: int) -> dict[int, int] | None:
+    """The widths of columns, names cut to `shortest` at most; None where that is not enough."""
+    widths = dict(natural)
+    while sum(widths.values()) + 3 * len(widths) + 1 > width:
+        longest = max(names, key=widths.__getitem__, default=None)
+        if longest is None or widths[longest] <= shortest:
+            return None
+        widths[longest] -= 1
+    return widths
+
+
+def _cut(text: str, width: int, more: str) -> str:
+    """A text in so many characters; of a path the end is kept, which tells runs apart."""
+    if cell_len(text) <= width:
+        return text
+    is_path = "/" in text
+    while text and cell_len(text) > width - 1:
+        text = text[1:] if is_path else text[:-1]
+    return more + text if is_path else text + more
+
+
+def _plain(cell: str | Text) -> str:
+    return printable(cell.plain if isinstance(cell, Text) else Text.from_markup(cell).plain)
