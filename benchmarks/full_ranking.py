@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-from lrd_jax.evaluate.run_protocol.on_device import build_full_evaluation
 
 from benchmarks.options import Options, parse_options
 from benchmarks.report import report
@@ -11,6 +10,7 @@ from benchmarks.score import measure_evaluation
 from benchmarks.workload import build_workload, rows_to_score
 from lrd_jax.command_line.parse import run_command
 from lrd_jax.devices import data_mesh
+from lrd_jax.ranking.on_device import build_full_evaluation
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import tyro
-from lrd_jax.config.schema.schema import ModelConfig, OptimConfig, Precision
 from tyro.constructors import PrimitiveConstructorSpec
 
+from lrd_jax.config.schema import ModelConfig, OptimConfig, Precision
 from lrd_jax.errors import UserError
 
 ModelName = ModelConfig.model_fields["name"].annotation

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from lrd_jax.config.schema.schema import Precision
 
+from lrd_jax.config.schema import Precision
 from lrd_jax.devices import data_mesh
 from lrd_jax.models.precision import matmul_of_rounded, rounded
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
-from lrd_jax.config.schema.messages import explain
-from lrd_jax.config.schema.schema import Config
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +24,8 @@ from benchmarks.peers_sides import Ours, RecBole, Side, Timed
 from benchmarks.report import machine, rounded, surroundings
 from benchmarks.workload import Workload
 from lrd_jax.command_line.parse import run_command
+from lrd_jax.config.messages import explain
+from lrd_jax.config.schema import Config
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.sources.movielens import ensure_ml_100k
 from lrd_jax.devices import available_cores, set_up_devices

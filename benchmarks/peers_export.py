@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from lrd_jax.config.schema.schema import Config
 
+from lrd_jax.config.schema import Config
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.folder import write_tsv
 from lrd_jax.errors import UserError

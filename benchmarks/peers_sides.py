@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
 import jax
-from lrd_jax.evaluate.run_protocol.metrics import ranking_metrics
-from lrd_jax.evaluate.run_protocol.on_device import build_full_evaluation
 
 from benchmarks.peers_environment import ENVIRONMENT
 from benchmarks.peers_export import CUTOFF, METRIC
@@ -21,6 +19,8 @@ from benchmarks.report import compile_epochs, timed_compilation
 from benchmarks.workload import Workload
 from lrd_jax.devices import data_mesh
 from lrd_jax.errors import UserError
+from lrd_jax.ranking.metrics import ranking_metrics
+from lrd_jax.ranking.on_device import build_full_evaluation
 from lrd_jax.training.setup import checked_ranks
 
 SCRIPT = Path(__file__).with_name("peers_recbole.py")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import jax
-from lrd_jax.evaluate.run_protocol.metrics import Counts
 
 from benchmarks.options import Options, parse_options
 from benchmarks.peak import timed
@@ -15,6 +14,7 @@ from lrd_jax.command_line.parse import run_command
 from lrd_jax.data.corpus import Split
 from lrd_jax.data.device import put_split
 from lrd_jax.devices import data_mesh
+from lrd_jax.ranking.metrics import Counts
 
 
 def main() -> None:

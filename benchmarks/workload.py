@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from lrd_jax.config.schema.schema import WORDLLAMA_DIMENSIONS, Config, EncoderConfig
-from lrd_jax.config.schema.toml_file import load_config
 
 from benchmarks.options import Options
 from benchmarks.scale import generate_corpus, parse_scale
+from lrd_jax.config.schema import WORDLLAMA_DIMENSIONS, Config, EncoderConfig
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.rechorus import read_corpus, read_texts
 from lrd_jax.devices import available_cores, set_up_devices

@@ -6,4 +6,4 @@ A attribute relations, V values an item holds per attribute, K latent relations,
 F frequencies, I items, U users, E entities (items, then attribute values; id 0 is padding), N rows of any other kind.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

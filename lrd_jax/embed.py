@@ -19,8 +19,8 @@ import tyro
 from pydantic import ValidationError
 
 from lrd_jax.command_line.parse import plain_sections, run_command
-from lrd_jax.config.schema.schema.schema.messages import explain
-from lrd_jax.config.schema.schema.schema.schema import EncoderConfig, Section
+from lrd_jax.config.messages import explain
+from lrd_jax.config.schema import EncoderConfig, Section
 from lrd_jax.errors import UnderWay, UserError, quoted
 from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jax
 import pytest
-from lrd_jax.config.schema.schema import Config
 
+from lrd_jax.config.schema import Config
 from lrd_jax.training.loop import train_and_evaluate
 
 

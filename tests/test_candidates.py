@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lrd_jax.evaluate.__main__.run_protocol import candidates
-from lrd_jax.evaluate.run_protocol.candidates import draw_negatives, left_out
 
 from lrd_jax.data.device import put_corpus
 from lrd_jax.devices import data_mesh
 from lrd_jax.models.simple import item_counts
+from lrd_jax.ranking import candidates
+from lrd_jax.ranking.candidates import draw_negatives, left_out
 from tests import small_runs
 
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import Config
 
+from lrd_jax.config.schema import Config
 from lrd_jax.data.device import gather_history, put_corpus
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.models import build_system

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from lrd_jax.config.schema.schema import Config, ModelConfig
-from lrd_jax.config.schema.toml_file import (
+
+from lrd_jax.command_line.parse import parse_config, run_command
+from lrd_jax.config.schema import Config, ModelConfig
+from lrd_jax.config.toml_file import (
     config_difference,
     config_to_toml,
     find_line,
@@ -17,8 +19,6 @@ from lrd_jax.config.schema.toml_file import (
     load_config,
     stated_options,
 )
-
-from lrd_jax.command_line.parse import parse_config, run_command
 from lrd_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]

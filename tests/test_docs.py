@@ -15,7 +15,7 @@ from lrd_jax.config.schema import Config
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "runs" not in path.relative_to(ROOT).parts)
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md"))
 TUTORIALS = [ROOT / "docs/tutorials" / f"{name}.md" for name in ("first-run", "own-data", "own-text", "own-model")]
 COMMANDS = {
     "train": [""],

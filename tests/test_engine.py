@@ -12,15 +12,15 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from lrd_jax.config.schema.schema import Config, DataConfig, LossConfig, ModelConfig, OptimConfig
-from lrd_jax.evaluate.run_protocol.metrics import target_ranks
-from lrd_jax.evaluate.run_protocol.on_device import build_evaluation
 
+from lrd_jax.config.schema import Config, DataConfig, LossConfig, ModelConfig, OptimConfig
 from lrd_jax.data.corpus import Split
 from lrd_jax.data.device import Arrays, gather_history, put_corpus, put_split
 from lrd_jax.errors import UserError
 from lrd_jax.models import build_system
 from lrd_jax.models.system import RelationalSystem
+from lrd_jax.ranking.metrics import target_ranks
+from lrd_jax.ranking.on_device import build_evaluation
 from lrd_jax.training.epoch import (
     TrainState,
     build_epoch,

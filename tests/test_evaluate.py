@@ -9,12 +9,6 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
-from lrd_jax.evaluate.__main__.__main__ import __main__ as evaluate
-from lrd_jax.evaluate.__main__.run_protocol import build_ranking, candidate_counts
-from lrd_jax.evaluate.run_protocol.candidates import draw_negatives, left_out
-from lrd_jax.evaluate.run_protocol.metrics import target_ranks
-from lrd_jax.evaluate.run_protocol.on_device import build_full_evaluation, build_sampled_evaluation
-from lrd_jax.evaluate.run_protocol.protocols import Full, Given, Sampled
 
 from lrd_jax.command_line.parse import run_command
 from lrd_jax.data.corpus import Split
@@ -22,7 +16,13 @@ from lrd_jax.data.device import put_split
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.devices import data_mesh
 from lrd_jax.errors import UserError
+from lrd_jax.evaluate import __main__ as evaluate
+from lrd_jax.evaluate.run_protocol import build_ranking, candidate_counts
 from lrd_jax.models.simple import item_counts
+from lrd_jax.ranking.candidates import draw_negatives, left_out
+from lrd_jax.ranking.metrics import target_ranks
+from lrd_jax.ranking.on_device import build_full_evaluation, build_sampled_evaluation
+from lrd_jax.ranking.protocols import Full, Given, Sampled
 from lrd_jax.runs.checkpoint import Checkpoints
 from lrd_jax.runs.folder import read_results
 from lrd_jax.training.load import load_trained
@@ -213,7 +213,7 @@ def test_sampled_ranking_is_the_given_one_with_the_drawn_items(rcf):
 @pytest.mark.parametrize("protocol", [Full(), Sampled(negatives=11, sampling="popularity")])
 def test_parts_do_not_matter(protocol, rcf, monkeypatch):
     whole = build_ranking(rcf.run, "dev", protocol)(rcf.params)
-    monkeypatch.setattr("lrd_jax.evaluate.__main__.run_protocol._PAIRS_PER_PART", {True: 300, False: 300})
+    monkeypatch.setattr("lrd_jax.evaluate.run_protocol._PAIRS_PER_PART", {True: 300, False: 300})
     parts = build_ranking(rcf.run, "dev", protocol)(rcf.params)
     jax.tree.map(np.testing.assert_array_equal, parts, whole)
     assert len(whole.finite) == USERS

@@ -5,10 +5,9 @@ import re
 import socket
 
 import pytest
-from lrd_jax.config.schema.schema import EncoderConfig
-from lrd_jax.config.schema.toml_file import load_config
-from lrd_jax.interop.__main__.state_file import read_arrays
 
+from lrd_jax.config.schema import EncoderConfig
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.sources.amazon_2023 import read_amazon_2023
 from lrd_jax.data.sources.movielens import read_movielens
 from lrd_jax.data.sources.recbole import read_recbole
@@ -16,6 +15,7 @@ from lrd_jax.data.sources.table_files import read_table
 from lrd_jax.data.tables import read_bytes
 from lrd_jax.errors import UserError
 from lrd_jax.files import is_there
+from lrd_jax.interop.state_file import read_arrays
 from lrd_jax.text.file import read_file
 
 

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lrd_jax.evaluate.run_protocol.metrics import ranking_metrics, target_counts, target_ranks
-from lrd_jax.interop.__main__.parameter_names import TEXT, TIED, from_published, to_published
 
 from lrd_jax.data.batch import Batch, History, Tables, Triples
+from lrd_jax.interop.parameter_names import TEXT, TIED, from_published, to_published
 from lrd_jax.models.losses import lrd_paper_loss
 from lrd_jax.models.lrd import RelationClassifier, log_posterior
 from lrd_jax.models.relational import RelationalModel
 from lrd_jax.models.system import RelationalSystem
+from lrd_jax.ranking.metrics import ranking_metrics, target_counts, target_ranks
 from tests import golden_files
 
 RELATIONAL = [

@@ -6,13 +6,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import load_config
-from lrd_jax.interop.__main__.export_weights import export_run
-from lrd_jax.interop.__main__.import_weights import import_state
-from lrd_jax.interop.__main__.score_check import check_scores
 
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.errors import UserError
+from lrd_jax.interop.export_weights import export_run
+from lrd_jax.interop.import_weights import import_state
+from lrd_jax.interop.score_check import check_scores
 from lrd_jax.training.load import load_trained
 from tests.small_runs import quickly_compiled
 

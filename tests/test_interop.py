@@ -11,17 +11,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import load_config
-from lrd_jax.interop.__main__.export_weights import export_run
-from lrd_jax.interop.__main__.import_weights import import_state
-from lrd_jax.interop.__main__.parameter_names import TEXT, TIED, state_of
-from lrd_jax.interop.__main__.parity import compare_file
-from lrd_jax.interop.__main__.score_check import check_scores
 from safetensors.numpy import load_file, save_file
 
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
+from lrd_jax.interop.export_weights import export_run
+from lrd_jax.interop.import_weights import import_state
+from lrd_jax.interop.parameter_names import TEXT, TIED, state_of
+from lrd_jax.interop.parity import compare_file
+from lrd_jax.interop.score_check import check_scores
 from lrd_jax.training.load import load_trained
 from lrd_jax.training.loop import train_and_evaluate
 from lrd_jax.training.seed_run import SeedRun

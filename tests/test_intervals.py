@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import Config, ModelConfig
 
+from lrd_jax.config.schema import Config, ModelConfig
 from lrd_jax.data.batch import Tables
 from lrd_jax.data.intervals import dft_decay, flat_decay, interval_histograms, normalise_intervals
 from lrd_jax.models import build_system

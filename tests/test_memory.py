@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import Config
 
 from benchmarks.scale import generate_corpus, parse_scale
+from lrd_jax.config.schema import Config
 from lrd_jax.data.device import put_split
 from lrd_jax.devices import data_mesh
 from lrd_jax.training.setup import assemble_corpus, resolve

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
-from lrd_jax.evaluate.run_protocol.metrics import ranking_metrics, reciprocal_rank_metrics, target_counts, target_ranks
 
+from lrd_jax.ranking.metrics import ranking_metrics, reciprocal_rank_metrics, target_counts, target_ranks
 from tests import golden_files, reference
 
 

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from lrd_jax.evaluate.run_protocol.metrics import ranking_metrics, target_ranks
 from rich.console import Console
 
 from benchmarks import peers_environment
@@ -28,6 +27,7 @@ from benchmarks.peers_sides import SCRIPT, Ours, RecBole, Timed
 from benchmarks.workload import Workload
 from lrd_jax.data.corpus import Split
 from lrd_jax.errors import UserError
+from lrd_jax.ranking.metrics import ranking_metrics, target_ranks
 from lrd_jax.training.setup import assemble_corpus
 
 PYTHON = find_recbole(cuda=False)  # of the user's cache; the tests themselves have another

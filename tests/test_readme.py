@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import tyro
-from lrd_jax.evaluate.__main__.__main__ import EvaluateFlags
 
 from lrd_jax import embed, prepare
 from lrd_jax.command_line.parse import parse_config
+from lrd_jax.evaluate.__main__ import EvaluateFlags
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -18,10 +18,10 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import load_config
 
 from lrd_jax.command_line.parse import parse_config, seed_configs
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
 from lrd_jax.training import loop, multi_seed, setup

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import Config, DataConfig, ModelConfig
-from lrd_jax.evaluate.run_protocol.on_device import build_full_evaluation
-from lrd_jax.interop.__main__.parameter_names import from_published, paths, to_published
 
+from lrd_jax.config.schema import Config, DataConfig, ModelConfig
 from lrd_jax.data.batch import Batch, History
 from lrd_jax.data.device import gather_history, shortest_intervals
 from lrd_jax.devices import data_mesh
+from lrd_jax.interop.parameter_names import from_published, paths, to_published
 from lrd_jax.models import SEQUENCE_ENCODERS
 from lrd_jax.models.caser import convolve
 from lrd_jax.models.layers import kept, of_rows
@@ -22,6 +21,7 @@ from lrd_jax.models.lazy_rows import put_rows, take_rows
 from lrd_jax.models.sequence_system import SequenceSystem
 from lrd_jax.models.threefry import random_bits
 from lrd_jax.models.tisasrec import relative_intervals
+from lrd_jax.ranking.on_device import build_full_evaluation
 from lrd_jax.training.setup import assemble_corpus
 from tests import golden_files, reference
 from tests.test_engine import UNOPTIMISED

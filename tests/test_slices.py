@@ -1,7 +1,8 @@
 """Rows grouped by a count."""
 
 import pytest
-from lrd_jax.evaluate.run_protocol.slices import NEW_OR_REPEATED, POPULARITY_STARTS, slice_rows, split_rows
+
+from lrd_jax.ranking.slices import NEW_OR_REPEATED, POPULARITY_STARTS, slice_rows, split_rows
 
 
 def test_slices():

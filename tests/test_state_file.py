@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from lrd_jax.interop.__main__.state_file import check_can_write, read_arrays, write_arrays
 
 from lrd_jax.errors import UserError
+from lrd_jax.interop.state_file import check_can_write, read_arrays, write_arrays
 
 ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float32([np.pi])}
 for _array in ARRAYS.values():

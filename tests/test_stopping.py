@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import RunConfig
 
+from lrd_jax.config.schema import RunConfig
 from lrd_jax.training.stopping import stops
 
 

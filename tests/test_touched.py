@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from lrd_jax.config.schema.schema import Config, DataConfig, LossConfig, ModelConfig, OptimConfig
 
+from lrd_jax.config.schema import Config, DataConfig, LossConfig, ModelConfig, OptimConfig
 from lrd_jax.data.device import put_corpus
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.synthetic import write_synthetic

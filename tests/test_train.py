@@ -17,13 +17,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import load_config
-from lrd_jax.evaluate.run_protocol.metrics import ranking_metrics
 
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
+from lrd_jax.ranking.metrics import ranking_metrics
 from lrd_jax.runs.checkpoint import Checkpoints
 from lrd_jax.training.loop import train_and_evaluate
 from lrd_jax.training.seed_run import Progress

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
-from lrd_jax.config.schema.schema import Config, LossConfig, ModelConfig, OptimConfig, RunConfig
-from lrd_jax.config.schema.toml_file import load_config
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
+from lrd_jax.config.schema import Config, LossConfig, ModelConfig, OptimConfig, RunConfig
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.errors import UserError
 from lrd_jax.runs.folder import RunWriter, open_run_folder
 from lrd_jax.runs.terminal import epoch_line, epoch_progress, losses_text, results_table

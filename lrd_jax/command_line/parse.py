@@ -21,9 +21,9 @@ from tyro.constructors import (
 )
 
 from lrd_jax.command_line import interrupts, streams
-from lrd_jax.config.schema.messages import explain
-from lrd_jax.config.schema.schema import Config, Section
-from lrd_jax.config.schema.toml_file import load_config, stated_options
+from lrd_jax.config.messages import explain
+from lrd_jax.config.schema import Config, Section
+from lrd_jax.config.toml_file import load_config, stated_options
 from lrd_jax.errors import UserError
 
 MAX_SEED = 2**31 - 1

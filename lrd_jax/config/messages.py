@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from lrd_jax.config.schema.schema import Config, Section
+from lrd_jax.config.schema import Config, Section
 
 
 def explain(error: ValidationError, sections: type[Section] = Config) -> tuple[str, str, str | None]:

@@ -13,8 +13,8 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from lrd_jax.config.schema.messages import explain
-from lrd_jax.config.schema.schema import Config
+from lrd_jax.config.messages import explain
+from lrd_jax.config.schema import Config
 from lrd_jax.errors import UserError
 from lrd_jax.files import refuse_irregular
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from lrd_jax.config.schema.schema import LossConfig
+from lrd_jax.config.schema import LossConfig
 from lrd_jax.data.batch import History, Tables
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.sampling import Sampler, build_sampler

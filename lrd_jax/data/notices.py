@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lrd_jax.config.schema.schema import CUTOFFS
+from lrd_jax.config.schema import CUTOFFS
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.splits import repeated
 from lrd_jax.data.tables import read_bytes

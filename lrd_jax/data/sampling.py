@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrd_jax.config.schema.schema import Negatives
+from lrd_jax.config.schema import Negatives
 from lrd_jax.data.batch import Triples
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.errors import UserError

@@ -17,17 +17,9 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from lrd_jax.command_line.parse import MAX_SEED, run_command
-from lrd_jax.config.schema.schema.schema.schema import CUTOFFS
+from lrd_jax.config.schema import CUTOFFS
 from lrd_jax.errors import UserError, quoted
-from lrd_jax.evaluate.__main__.__main__.run_protocol.protocols import (
-    Full,
-    Given,
-    Protocol,
-    Sampled,
-    Sampling,
-    SplitName,
-    TieRule,
-)
+from lrd_jax.ranking.protocols import Full, Given, Protocol, Sampled, Sampling, SplitName, TieRule
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:
@@ -102,14 +94,8 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
     import polars as pl
 
     from lrd_jax.errors import printable
-    from lrd_jax.evaluate.__main__.__main__.__main__.report import (
-        results_frame,
-        summarise,
-        tables,
-        write_parquet,
-        write_summary,
-    )
-    from lrd_jax.evaluate.__main__.__main__.__main__.run_protocol import build_ranking
+    from lrd_jax.evaluate.report import results_frame, summarise, tables, write_parquet, write_summary
+    from lrd_jax.evaluate.run_protocol import build_ranking
     from lrd_jax.runs.tables import print_table
     from lrd_jax.runs.terminal import say, warn
     from lrd_jax.training.load import check_holds_run, load_trained

@@ -18,17 +18,11 @@ from lrd_jax.data.notices import one_by_construction
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.splits import repeated
 from lrd_jax.errors import UserError, printable
-from lrd_jax.evaluate.__main__.run_protocol import candidate_counts
-from lrd_jax.evaluate.run_protocol.metrics import Counts, ranking_metrics, reciprocal_rank_metrics
-from lrd_jax.evaluate.run_protocol.protocols import Protocol, SplitName, TieRule
-from lrd_jax.evaluate.run_protocol.slices import (
-    HISTORY_STARTS,
-    NEW_OR_REPEATED,
-    POPULARITY_STARTS,
-    slice_rows,
-    split_rows,
-)
+from lrd_jax.evaluate.run_protocol import candidate_counts
 from lrd_jax.models.simple import item_counts
+from lrd_jax.ranking.metrics import Counts, ranking_metrics, reciprocal_rank_metrics
+from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
+from lrd_jax.ranking.slices import HISTORY_STARTS, NEW_OR_REPEATED, POPULARITY_STARTS, slice_rows, split_rows
 from lrd_jax.runs.folder import to_json, write_atomically
 from lrd_jax.training.load import Trained
 from lrd_jax.training.setup import checked_ranks

@@ -12,11 +12,11 @@ from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.splits import repeated
 from lrd_jax.devices import data_mesh
 from lrd_jax.errors import UserError
-from lrd_jax.evaluate.run_protocol.metrics import Counts
-from lrd_jax.evaluate.run_protocol.on_device import build_full_evaluation, build_sampled_evaluation, users_per_block
-from lrd_jax.evaluate.run_protocol.protocols import Full, Given, Protocol, Sampled, SplitName
 from lrd_jax.models.simple import item_counts
 from lrd_jax.models.system import Params
+from lrd_jax.ranking.metrics import Counts
+from lrd_jax.ranking.on_device import build_full_evaluation, build_sampled_evaluation, users_per_block
+from lrd_jax.ranking.protocols import Full, Given, Protocol, Sampled, SplitName
 from lrd_jax.runs.terminal import row_progress
 from lrd_jax.training.setup import Run
 

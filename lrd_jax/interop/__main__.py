@@ -80,7 +80,7 @@ def import_state(argv: list[str]) -> None:
         )
     from rich.markup import escape
 
-    from lrd_jax.interop.__main__.import_weights import import_state as make_run
+    from lrd_jax.interop.import_weights import import_state as make_run
     from lrd_jax.runs.tables import print_table
     from lrd_jax.runs.terminal import results_table, say
 
@@ -101,8 +101,8 @@ def export(run: tyro.conf.Positional[Path], /, *, out: Path) -> None:
       run: The run folder.
       out: The file: .npz, .safetensors or, where torch is installed, .pt.
     """
-    from lrd_jax.interop.__main__.export_weights import export_run
-    from lrd_jax.interop.__main__.infer_sizes import as_words
+    from lrd_jax.interop.export_weights import export_run
+    from lrd_jax.interop.infer_sizes import as_words
     from lrd_jax.runs.terminal import say
 
     untold = export_run(run, out)
@@ -141,7 +141,7 @@ def parity(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     from lrd_jax.command_line.compiled import keep_compiled
     from lrd_jax.data.cache import cache_dir
     from lrd_jax.devices import start_devices
-    from lrd_jax.interop.__main__.parity import compare_file, report, summary
+    from lrd_jax.interop.parity import compare_file, report, summary
     from lrd_jax.runs.terminal import say
 
     start_devices()

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import flatten
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import flatten
 from lrd_jax.errors import UserError
-from lrd_jax.interop.__main__.infer_sizes import untold_options
-from lrd_jax.interop.__main__.parameter_names import PUBLISHED, TEXT, state_of
-from lrd_jax.interop.__main__.state_file import check_can_write, write_arrays
+from lrd_jax.interop.infer_sizes import untold_options
+from lrd_jax.interop.parameter_names import PUBLISHED, TEXT, state_of
+from lrd_jax.interop.state_file import check_can_write, write_arrays
 from lrd_jax.training.load import load_trained
 
 

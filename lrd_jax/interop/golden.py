@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lrd_jax.errors import UserError
-from lrd_jax.interop.__main__.state_file import read_npz
+from lrd_jax.interop.state_file import read_npz
 
 _SECTIONS = ("param", "batch", "hyper", "out", "grad")
 

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import config_of
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import config_of
 from lrd_jax.data.batch import Batch, History, Tables, Triples
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.errors import UserError, told_of
-from lrd_jax.interop.__main__.golden import Golden, read_inputs
-from lrd_jax.interop.__main__.infer_sizes import Shapes, options_of_sizes, size
-from lrd_jax.interop.__main__.parameter_names import TEXT, TIED, from_published
+from lrd_jax.interop.golden import Golden, read_inputs
+from lrd_jax.interop.infer_sizes import Shapes, options_of_sizes, size
+from lrd_jax.interop.parameter_names import TEXT, TIED, from_published
 from lrd_jax.models import build_system
 from lrd_jax.models.system import Params, RelationalSystem, System
 

@@ -9,23 +9,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import config_of, stated_options
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import config_of, stated_options
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.sources.movielens import ensure_ml_100k
 from lrd_jax.errors import UserError, told_of
-from lrd_jax.interop.__main__.infer_sizes import (
-    Shapes,
-    as_words,
-    contradictions,
-    options_of_sizes,
-    size,
-    untold_options,
-)
-from lrd_jax.interop.__main__.parameter_names import BIAS, PUBLISHED, TEXT, from_published
-from lrd_jax.interop.__main__.score_check import check_scores
-from lrd_jax.interop.__main__.state_file import read_arrays
+from lrd_jax.interop.infer_sizes import Shapes, as_words, contradictions, options_of_sizes, size, untold_options
+from lrd_jax.interop.parameter_names import BIAS, PUBLISHED, TEXT, from_published
+from lrd_jax.interop.score_check import check_scores
+from lrd_jax.interop.state_file import read_arrays
 from lrd_jax.runs.folder import TEXT_FILE, check_run_folder, holds_run
 from lrd_jax.runs.locks import held
 from lrd_jax.runs.terminal import say

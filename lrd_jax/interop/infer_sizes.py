@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import flatten, stated_options
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import flatten, stated_options
 from lrd_jax.errors import UserError
-from lrd_jax.interop.__main__.parameter_names import TEXT
+from lrd_jax.interop.parameter_names import TEXT
 
 Shapes = Mapping[str, tuple[int, ...]]
 

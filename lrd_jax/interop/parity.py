@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrd_jax.data.batch import Tables
-from lrd_jax.evaluate.run_protocol.metrics import ranking_metrics, target_counts, target_ranks
-from lrd_jax.interop.__main__.golden import Golden, read_golden, read_inputs
-from lrd_jax.interop.__main__.golden_case import Case, build_case
-from lrd_jax.interop.__main__.parameter_names import PUBLISHED, TEXT, TIED, to_published
+from lrd_jax.interop.golden import Golden, read_golden, read_inputs
+from lrd_jax.interop.golden_case import Case, build_case
+from lrd_jax.interop.parameter_names import PUBLISHED, TEXT, TIED, to_published
 from lrd_jax.models.losses import entropy, lrd_paper_loss
 from lrd_jax.models.lrd import RelationClassifier, log_posterior
 from lrd_jax.models.precision import in_float32
 from lrd_jax.models.system import RelationalSystem
+from lrd_jax.ranking.metrics import ranking_metrics, target_counts, target_ranks
 
 VALUE_TOLERANCE = 1e-5
 """Largest absolute difference of a value."""

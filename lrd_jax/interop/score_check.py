@@ -12,7 +12,7 @@ import numpy as np
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.device import gather_history
 from lrd_jax.errors import UserError
-from lrd_jax.interop.__main__.state_file import read_npz
+from lrd_jax.interop.state_file import read_npz
 from lrd_jax.models.precision import in_float32
 from lrd_jax.models.system import Params
 from lrd_jax.training.setup import Run, checked_ranks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from lrd_jax.config.schema.schema import Config
+from lrd_jax.config.schema import Config
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.intervals import dft_decay, flat_decay, interval_histograms
 from lrd_jax.models.caser import Caser

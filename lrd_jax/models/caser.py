@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrd_jax.config.schema.schema import Config, Precision
+from lrd_jax.config.schema import Config, Precision
 from lrd_jax.data.batch import History
 from lrd_jax.models.layers import NORMAL_INIT, dropped, largest, linear, uniform_init
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.config.schema.schema import Precision
+from lrd_jax.config.schema import Precision
 from lrd_jax.models.precision import matmul
 
 

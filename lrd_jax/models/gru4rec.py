@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.config.schema.schema import Config, Precision
+from lrd_jax.config.schema import Config, Precision
 from lrd_jax.data.batch import History
 from lrd_jax.models.layers import NORMAL_INIT, dropped, linear, of_rows, uniform_init
 

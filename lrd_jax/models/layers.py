@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.config.schema.schema import Precision
+from lrd_jax.config.schema import Precision
 from lrd_jax.models.precision import matmul
 from lrd_jax.models.threefry import random_bits
 

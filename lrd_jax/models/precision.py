@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.config.schema.schema import Precision
+from lrd_jax.config.schema import Precision
 
 _ON_ACCELERATORS = {
     "float32": jax.lax.Precision.HIGHEST,

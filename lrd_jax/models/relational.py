@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrd_jax.config.schema.schema import Precision
+from lrd_jax.config.schema import Precision
 from lrd_jax.data.batch import History, Triples
 from lrd_jax.models.distmult import distmult, triple_score
 from lrd_jax.models.layers import NORMAL_INIT, RelationBlock, RelationPooling

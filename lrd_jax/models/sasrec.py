@@ -7,7 +7,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from lrd_jax.config.schema.schema import Config, Precision
+from lrd_jax.config.schema import Config, Precision
 from lrd_jax.data.batch import History
 from lrd_jax.models.layers import NORMAL_INIT
 from lrd_jax.models.transformer import TransformerBlock, causal, look_up_position, newest, positions

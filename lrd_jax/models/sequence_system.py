@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.config.schema.schema import Precision
+from lrd_jax.config.schema import Precision
 from lrd_jax.data.batch import Batch, History, Tables
 from lrd_jax.models.compact_batch import compact_sequences
 from lrd_jax.models.layers import NORMAL_INIT

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.config.schema.schema import Config, Precision
+from lrd_jax.config.schema import Config, Precision
 from lrd_jax.data.batch import History
 from lrd_jax.models.layers import NORMAL_INIT
 from lrd_jax.models.transformer import Offsets, TransformerBlock, causal, look_up_position, newest, positions

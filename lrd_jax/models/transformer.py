@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.config.schema.schema import Precision
+from lrd_jax.config.schema import Precision
 from lrd_jax.models.layers import NORMAL_INIT, ONES_INIT, ZEROS_INIT, dropped, layer_norm, linear, transposed
 from lrd_jax.models.precision import matmul
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrd_jax.config.schema.schema import CUTOFFS
-from lrd_jax.evaluate.run_protocol.protocols import TieRule
+from lrd_jax.config.schema import CUTOFFS
+from lrd_jax.ranking.protocols import TieRule
 
 
 class Counts(NamedTuple):

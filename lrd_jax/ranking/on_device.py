@@ -11,10 +11,10 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lrd_jax.data.device import Arrays, gather_history
-from lrd_jax.evaluate.run_protocol.candidates import draw_negatives, left_out
-from lrd_jax.evaluate.run_protocol.metrics import Counts, target_counts
 from lrd_jax.models.precision import in_float32
 from lrd_jax.models.system import Params, System
+from lrd_jax.ranking.candidates import draw_negatives, left_out
+from lrd_jax.ranking.metrics import Counts, target_counts
 
 _CANDIDATES_HELD = 1 << 26  # ids of a whole catalogue for the users of a block, 256 MB
 

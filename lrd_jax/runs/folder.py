@@ -26,8 +26,8 @@ import polars as pl
 from tensorboardX import SummaryWriter
 
 import lrd_jax
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import config_difference, config_to_toml, load_config
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import config_difference, config_to_toml, load_config
 from lrd_jax.errors import UserError
 
 TEXT_FILE = "text.npy"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from lrd_jax.config.schema.schema import Config
+from lrd_jax.config.schema import Config
 from lrd_jax.errors import UserError
 
 

@@ -20,7 +20,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from lrd_jax.command_line.parse import MAX_SEED, SEEDS, run_command
 from lrd_jax.errors import UserError
-from lrd_jax.study.__main__.cells import (
+from lrd_jax.study.cells import (
     Cell,
     Variant,
     ablation_variants,
@@ -33,7 +33,7 @@ from lrd_jax.study.__main__.cells import (
 )
 
 if TYPE_CHECKING:
-    from lrd_jax.study.__main__.outcomes import Outcome
+    from lrd_jax.study.outcomes import Outcome
 
 
 def _comma_list(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
@@ -64,7 +64,7 @@ class Place:
     options: Annotated[Words, tyro.conf.arg(name="set", metavar="SECTION.OPTION=VALUE ...")] = ()
     """Options of every run, as in a configuration; they override everything else."""
     configs: Path | None = None
-    """Folder of DATASET/SYSTEM.toml. None: configs here, else in the checkout."""
+    """Folder of DATASET/SYSTEM.toml. None: configs here, else those that come with the package."""
 
     def cells(self, datasets: Sequence[str], variants: Sequence[Variant]) -> list[Cell]:
         """Every variant on every dataset."""
@@ -112,7 +112,7 @@ def table(
         raise UserError("the table has no rows", remedy="Give --systems or --variants")
 
     def derive(outcomes: Sequence[Outcome], _: dict[str, Any]) -> dict[str, Any]:
-        from lrd_jax.study.__main__.popularity import by_popularity
+        from lrd_jax.study.popularity import by_popularity
 
         found = by_popularity(outcomes)
         for dataset, reason in found["skipped"].items():
@@ -131,7 +131,7 @@ def ablation(dataset: str, place: InPlace, system: str = "kda_lrd", runs: WithRu
       system: With latent relations.
       runs: Which.
     """
-    from lrd_jax.study.__main__.plots import check_matplotlib, plot_bars
+    from lrd_jax.study.plots import check_matplotlib, plot_bars
 
     check_matplotlib()
     cells, name = place.cells([dataset], ablation_variants(system)), f"ablation-{dataset}-{system}"
@@ -156,8 +156,8 @@ def sensitivity(
       weights: Weights of the latent-relation loss.
       runs: Which.
     """
-    from lrd_jax.study.__main__.plots import check_matplotlib, plot_averages
-    from lrd_jax.study.__main__.sensitivity import averages
+    from lrd_jax.study.plots import check_matplotlib, plot_averages
+    from lrd_jax.study.sensitivity import averages
 
     check_matplotlib()
     cells = place.cells([dataset], sensitivity_variants(system, latent, weights))
@@ -189,9 +189,9 @@ def sweep(
     (cell,) = place.cells([dataset], system_variants([system]))
     config = cell.config.for_seed(seed)
     from lrd_jax.runs.folder import write_atomically
-    from lrd_jax.study.__main__.grids import show, to_markdown
-    from lrd_jax.study.__main__.space import paper_space, read_space
-    from lrd_jax.study.__main__.sweep import run_sweep, sweep_grid
+    from lrd_jax.study.grids import show, to_markdown
+    from lrd_jax.study.space import paper_space, read_space
+    from lrd_jax.study.sweep import run_sweep, sweep_grid
 
     chosen = paper_space(config) if space == "paper" else read_space(space, config)
     folder = place.workdir / f"sweep-{dataset}-{system}"
@@ -227,10 +227,10 @@ def _run_and_report(
     if runs.claim is not None and runs.claim < 1:
         raise UserError(f"expected an integer >= 1, got {runs.claim}", field="--claim")
     from lrd_jax.runs.locks import locked
-    from lrd_jax.study.__main__.grids import show
-    from lrd_jax.study.__main__.outcomes import read_outcomes
-    from lrd_jax.study.__main__.report import build_report, report_grids, write_report
-    from lrd_jax.study.__main__.runner import run_missing
+    from lrd_jax.study.grids import show
+    from lrd_jax.study.outcomes import read_outcomes
+    from lrd_jax.study.report import build_report, report_grids, write_report
+    from lrd_jax.study.runner import run_missing
 
     failures = {} if runs.only_report else run_missing(cells, runs.seeds, seeds_at_once=runs.claim)
     # Of several processes the last to come here sees the runs of all.

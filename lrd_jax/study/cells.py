@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import load_config, read_toml, with_options
+import lrd_jax
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config, read_toml, with_options
 from lrd_jax.errors import UserError
 
-CHECKOUT = Path(__file__).parents[2]
+CONFIGS = Path(lrd_jax.__file__).parent / "configs"
+"""The files of configs/ in a checkout, which an installed package brings along."""
 
 _NAME = re.compile(r"\w[\w.+=-]*")
 _BY_STUDY = {
@@ -158,7 +160,7 @@ def make_cells(
       workdir: of the study.
       folders: where datasets lie that do not lie where their configuration says.
       options: {"section.option": value} for every run; they override the variants'.
-      configs: holds DATASET/SYSTEM.toml; None: configs/ here, else in the checkout.
+      configs: holds DATASET/SYSTEM.toml; None: configs/ here, else the package's.
 
     Raises:
       UserError: a name that cannot be a folder's or that is there twice, an unknown base, dataset, system or option.
@@ -228,7 +230,7 @@ def _assignments(words: Sequence[str], option: str, form: str) -> list[tuple[str
 
 def _config_file(dataset: str, system: str, configs: Path | None) -> Path:
     """Where a dataset's configuration of a system is."""
-    places = [configs] if configs is not None else [Path("configs"), CHECKOUT / "configs"]
+    places = [configs] if configs is not None else [Path("configs"), CONFIGS]
     for place in places:
         if (file := place / dataset / f"{system}.toml").exists():
             return file

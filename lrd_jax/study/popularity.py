@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,42 +10,16 @@ import numpy as np
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.errors import UserError
-from lrd_jax.evaluate.run_protocol.metrics import ranking_metrics
-from lrd_jax.evaluate.run_protocol.slices import POPULARITY_STARTS, slice_rows
 from lrd_jax.models.simple import item_counts
-from lrd_jax.study.__main__.outcomes import Outcome, compare, correct, spread
+from lrd_jax.ranking.metrics import ranking_metrics
+from lrd_jax.ranking.slices import POPULARITY_STARTS, slice_rows
+from lrd_jax.study.outcomes import Outcome, compare, correct, spread
 
 COMPARED = ("NDCG@5", "HR@10")
 """The metrics of the comparisons: each more is one more p-value per slice to correct for."""
 
 
-def by_popularity(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Rows of the test split by the training interactions of their target: the figures and comparisons of each slice.
-
-    Returns:
-      {"slices": [{"dataset", "variant", "title", "seeds", "bin", "rows", "test"}], cold items first, test being None
-      without rows or runs; "comparisons": as of `compare`, each with its "bin", p-values corrected over all of these;
-      "skipped": {dataset: why it has no slices}}
-    """
-    slices, comparisons, skipped = [], [], {}
-    for dataset in dict.fromkeys(outcome.cell.dataset for outcome in outcomes if outcome.results):
-        of_dataset = [outcome for outcome in outcomes if outcome.cell.dataset == dataset]
-        try:
-            popularity = _target_popularity(of_dataset)
-        except UserError as error:
-            skipped[dataset] = str(error)
-            continue
-        for label, rows in slice_rows(popularity, POPULARITY_STARTS):
-            chosen = [_restrict(outcome, rows) for outcome in of_dataset]
-            slices += [_figures(outcome, label, int(rows.sum())) for outcome in chosen]
-            if rows.any():
-                found, _ = compare(chosen, COMPARED)  # nothing fails: every run has the rows of one corpus
-                comparisons += [{"bin": label, **comparison} for comparison in found]
-    correct(comparisons)
-    return {"slices": slices, "comparisons": comparisons, "skipped": skipped}
-
-
-def _target_popularity(outcomes: Sequence[Outcome]) -> np.ndarray:
+def target_popularity(outcomes: Sequence[Outcome]) -> np.ndarray:
     """Training interactions of the target in each row of the test split, int64 [N].
 
     Args:
@@ -65,6 +39,38 @@ def _target_popularity(outcomes: Sequence[Outcome]) -> np.ndarray:
                 problem = f"it is not the dataset of {outcome.cell.variant}'s run with seed {seed}"
                 raise UserError(problem, file=folder, remedy="Name the folder that was trained on with --data")
     return item_counts(corpus)[corpus.sequence_items[corpus.test.rows]]
+
+
+def by_popularity(
+    outcomes: Sequence[Outcome], popularity_of: Callable[[Sequence[Outcome]], np.ndarray] = target_popularity
+) -> dict[str, Any]:
+    """Rows of the test split by the training interactions of their target: the figures and comparisons of each slice.
+
+    Args:
+      outcomes: of one or several datasets.
+      popularity_of: as `target_popularity`, which reads the dataset.
+
+    Returns:
+      {"slices": [{"dataset", "variant", "title", "seeds", "bin", "rows", "test"}], cold items first, test being None
+      without rows or runs; "comparisons": as of `compare`, each with its "bin", p-values corrected over all of these;
+      "skipped": {dataset: why it has no slices}}
+    """
+    slices, comparisons, skipped = [], [], {}
+    for dataset in dict.fromkeys(outcome.cell.dataset for outcome in outcomes if outcome.results):
+        of_dataset = [outcome for outcome in outcomes if outcome.cell.dataset == dataset]
+        try:
+            popularity = popularity_of(of_dataset)
+        except UserError as error:
+            skipped[dataset] = str(error)
+            continue
+        for label, rows in slice_rows(popularity, POPULARITY_STARTS):
+            chosen = [_restrict(outcome, rows) for outcome in of_dataset]
+            slices += [_figures(outcome, label, int(rows.sum())) for outcome in chosen]
+            if rows.any():
+                found, _ = compare(chosen, COMPARED)  # nothing fails: every run has the rows of one corpus
+                comparisons += [{"bin": label, **comparison} for comparison in found]
+    correct(comparisons)
+    return {"slices": slices, "comparisons": comparisons, "skipped": skipped}
 
 
 def _restrict(outcome: Outcome, rows: np.ndarray) -> Outcome:

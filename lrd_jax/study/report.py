@@ -10,9 +10,9 @@ from typing import Any
 
 from lrd_jax.errors import UserError
 from lrd_jax.runs.folder import write_atomically
-from lrd_jax.study.__main__.grids import Grid, to_markdown
-from lrd_jax.study.__main__.outcomes import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Outcome, compare, correct, summarise
-from lrd_jax.study.__main__.paper_results import METRICS
+from lrd_jax.study.grids import Grid, to_markdown
+from lrd_jax.study.outcomes import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Outcome, compare, correct, summarise
+from lrd_jax.study.paper_results import METRICS
 
 _COMPARISON = ("metric", "base", "variant", "change", f"{LEVEL:.0%} interval", "t-test p", "Holm", "Wilcoxon p", "Holm")
 """Of a row of `_comparison`, after its title."""
@@ -44,9 +44,13 @@ def build_report(
 def write_report(report: dict[str, Any], workdir: Path, name: str) -> None:
     """Write NAME.json and NAME.md; slices are shown in the latter only."""
     write_atomically(workdir / f"{name}.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    write_atomically(workdir / f"{name}.md", markdown_report(report).encode())
+
+
+def markdown_report(report: dict[str, Any]) -> str:
+    """The report as Markdown: its tables, slices and foot."""
     slices = _slices(report["by_popularity"]) if "by_popularity" in report else []
-    markdown = "\n".join([*map(to_markdown, report_grids(report)), *slices, _foot(report)])
-    write_atomically(workdir / f"{name}.md", markdown.encode())
+    return "\n".join([*map(to_markdown, report_grids(report)), *slices, _foot(report)])
 
 
 def report_grids(report: dict[str, Any]) -> list[Grid]:

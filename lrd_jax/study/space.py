@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import read_toml, with_options
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import read_toml, with_options
 from lrd_jax.errors import UserError
 
 

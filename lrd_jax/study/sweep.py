@@ -11,14 +11,14 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import config_difference, config_to_toml, load_config, with_options
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import config_difference, config_to_toml, load_config, with_options
 from lrd_jax.errors import UserError
 from lrd_jax.runs.folder import holds_run, read_dev_metrics, write_atomically
 from lrd_jax.runs.locks import claimed, locked
 from lrd_jax.runs.terminal import say
-from lrd_jax.study.__main__.grids import Grid
-from lrd_jax.study.__main__.space import Range, Space
+from lrd_jax.study.grids import Grid
+from lrd_jax.study.space import Range, Space
 from lrd_jax.training.loop import train_without_test
 from lrd_jax.training.seed_run import STOPPING_METRIC
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lrd_jax.config.schema.schema import EncoderConfig
+from lrd_jax.config.schema import EncoderConfig
 from lrd_jax.errors import UserError
 from lrd_jax.text.base import Encoder
 from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrd_jax.config.schema.schema import EncoderConfig
+from lrd_jax.config.schema import EncoderConfig
 from lrd_jax.errors import UserError
 from lrd_jax.files import refuse_irregular
 

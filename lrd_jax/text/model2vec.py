@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrd_jax.config.schema.schema import EncoderConfig
+from lrd_jax.config.schema import EncoderConfig
 from lrd_jax.errors import UserError
 from lrd_jax.text.base import in_parts, model_not_named, not_installed, of_length_one, told_of_loading
 from lrd_jax.text.naming import model_name

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lrd_jax.config.schema.schema import WORDLLAMA_DIMENSIONS, EncoderConfig
+from lrd_jax.config.schema import WORDLLAMA_DIMENSIONS, EncoderConfig
 from lrd_jax.data.cache import cache_dir
 
 SLUG_LENGTH = 80

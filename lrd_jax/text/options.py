@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from lrd_jax.config.schema.schema import Section
+from lrd_jax.config.schema import Section
 
 MAX_INPUT_TOKENS = 8191
 """Of one text, for all embedding models of OpenAI's."""

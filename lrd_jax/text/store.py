@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 import lrd_jax
-from lrd_jax.config.schema.schema import WORDLLAMA_DIMENSIONS, EncoderConfig, TextConfig
+from lrd_jax.config.schema import WORDLLAMA_DIMENSIONS, EncoderConfig, TextConfig
 from lrd_jax.data.rechorus import read_texts
 from lrd_jax.errors import UserError
 from lrd_jax.runs.terminal import say

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrd_jax.config.schema.schema import WORDLLAMA_DIMENSIONS
+from lrd_jax.config.schema import WORDLLAMA_DIMENSIONS
 from lrd_jax.errors import UserError
 from lrd_jax.text.base import in_parts, of_length_one
 

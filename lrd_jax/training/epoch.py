@@ -16,7 +16,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from lrd_jax.config.schema.schema import OptimConfig
+from lrd_jax.config.schema import OptimConfig
 from lrd_jax.data.batch import Batch, Tables
 from lrd_jax.data.device import Arrays, gather_history
 from lrd_jax.data.sampling import Sampler, draw_excluding, draw_triples

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import jax
 
-from lrd_jax.config.schema.schema.schema.schema import Config
-from lrd_jax.config.schema.schema.schema.toml_file import load_config
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.devices import available_cores
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params

@@ -10,8 +10,8 @@ import jax
 from rich.markup import escape
 from tqdm import tqdm
 
-from lrd_jax.config.schema.schema.schema.schema import Config
-from lrd_jax.config.schema.schema.schema.toml_file import config_difference, load_config
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import config_difference, load_config
 from lrd_jax.errors import UserError, quoted
 from lrd_jax.models.system import Params
 from lrd_jax.runs.folder import check_run_folder, holds_run, was_started

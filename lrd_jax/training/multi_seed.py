@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from lrd_jax.evaluate.run_protocol.metrics import Counts
 from lrd_jax.models.system import Params
+from lrd_jax.ranking.metrics import Counts
 from lrd_jax.training.epoch import TrainState
 from lrd_jax.training.setup import Run
 

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import load_config
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.errors import UserError
-from lrd_jax.evaluate.run_protocol.metrics import Counts, ranking_metrics
 from lrd_jax.models.system import Params
+from lrd_jax.ranking.metrics import Counts, ranking_metrics
 from lrd_jax.runs.checkpoint import CheckpointReader, Checkpoints
 from lrd_jax.runs.folder import RunWriter, forget_results, is_longer, open_run_folder, read_dev_metrics, read_results
 from lrd_jax.runs.terminal import epoch_line, losses_text, say

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from lrd_jax.command_line.compiled import keep_compiled
-from lrd_jax.config.schema.schema.schema.schema import Config
+from lrd_jax.config.schema import Config
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.device import Arrays, put_corpus, put_split
@@ -21,12 +21,12 @@ from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.sources.movielens import ensure_ml_100k
 from lrd_jax.devices import available_cores, data_mesh, set_up_devices
 from lrd_jax.errors import UserError
-from lrd_jax.evaluate.__main__.__main__.run_protocol.metrics import Counts, target_ranks
-from lrd_jax.evaluate.__main__.__main__.run_protocol.on_device import build_evaluation
-from lrd_jax.evaluate.__main__.__main__.run_protocol.protocols import TieRule
 from lrd_jax.models import build_system
 from lrd_jax.models.precision import in_float32
 from lrd_jax.models.system import Params, System
+from lrd_jax.ranking.metrics import Counts, target_ranks
+from lrd_jax.ranking.on_device import build_evaluation
+from lrd_jax.ranking.protocols import TieRule
 from lrd_jax.text.naming import model_name
 from lrd_jax.text.store import load_or_embed
 from lrd_jax.training.epoch import TrainState, build_epoch, build_optimizer, init_state

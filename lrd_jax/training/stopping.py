@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from lrd_jax.config.schema.schema import RunConfig
+from lrd_jax.config.schema import RunConfig
 
 
 def stops(scores: Sequence[float], best_epoch: int, run: RunConfig) -> bool:

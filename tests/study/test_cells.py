@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.study.__main__.cells import (
+
+from lrd_jax.config.schema import Config
+from lrd_jax.errors import UserError
+from lrd_jax.study.cells import (
     ablation_variants,
     make_cells,
     parse_folders,
@@ -13,9 +15,7 @@ from lrd_jax.study.__main__.cells import (
     sensitivity_variants,
     system_variants,
 )
-from lrd_jax.study.__main__.space import Range, paper_space, read_space
-
-from lrd_jax.errors import UserError
+from lrd_jax.study.space import Range, paper_space, read_space
 
 VARIANTS = """\
 [variants.kda]

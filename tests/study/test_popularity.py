@@ -7,14 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.stats
-from lrd_jax.evaluate.run_protocol.metrics import ranking_metrics
-from lrd_jax.evaluate.run_protocol.slices import POPULARITY_STARTS
-from lrd_jax.study.__main__.cells import make_cells, read_variants
-from lrd_jax.study.__main__.outcomes import read_outcomes
-from lrd_jax.study.__main__.popularity import by_popularity
-from lrd_jax.study.__main__.statistics import holm
 
 from lrd_jax.data.synthetic import write_synthetic
+from lrd_jax.ranking.metrics import ranking_metrics
+from lrd_jax.ranking.slices import POPULARITY_STARTS
+from lrd_jax.study.cells import make_cells, read_variants
+from lrd_jax.study.outcomes import read_outcomes
+from lrd_jax.study.popularity import by_popularity
+from lrd_jax.study.statistics import holm
 from tests.study.conftest import Place, finish
 
 BINS = ("0", "1-4", "5-9", "10-19", "20-49", "50-99", "100+")

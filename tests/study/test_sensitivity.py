@@ -6,11 +6,11 @@ import xml.etree.ElementTree
 import numpy as np
 import polars as pl
 import pytest
-from lrd_jax.evaluate.run_protocol.metrics import ranking_metrics
-from lrd_jax.study.__main__.cells import make_cells, sensitivity_variants
 from matplotlib.image import imread
 
+from lrd_jax.ranking.metrics import ranking_metrics
 from lrd_jax.runs.folder import RunWriter, open_run_folder
+from lrd_jax.study.cells import make_cells, sensitivity_variants
 from lrd_jax.training.setup import resolve
 from tests.study.conftest import RCF, finish
 

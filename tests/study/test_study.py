@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from lrd_jax.evaluate.run_protocol.metrics import ranking_metrics
 
+from lrd_jax.ranking.metrics import ranking_metrics
 from tests.study.conftest import finish
 
 RUNS = [f"tiny/{variant}/seed{seed}" for variant in ("ours", "popularity") for seed in (0, 1)]

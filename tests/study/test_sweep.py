@@ -4,10 +4,10 @@ import json
 
 import jax
 import pytest
-from lrd_jax.config.schema.toml_file import load_config
-from lrd_jax.study.__main__.__main__ import sweep
 
+from lrd_jax.config.toml_file import load_config
 from lrd_jax.errors import UserError
+from lrd_jax.study.__main__ import sweep
 from lrd_jax.training.seed_run import SeedRun
 from tests.study.conftest import finish
 

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import TextConfig
 
+from lrd_jax.config.schema import TextConfig
 from lrd_jax.errors import UserError
 from lrd_jax.text.checks import warn_of_empty
 from lrd_jax.text.store import load_or_embed

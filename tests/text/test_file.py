@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lrd_jax.config.schema.schema import TextConfig
 
+from lrd_jax.config.schema import TextConfig
 from lrd_jax.errors import UserError
 from lrd_jax.text.file import read_file
 from lrd_jax.text.store import load_or_embed

@@ -11,8 +11,8 @@ import sys
 
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import EncoderConfig
 
+from lrd_jax.config.schema import EncoderConfig
 from lrd_jax.errors import UserError
 from lrd_jax.text.encoders import build_encoder
 from lrd_jax.text.store import load_or_embed
@@ -148,7 +148,7 @@ def test_hub_name_from_the_hub_s_cache(tmp_path, monkeypatch):
     (place / "snapshots").mkdir()
     folder.rename(place / "snapshots" / revision)
     program = (
-        "from lrd_jax.config.schema.schema import EncoderConfig\nfrom lrd_jax.text.encoders import build_encoder\n"
+        "from lrd_jax.config.schema import EncoderConfig\nfrom lrd_jax.text.encoders import build_encoder\n"
         "encoder = build_encoder(EncoderConfig(encoder='sentence-transformers', model='{}'))\n"
         "print(encoder.model, encoder.origin['revision'], encoder.encode(['red']).shape)"
     )

@@ -8,8 +8,8 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lrd_jax.config.schema.schema import EncoderConfig
 
+from lrd_jax.config.schema import EncoderConfig
 from lrd_jax.text.naming import model_name, text_path
 
 

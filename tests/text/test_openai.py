@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import EncoderConfig, TextConfig
 
 from lrd_jax.command_line.parse import run_command
+from lrd_jax.config.schema import EncoderConfig, TextConfig
 from lrd_jax.embed import embed_dataset, main
 from lrd_jax.errors import UserError
 from lrd_jax.text import store

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import Config
-from lrd_jax.config.schema.toml_file import config_difference, config_of, config_to_toml, load_config
-from lrd_jax.study.__main__.runner import is_finished
 
+from lrd_jax.config.schema import Config
+from lrd_jax.config.toml_file import config_difference, config_of, config_to_toml, load_config
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
+from lrd_jax.study.runner import is_finished
 from lrd_jax.training.load import load_trained
 from lrd_jax.training.loop import train_seeds
 from tests.small_runs import quickly_compiled

@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import TextConfig
 
+from lrd_jax.config.schema import TextConfig
 from lrd_jax.errors import UserError
 from lrd_jax.text import store
 from tests.text.conftest import TEXTS, write_texts

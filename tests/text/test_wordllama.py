@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from lrd_jax.config.schema.schema import TextConfig
 
+from lrd_jax.config.schema import TextConfig
 from lrd_jax.errors import UserError
 from lrd_jax.text.encoders import build_encoder
 from lrd_jax.text.wordllama import DIMENSIONS
