@@ -31,7 +31,8 @@ def on_page_markdown(markdown: str, **_: object) -> str:
     with ThreadPoolExecutor() as pool:  # a process each
         blocks = dict(zip(asked, pool.map(help_block, asked), strict=True))
     markdown = re.sub(r"^\[\[help (.+)\]\]$", lambda found: blocks[found[1]], markdown, flags=re.M)
-    return re.sub(r"^\[\[options\]\]$", lambda _: options(), markdown, flags=re.M)
+    markdown = re.sub(r"^\[\[options\]\]$", lambda _: options(), markdown, flags=re.M)
+    return markdown.replace("](../benchmarks/README.md", "](benchmarks.md")  # the page that includes it
 
 
 def on_page_content(content: str, **_: object) -> str:
