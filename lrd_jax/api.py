@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import polars as pl
 
+from lrd_jax import plugins
 from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import load_config, with_options
 from lrd_jax.data.cache import cache_dir
@@ -25,17 +26,16 @@ from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.sources.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
 from lrd_jax.data.sources.movielens import ensure_ml_100k
 from lrd_jax.errors import UserError
+from lrd_jax.evaluate.flags import make_protocol
 from lrd_jax.evaluate.report import results_frame, summarise
 from lrd_jax.evaluate.run_protocol import build_ranking
 from lrd_jax.models.system import Params, System
-from lrd_jax.ranking.protocols import Full, Given, Protocol, Sampled, SplitName, TieRule
+from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
 from lrd_jax.ranking.score import Histories, score_histories
 from lrd_jax.runs.folder import read_results
 from lrd_jax.training.load import Trained, load_trained
 from lrd_jax.training.loop import train_and_evaluate
 from lrd_jax.training.setup import Setup, assemble
-
-PROTOCOLS: dict[str, type[Given] | type[Sampled] | type[Full]] = {"given": Given, "sampled": Sampled, "full": Full}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Run:
         """Ranks the targets of a split by a protocol, as `python -m lrd_jax.evaluate` does.
 
         Args:
-          protocol: "given", "sampled" or "full".
+          protocol: "given", "sampled", "full", or the name of another package's.
           split: "dev" or "test".
           ties: the rank of a target among candidates of its score.
           at: the cutoffs K.
@@ -319,14 +319,15 @@ def setup(config: Config, dataset: Dataset | None = None) -> Setup:
 
 
 def _protocol(name: str, options: dict[str, Any]) -> Protocol:
-    if name not in PROTOCOLS:
-        raise UserError(f"there is no protocol {name!r}", remedy=f"Choose one of {', '.join(PROTOCOLS)}")
-    known = [field.name for field in dataclasses.fields(PROTOCOLS[name])]
+    known = plugins.names(plugins.PROTOCOLS)
+    if name not in known:
+        raise UserError(f"there is no protocol {name!r}", remedy=f"Choose one of {', '.join(known)}")
+    protocol = plugins.load(plugins.PROTOCOLS, name)
     for option in options:
-        if option not in known:
-            remedy = f"It takes {', '.join(known)}" if known else "It takes none"
+        if option not in protocol.model_fields:
+            remedy = f"Its options are {', '.join(protocol.model_fields)}" if protocol.model_fields else "It has none"
             raise UserError(f"the protocol {name} has no option {option!r}", remedy=remedy)
-    return PROTOCOLS[name](**options)
+    return make_protocol(protocol, options)
 
 
 def _parquet(frame: Any, folder: Path, name: str) -> Path:
