@@ -213,7 +213,7 @@ def refuse_other_data(run: Setup, fingerprint: str, folder: Path) -> None:
 
 def _change_since_earlier(run: Setup) -> str | None:
     """What `Setup.earlier_fingerprint` marks for this model and dataset; None where both versions do the same."""
-    if run.config.model.uses_relations and run.corpus.attributes:
+    if run.config.model.is_relational and run.corpus.attributes:
         return "had no entity for items without an attribute's value, so its parameters do not fit"
     if run.config.model.name == "tisasrec":
         return "measured intervals in units of at most 65,535 seconds, so its ranks would come out differently"
