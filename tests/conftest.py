@@ -1,6 +1,7 @@
-"""What the tests share: two CPU devices, a cache of their own, one synthetic corpus."""
+"""What the tests share: two CPU devices, a cache of their own, no implicit promotion, one synthetic corpus."""
 
 import os
+import sys
 
 import jax
 import numpy as np
@@ -21,11 +22,54 @@ os.environ.update(_environment)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _shared_cache(tmp_path_factory):
-    """No test reads or writes the user's cache."""
+def _session(tmp_path_factory):
+    """Here and in the programs that tests start: a cache of their own, one store of compiled programs, no promotion.
+
+    Broadcasting between ranks and conversion between dtypes must be written out: both hide mistakes in silence.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all workers
+    options = {
+        "jax_numpy_rank_promotion": "raise",
+        "jax_numpy_dtype_promotion": "strict",
+        "jax_compilation_cache_dir": str(shared / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRD_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name, value in options.items():
+            jax.config.update(name, value)
+            patch.setenv(name.upper(), str(value))
         yield
+
+
+_started: list[str] = []
+"""Every program that a test has started."""
+
+sys.addaudithook(lambda event, args: _started.append(str(args[0])) if event == "subprocess.Popen" else None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """A test that starts Python says so, itself or in a fixture of its own: -m "not process" starts none."""
+    result = yield
+    if (
+        any("python" in program or "lrd-jax" in program for program in _started)
+        and item.get_closest_marker("process") is None
+    ):
+        pytest.fail("the test starts a process: mark it with @pytest.mark.process")
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    """Processes count for the test whose they are."""
+    try:
+        return (yield)
+    finally:
+        _started.clear()
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,7 @@ def assert_sane(record: dict, benchmark: str, model: str, dtype: str = "float32"
         assert record["share_of_matmul"] == pytest.approx(share, rel=1e-4)
 
 
+@pytest.mark.process
 def test_train_epoch(processes):
     code, stdout, stderr = processes["train_epoch"]
     assert code == 0, stderr
@@ -158,6 +159,7 @@ def test_seeds(run_here):
     assert at_once["ratio"] == pytest.approx(at_once["p50"] / separate["p50"], rel=1e-4)
 
 
+@pytest.mark.process
 def test_compile(processes):
     code, stdout, stderr = processes["compile"]
     assert code == 0, stderr
@@ -172,6 +174,7 @@ def test_compile(processes):
         assert record["compile_seconds"] == record["p50"]
 
 
+@pytest.mark.process
 def test_profile(processes):
     code, stdout, stderr = processes["profile"]
     assert code == 0, stderr
@@ -223,6 +226,7 @@ def test_time_goes_to_the_parts_of_the_model():
     }
 
 
+@pytest.mark.process
 def test_unknown_scale(processes):
     code, stdout, stderr = processes["bad scale"]
     assert (code, stdout) == (2, "")

@@ -188,6 +188,7 @@ while True:
 """
 
 
+@pytest.mark.process
 def test_killed_at_any_moment_the_last_checkpoint_is_whole(tmp_path):
     like = {str(i): np.zeros((500, 64), np.float32) for i in range(40)} | {"best": np.int32(0)}
     moments = random.Random(0)

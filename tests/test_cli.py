@@ -39,6 +39,7 @@ def refused(toml: str, folder: Path) -> str:
     return str(error.value)
 
 
+@pytest.mark.process
 def test_help_shows_every_option():
     answer = train("--help")
     assert answer.returncode == 0
@@ -50,6 +51,7 @@ def test_help_shows_every_option():
     assert "--seeds N,N,... Train with these seeds, at once where memory allows" in shown
 
 
+@pytest.mark.process
 def test_help_imports_nothing_heavy():
     code = """
 import sys
@@ -66,6 +68,7 @@ finally:
     assert answer.stderr.strip() == "[]"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

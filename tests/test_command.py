@@ -9,6 +9,8 @@ import pytest
 import lrd_jax
 from lrd_jax.__main__ import COMMANDS
 
+pytestmark = pytest.mark.process
+
 
 def lrd_jax_command(*arguments: str) -> subprocess.CompletedProcess:
     command = [str(Path(sys.executable).with_name("lrd-jax")), *arguments]

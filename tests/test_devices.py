@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 # Compiles an epoch of a tiny run and says from where it came and what XLA planned for it.
 SCRIPT = """
 import sys
@@ -25,9 +27,10 @@ print(len(hits), compiled.memory_analysis().temp_size_in_bytes, jax.config.jax_c
 
 def run_script(folder, before="", **environment):
     """The script in a new process, after a line of bash."""
+    without_a_place = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     return subprocess.run(
         ["bash", "-c", f'{before}exec "$@"', "bash", sys.executable, "-c", SCRIPT, str(folder)],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+        env={**without_a_place, "JAX_PLATFORMS": "cpu", **environment},
         capture_output=True,
         text=True,
         check=True,

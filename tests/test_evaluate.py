@@ -252,6 +252,7 @@ def bounds(label):
     return int(first), 10**6 if label.endswith("+") else int(last or first)
 
 
+@pytest.mark.process
 def test_given_protocol_repeats_the_results_of_training(place, tmp_path):
     """As a process of its own."""
     arguments = ["--json", str(tmp_path / "a.json"), "--out", str(tmp_path / "a.parquet")]

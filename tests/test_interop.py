@@ -78,6 +78,7 @@ def disagreeing(path):
     return [compared.name for compared in compare_file(path) if not compared.agrees]
 
 
+@pytest.mark.process
 def test_all_golden_files_agree():
     answer = interop("parity", *GOLDEN)
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -95,6 +96,7 @@ def test_all_golden_files_agree():
     assert sorted(told) == sorted(held)
 
 
+@pytest.mark.process
 def test_exit_codes(tmp_path):
     off = changed(tmp_path, "ranking_metrics", {"out/HR@5": lambda x: x + 2e-5})
     answer = interop("parity", golden_files.FOLDER / "ranking_metrics.npz", off)
@@ -147,6 +149,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.process
 def test_every_option_of_a_file_counts(tmp_path):
     paths = []
     for key, (value, _) in OPTIONS.items():
@@ -364,6 +367,7 @@ def test_what_the_published_code_does_not_have_is_not_exported(place, tmp_path, 
     assert not (tmp_path / "state.npz").exists()
 
 
+@pytest.mark.process
 def test_messages_name_the_options_of_import(place, tmp_path):
     state, data, held = place[0] / "state.npz", place[0] / "data", tmp_path / "held"
     held.mkdir()
@@ -388,6 +392,7 @@ def test_messages_name_the_options_of_import(place, tmp_path):
         assert "run.workdir" not in answer.stderr and "--resume" not in answer.stderr
 
 
+@pytest.mark.process
 def test_import_and_fine_tuning_as_commands(place, tmp_path):
     """SASRec through .safetensors; then an epoch of steps too small to see, which must end where it began."""
     place, out, tuned = place[0], tmp_path / "run", tmp_path / "tuned"

@@ -262,6 +262,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.process
 @needs_recbole
 class TestRecBole:
     def test_has_our_examples_and_leaves_out_what_was_seen(self, corpus, tmp_path):

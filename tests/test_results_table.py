@@ -70,6 +70,7 @@ def store(place):
     return add_runs(Store(), place.folder / "out", "ours", {"tiny": place.folder / "data"})
 
 
+@pytest.mark.process
 def test_report_of_stored_runs_is_the_study_s(place, store, monkeypatch, capsys):
     monkeypatch.setattr(command, "read_store", lambda: store)
     command.report("ours", place.folder / "variants.toml", ("tiny",))
@@ -78,6 +79,7 @@ def test_report_of_stored_runs_is_the_study_s(place, store, monkeypatch, capsys)
     assert "## Comparisons" in printed and "### Comparisons by slice" in printed
 
 
+@pytest.mark.process
 def test_what_is_stored_of_a_run(place, store):
     assert store.runs.select("study", "dataset", "variant", "seed").rows() == [
         ("ours", "tiny", variant, seed) for variant in ("ours", "popularity") for seed in (0, 1)
@@ -98,6 +100,7 @@ def test_what_is_stored_of_a_run(place, store):
     np.testing.assert_array_equal(target_popularity(store, [outcome]), expected)
 
 
+@pytest.mark.process
 def test_collecting_again_replaces_and_files_come_back(place, store, tmp_path):
     again = add_runs(store, place.folder / "out", "ours", {})  # the data are known
     assert (len(again.runs), len(again.rows)) == (4, 2)
@@ -108,6 +111,7 @@ def test_collecting_again_replaces_and_files_come_back(place, store, tmp_path):
         assert first == second
 
 
+@pytest.mark.process
 def test_one_run_and_its_ranking_of_all_items(place, store, tmp_path):
     run = tmp_path / "tiny/mine/seed0"
     shutil.copytree(place.folder / "out/tiny/ours/seed0", run)
@@ -127,6 +131,7 @@ def test_one_run_and_its_ranking_of_all_items(place, store, tmp_path):
     )
 
 
+@pytest.mark.process
 def test_mistakes(place, tmp_path):
     with pytest.raises(UserError, match="there is no finished run. Name the folder of a study or of a run"):
         add_runs(Store(), tmp_path, "ours", {})

@@ -1,5 +1,7 @@
 """The relational scorer (RCF, KDA) against the loops of tests/reference.py, and what must not change its scores."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from tests import reference
 
 USERS, ITEMS, ENTITIES, ITEM_RELATIONS, ATTRIBUTES, LATENT = 4, 10, 18, 2, 2, 2
 B, C, H = 5, 3, 6
+UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiles in half the time
 NAMES = {
     "user": "user_embeddings",
     "entity": "entity_embeddings",
@@ -73,6 +76,12 @@ def inputs(seed=0):
     return users, candidates, History(items, intervals, items, users), values
 
 
+@functools.partial(jax.jit, static_argnums=0, compiler_options=UNOPTIMISED)
+def score(model, params, users, candidates, history, values):
+    """The model's scores, as one program: compiling operation by operation takes ten times as long."""
+    return model.apply(params, users, candidates, history, values)
+
+
 def random_params(model, seed=0):
     """Every parameter from N(0, 0.5), the real parts of the decay larger, so that it moves through [0, 1]."""
     shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs())
@@ -126,7 +135,7 @@ def test_against_reference(changes):
         pooling=model.pooling,
         include_value=model.include_value,
     )
-    actual = model.apply(params, users, candidates, history, values)
+    actual = score(model, params, users, candidates, history, values)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -136,7 +145,7 @@ def test_more_padding_changes_nothing():
     pad = lambda x, value: np.pad(x, ((0, 0), (0, 5)), constant_values=value)  # noqa: E731
     # whatever stands at the padded positions
     longer = history._replace(items=pad(history.items, 0), intervals=pad(history.intervals, 7))
-    scores = [model.apply(params, users, candidates, h, values) for h in (history, longer)]
+    scores = [score(model, params, users, candidates, h, values) for h in (history, longer)]
     np.testing.assert_allclose(*scores, rtol=1e-5, atol=1e-6)
 
 
@@ -144,10 +153,10 @@ def test_candidates_are_scored_apart():
     model = build(pooling="attention")
     params, (users, candidates, history, values) = random_params(model), inputs()
     order = [2, 0, 1]
-    scores = model.apply(params, users, candidates, history, values)
-    moved = model.apply(params, users, candidates[:, order], history, values)
+    scores = score(model, params, users, candidates, history, values)
+    moved = score(model, params, users, candidates[:, order], history, values)
     np.testing.assert_allclose(moved, scores[:, order], rtol=1e-5, atol=1e-6)
-    alone = model.apply(params, users, candidates[:, :1], history, values)
+    alone = score(model, params, users, candidates[:, :1], history, values)
     np.testing.assert_allclose(alone, scores[:, :1], rtol=1e-5, atol=1e-6)
 
 
@@ -157,7 +166,7 @@ def test_order_of_the_history_is_irrelevant():
     params, (users, candidates, history, values) = random_params(model), inputs()
     order = np.random.default_rng(0).permutation(H)
     moved = history._replace(items=history.items[:, order], intervals=history.intervals[:, order])
-    scores = [model.apply(params, users, candidates, h, values) for h in (history, moved)]
+    scores = [score(model, params, users, candidates, h, values) for h in (history, moved)]
     np.testing.assert_allclose(*scores, rtol=1e-5, atol=1e-6)
 
 
@@ -165,7 +174,8 @@ def test_order_of_the_history_is_irrelevant():
 def test_empty_history_has_finite_gradients(temporal):
     model = build(temporal=temporal)
     params, (users, candidates, history, values) = random_params(model), inputs()
-    gradients = jax.grad(lambda p: jnp.square(model.apply(p, users, candidates, history, values)).sum())(params)
+    loss = lambda p: jnp.square(model.apply(p, users, candidates, history, values)).sum()  # noqa: E731
+    gradients = jax.jit(jax.grad(loss), compiler_options=UNOPTIMISED)(params)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradients))
 
 
@@ -181,7 +191,7 @@ def test_masked_softmax():
 def test_masked_softmax_gradients_are_finite(length):
     valid = np.arange(3) < length
     weigh = np.arange(6.0, dtype=np.float32).reshape(3, 2)
-    gradient = jax.grad(lambda x: (masked_softmax(x, valid) * weigh).sum())(weigh)
+    gradient = jax.jit(jax.grad(lambda x: (masked_softmax(x, valid) * weigh).sum()))(weigh)
     assert np.isfinite(gradient).all() and not gradient[length:].any()
 
 
@@ -215,7 +225,7 @@ def test_flat_start_is_the_same_everywhere():
 def test_decay_passes_no_gradient_where_it_is_clipped():
     real, imag = np.zeros((2, 3, 9), np.float32)
     real[:, 0] = [-5, 5, 50]  # ½·mean = −5/18, 5/18, 50/18
-    gradient = jax.grad(lambda x: temporal_decay(np.float32([3.0]), x, imag).sum())(real)
+    gradient = jax.jit(jax.grad(lambda x: temporal_decay(np.float32([3.0]), x, imag).sum()))(real)
     assert np.abs(gradient).max(axis=1).astype(bool).tolist() == [False, True, False]
 
 

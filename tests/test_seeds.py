@@ -378,6 +378,7 @@ def test_one_seed_fails_and_the_others_finish(stopped_early, place, monkeypatch,
     assert_same_epochs(folder / "seed1", expected / "seed1", 3)
 
 
+@pytest.mark.process
 def test_command(place):
     """As a process, with steps so large that every seed fails."""
     options = ["--model.name", "rcf", "--model.num-layers", "0", "--model.embedding-dim", "4"]

@@ -30,6 +30,8 @@ from lrd_jax.training.loop import train_and_evaluate
 from lrd_jax.training.seed_run import Progress, SeedRun
 from lrd_jax.training.setup import Setup, assemble
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[1]
 EPOCHS = 7
 SMALL = ["--model.embedding-dim", "8", "--model.num-heads", "2", "--model.num-latent-relations", "3"]

@@ -240,6 +240,7 @@ def test_lines_and_table():
     ]
 
 
+@pytest.mark.process
 def test_without_a_terminal_there_are_lines_and_no_bar():
     code = """
 from lrd_jax.runs.terminal import epoch_progress, say

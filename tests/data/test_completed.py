@@ -122,6 +122,7 @@ def test_damaged_records_of_a_folder_made_here(tmp_path):
         assert contents(folder) == before
 
 
+@pytest.mark.process
 def test_command(bare, tmp_path):
     (tmp_path / "items.csv").write_text(ITEMS)
     command = [sys.executable, "-m", "lrd_jax.prepare", "rechorus", str(bare)]

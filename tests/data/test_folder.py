@@ -158,6 +158,7 @@ def test_new_folder_is_all_or_nothing(tmp_path):
     assert list(folder.parent.iterdir()) == [folder]
 
 
+@pytest.mark.process
 def test_a_killed_process_leaves_what_was_there(tmp_path):
     """Neither half a folder nor none where there was one, and the next run goes through."""
     with new_folder(tmp_path / "old") as building:

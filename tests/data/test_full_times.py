@@ -132,6 +132,7 @@ def command(tmp_path, file, *words):
     return subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
 
 
+@pytest.mark.process
 def test_command(tmp_path):
     """The cases that users of other recommenders reported: milliseconds, ISO fractions, dates as integers."""
     rng = np.random.default_rng(0)

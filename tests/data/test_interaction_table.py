@@ -156,6 +156,7 @@ def prepare(*words, cwd):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
+@pytest.mark.process
 def test_command(tmp_path):
     rows = [f"u{u},i{(u + 3 * k) % 11},{1000 + 10 * k + u}" for u in range(12) for k in range(5)]
     write(tmp_path / "log.csv", "who,what,when\n" + "\n".join(rows) + "\n")
@@ -177,6 +178,7 @@ def test_command(tmp_path):
     assert done.returncode == 2 and "table" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.process
 def test_command_with_files_as_people_save_them(tmp_path):
     rows = [f"u{u}\ti{(u + 3 * k) % 11}\t{1000 * k}\t" + ('"artist' if (u, k) in ((1, 1), (2, 1)) else "artist")
             for u in range(12) for k in range(5)]  # fmt: skip

@@ -138,6 +138,7 @@ def test_ensure_prepares_once(raw, monkeypatch):
     assert ensure_ml_100k() == folder
 
 
+@pytest.mark.process
 def test_command(raw, tmp_path):
     command = [sys.executable, "-m", "lrd_jax.prepare", "ml-100k", "--out", str(tmp_path / "ml")]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -146,6 +147,7 @@ def test_command(raw, tmp_path):
     assert "dataset.json" in contents(tmp_path / "ml")
 
 
+@pytest.mark.process
 def test_command_with_a_wrong_source(tmp_path):
     command = [sys.executable, "-m", "lrd_jax.prepare", "ml-100k", "--source", str(tmp_path / "none.zip")]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -233,6 +235,7 @@ def test_relations_and_texts_of_the_notebook(raw, tmp_path):
     assert json.loads((folder / MARKER).read_text())["years"] == "titles"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", [["movielens", "1m"], ["table", "log.csv", "--out", "D"]])
 def test_only_ml_100k_is_like_published(command, tmp_path):
     (tmp_path / "log.csv").write_text("user_id,item_id\n" + "".join(f"{u},{i}\n" for u in range(9) for i in range(9)))

@@ -84,6 +84,7 @@ def test_layouts(tmp_path, version):
         assert again.interactions.equals(raw.interactions) and again.origin == raw.origin
 
 
+@pytest.mark.process
 def test_command_with_extra_columns(tmp_path):
     archive = zipped(write_release(tmp_path / "ml-20m", "20m"), tmp_path / "copy.zip")
     (tmp_path / "imdb.csv").write_text(

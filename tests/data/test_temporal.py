@@ -114,6 +114,7 @@ def test_negatives_are_new_for_every_row(tmp_path):
         assert all(len(set(draws)) == len(draws) for draws in of_user.values())
 
 
+@pytest.mark.process
 def test_from_the_data_to_a_trained_model(raw, tmp_path):
     """Nothing that is trained on happened after anything that is evaluated, and every row gets a rank."""
     arguments = ["--split", "temporal", "--dev-from", "1998-04-15T06:00", "--test-from", "1998-04-19", "--negatives", 9]
@@ -146,6 +147,7 @@ def test_from_the_data_to_a_trained_model(raw, tmp_path):
             assert ranks[f"{name}_ranks"].min() >= 1 and ranks[f"{name}_ranks"].max() <= 10
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

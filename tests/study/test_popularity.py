@@ -17,6 +17,8 @@ from lrd_jax.study.popularity import by_popularity
 from lrd_jax.study.statistics import holm
 from tests.study.conftest import Place, finish
 
+pytestmark = pytest.mark.process
+
 BINS = ("0", "1-4", "5-9", "10-19", "20-49", "50-99", "100+")
 
 

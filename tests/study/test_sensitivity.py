@@ -14,6 +14,8 @@ from lrd_jax.study.cells import make_cells, sensitivity_variants
 from lrd_jax.training.setup import resolve
 from tests.study.conftest import RCF, finish
 
+pytestmark = pytest.mark.process
+
 LATENT, WEIGHTS = (2, 3), (0.1, 10.0)
 
 

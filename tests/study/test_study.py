@@ -11,6 +11,8 @@ import pytest
 from lrd_jax.ranking.metrics import ranking_metrics
 from tests.study.conftest import finish
 
+pytestmark = pytest.mark.process
+
 RUNS = [f"tiny/{variant}/seed{seed}" for variant in ("ours", "popularity") for seed in (0, 1)]
 
 

@@ -34,6 +34,7 @@ def best_dev(folder, row):
     return max(json.loads(line)["dev"]["NDCG@5"] for line in lines)
 
 
+@pytest.mark.process
 def test_three_trials_then_four(place):
     """Through the command."""
     (place.folder / "space.toml").write_text("[space.model]\nnum_neighbours = {low = 1, high = 80}\n")

@@ -51,6 +51,7 @@ def test_warnings(embeddings, texts, lines, capsys):
     assert all(line.startswith(f"warning: {start}") for line, start in zip(printed, lines, strict=True)), printed
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "dump"])
 def test_a_file(dataset, name, capsys):
     path = dataset.parent / name
@@ -68,6 +69,7 @@ def test_a_file(dataset, name, capsys):
     assert "2 of 4 items have a vector of zeros" in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_words_that_a_model_does_not_know(dataset, tmp_path, capsys):
     folder, _ = make_model2vec(tmp_path / "static")
     write_texts(dataset, ["", "red binder", "zebra", "mouse", "..."])
@@ -85,6 +87,7 @@ def test_words_that_a_model_does_not_know(dataset, tmp_path, capsys):
     assert built("model2vec", folder).encode(["zebra"]).tolist() == [[0.0] * 6]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["wordllama", "sentence-transformers"])
 def test_any_encoder(dataset, name, tmp_path):
     """An array of zeros where this encoder's is."""

@@ -4,8 +4,11 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from tests.text.conftest import TEXTS, write_texts
+
+pytestmark = pytest.mark.process
 
 
 def embed(*args, cwd=None):

@@ -202,6 +202,7 @@ def test_neither_texts_nor_the_folder_are_touched(dataset):
     assert sorted(dataset.iterdir()) == before
 
 
+@pytest.mark.process
 def test_command(dataset):
     dump = str(dataset.parent / "dump")
     VECTORS.tofile(dump)

@@ -139,6 +139,7 @@ def test_code_of_a_model_is_never_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.process
 def test_hub_name_from_the_hub_s_cache(tmp_path, monkeypatch):
     """Without network, from a cache as the hub's client lays it out."""
     folder, revision = make_sentence_transformer(tmp_path / "sentences"), "0123456789abcdef0123456789abcdef01234567"
@@ -160,6 +161,7 @@ def test_hub_name_from_the_hub_s_cache(tmp_path, monkeypatch):
     assert done.returncode == 1 and "lrd_jax.errors.UserError: me/other: the model cannot be loaded" in done.stderr
 
 
+@pytest.mark.process
 def test_end_to_end(model, dataset):
     name, folder, width = model
     write_texts(dataset, ["", *TEXTS[:4]])

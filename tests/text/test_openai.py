@@ -231,6 +231,7 @@ def test_training_asks_for_nothing(server, dataset):
     assert not server.requests
 
 
+@pytest.mark.process
 def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
     folder = write_dataset(tmp_path / "films", ["alpha", "beta", "alpha", "gamma"])
     prices = tmp_path / "prices.toml"
@@ -349,6 +350,7 @@ def test_what_another_process_is_asking_for_is_waited_for(server, capsys):
     assert server.asked == {WORDS[2]: 1}
 
 
+@pytest.mark.process
 def test_killed_twice_and_resumed(server, tmp_path, monkeypatch):
     """Nothing is lost, and nothing that was answered and stored is asked twice."""
     texts = [f"film {n}" for n in range(60)]

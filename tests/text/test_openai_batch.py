@@ -152,6 +152,7 @@ def command(server, folder, *options):
     )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("moment", ["created, not recorded", "uploaded, not created", "polling"])
 def test_killed(server, tmp_path, moment):
     folder = write_dataset(tmp_path / "films", [f"film {n}" for n in range(10)])
@@ -177,6 +178,7 @@ def test_killed(server, tmp_path, moment):
     assert open_batches(server) == []
 
 
+@pytest.mark.process
 def test_exit_code_while_under_way(server, tmp_path):
     folder = write_dataset(tmp_path / "films", ["a", "b", "c"])
     process = command(server, folder, "--no-wait")
@@ -185,6 +187,7 @@ def test_exit_code_while_under_way(server, tmp_path):
     assert not list(folder.glob("text_*"))
 
 
+@pytest.mark.process
 def test_two_processes_hand_in_once(server, tmp_path):
     folders = [write_dataset(tmp_path / name, [f"film {n}" for n in range(10)]) for name in ("one", "two")]
     processes = [command(server, folder) for folder in folders]

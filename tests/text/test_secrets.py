@@ -17,6 +17,8 @@ from lrd_jax.embed import main
 from tests.text.conftest import KEY, write_dataset
 from tests.text.server import running_server
 
+pytestmark = pytest.mark.process
+
 PASSWORD = "hunter2-in-the-address"
 
 

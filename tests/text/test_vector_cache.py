@@ -127,6 +127,7 @@ def writer(path, first, count):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.process
 def test_two_processes_at_once(tmp_path):
     processes = [writer(path_in(tmp_path), first, 300) for first in (0, 200)]  # a third is written by both
     assert [process.communicate()[1] or process.returncode for process in processes] == [0, 0]
@@ -135,6 +136,7 @@ def test_two_processes_at_once(tmp_path):
     np.testing.assert_array_equal(read, np.arange(500, dtype=np.float32)[:, None].repeat(500, 1))
 
 
+@pytest.mark.process
 def test_killed_while_writing(tmp_path):
     process = writer(path_in(tmp_path), 0, 1_000_000)
     told = [int(process.stdout.readline()) for _ in range(5)]

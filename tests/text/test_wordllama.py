@@ -45,6 +45,7 @@ def test_width_that_the_wheel_does_not_have():
         build_encoder(TextConfig(dimensions=512))
 
 
+@pytest.mark.process
 def test_import_leaves_the_root_logger_alone():
     program = (
         "import logging; root = logging.getLogger(); before = (root.handlers[:], root.level)\n"
