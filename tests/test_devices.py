@@ -23,15 +23,20 @@ print(len(hits), compiled.memory_analysis().temp_size_in_bytes, jax.config.jax_c
 """
 
 
-def compile_in(folder, **environment):
-    """(hits, temporary bytes, folder in use) of the script in a new process."""
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder)],
+def run_script(folder, before="", **environment):
+    """The script in a new process, after a line of bash."""
+    return subprocess.run(
+        ["bash", "-c", f'{before}exec "$@"', "bash", sys.executable, "-c", SCRIPT, str(folder)],
         env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
         capture_output=True,
         text=True,
         check=True,
     )
+
+
+def compile_in(folder, **environment):
+    """(hits, temporary bytes, folder in use) of the script."""
+    done = run_script(folder, **environment)
     assert "rror" not in done.stderr, done.stderr
     hits, temporary, used = done.stdout.split()
     return int(hits), int(temporary), used
@@ -48,6 +53,29 @@ def test_the_users_place_stands(tmp_path):
     theirs = str(tmp_path / "theirs")
     assert compile_in(tmp_path / "ours", JAX_COMPILATION_CACHE_DIR=theirs)[2] == theirs
     assert not (tmp_path / "ours").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other bytes"])
+def test_a_damaged_program_is_replaced(tmp_path, damage):
+    """As a full disk leaves it; otherwise every later process would warn, and compile anew."""
+    for _ in range(2):
+        compile_in(tmp_path / "compiled")
+    for entry in (tmp_path / "compiled").rglob("*-cache"):
+        whole = entry.read_bytes()
+        entry.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "other bytes": bytes(len(whole))}[damage])
+    done = run_script(tmp_path / "compiled")
+    assert done.stdout.split()[0] == "0"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"warning: a compiled program in {tmp_path}/compiled/") and "is deleted" in line
+    assert compile_in(tmp_path / "compiled")[0] == 1
+
+
+def test_a_full_disk_leaves_nothing_damaged(tmp_path):
+    done = run_script(tmp_path / "compiled", before="ulimit -f 1; ")  # no file above 1 KiB
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("warning: a compiled program cannot be kept in") and "the run goes on" in line
+    assert not list((tmp_path / "compiled").rglob("*-cache"))
+    assert [compile_in(tmp_path / "compiled")[0] for _ in range(2)] == [0, 1]
 
 
 @pytest.mark.parametrize("obstacle", ["a file", "nothing"])

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import tyro
 
-from lrd_jax import embed, prepare
+from lrd_jax import embed
 from lrd_jax.command_line.parse import parse_config
-from lrd_jax.evaluate.__main__ import EvaluateFlags
+from lrd_jax.evaluate.flags import parse_flags
+from lrd_jax.prepare import __main__ as prepare
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -56,7 +57,7 @@ def test_training_commands_parse(arguments, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [line for line in everywhere("evaluate") if "..." not in line])
 def test_evaluation_commands_parse(arguments):
-    assert tyro.cli(EvaluateFlags, args=shlex.split(arguments)).runs
+    assert parse_flags(shlex.split(arguments))[0].runs
 
 
 @pytest.mark.parametrize("arguments", everywhere("prepare"))
@@ -66,7 +67,7 @@ def test_preparing_commands_parse(arguments):
     def idle(command):
         return functools.wraps(command)(lambda *args, **kwargs: None)
 
-    commands = {name: idle(command) for name, command in prepare.COMMANDS.items()}
+    commands = {name: idle(command) for name, command in prepare.commands().items()}
     tyro.extras.subcommand_cli_from_dict(commands, args=shlex.split(arguments))
 
 

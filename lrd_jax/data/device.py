@@ -93,7 +93,7 @@ def gather_history(arrays: Arrays, rows: jax.Array, history_length: int) -> Hist
     users = arrays.sequence_users[rows]
     start = arrays.sequence_offsets[users]
     length = jnp.minimum(rows - start, history_length)  # [B]
-    place = jnp.arange(history_length, dtype=jnp.int32)
+    place = jnp.arange(history_length, dtype=jnp.int32)[None]
     valid = place < length[:, None]  # [B, H]
     where = jnp.where(valid, rows[:, None] - length[:, None] + place, 0)
     items = jnp.where(valid, arrays.sequence_items[where], 0)

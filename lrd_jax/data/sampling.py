@@ -188,7 +188,7 @@ def draw_triples(key: jax.Array, sampler: Sampler, edges: jax.Array, num_negativ
     stored = jax.tree.map(lambda column: column[edges], sampler.triples)
     start, end = (sampler.known.offsets[stored.known_tails + side] for side in (0, 1))
     partner = jax.random.randint(partner_key, edges.shape, 0, jnp.maximum(end - start - 1, 1), jnp.int32)
-    partner = sampler.known.items[start + partner + (partner >= stored.places)]
+    partner = sampler.known.items[start + partner + (partner >= stored.places).astype(jnp.int32)]
     heads, tails = stored.heads, jnp.where(stored.values > 0, partner, stored.tails)
 
     shape = (*edges.shape, num_negatives)

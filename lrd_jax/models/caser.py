@@ -99,7 +99,7 @@ class Caser(nn.Module):
             return self.param(f"{name}_kernel", init, (width, number)), self.param(f"{name}_bias", init, (number,))
 
         kernel, bias = filters("vertical", self.history_length, self.num_vertical_filters)
-        vertical = linear(x.swapaxes(1, 2), kernel, self.precision) + bias  # [B, D, filters]
+        vertical = linear(x.swapaxes(1, 2), kernel, self.precision, bias)  # [B, D, filters]
         parts = [vertical.swapaxes(1, 2).reshape(b, -1)]
         heights = range(1, self.max_filter_height + 1)
         horizontal = [
@@ -107,11 +107,11 @@ class Caser(nn.Module):
         ]
         answers = convolve(x, [kernel for kernel, _ in horizontal], self.precision)
         for of_height, (_, bias) in zip(answers, horizontal, strict=True):
-            parts.append(jax.nn.relu(largest(of_height, axis=1) + bias))
+            parts.append(jax.nn.relu(largest(of_height, axis=1) + bias[None]))
 
         def dense(name: str, x: jax.Array) -> jax.Array:
             kernel = self.param(f"{name}_kernel", NORMAL_INIT, (x.shape[-1], d))
-            return linear(x, kernel, self.precision) + self.param(f"{name}_bias", NORMAL_INIT, (d,))
+            return linear(x, kernel, self.precision, self.param(f"{name}_bias", NORMAL_INIT, (d,)))
 
         found = jnp.concatenate(parts, axis=-1)
         if self.dropout > 0 and not deterministic:

@@ -26,7 +26,7 @@ def distmult(heads: jax.Array, relations: jax.Array, tail: jax.Array, precision:
 
     Source: Eq. 6; Yang et al., "Embedding Entities and Relations for Learning and Inference in Knowledge Bases".
     """
-    return matmul(relations * tail, heads.T, precision).T
+    return matmul(relations * tail[None], heads.T, precision).T
 
 
 def triple_score(head: jax.Array, relation: jax.Array, tail: jax.Array) -> jax.Array:

@@ -98,16 +98,16 @@ class GRU4Rec(nn.Module):
 
         # One array per gate: XLA's CPU code for a step that cuts the gates out of its slice of all steps is slow.
         def through(kernel: jax.Array, bias: jax.Array) -> jax.Array:
-            product = lambda rows: linear(rows, kernel, self.precision) + bias  # noqa: E731
+            product = lambda rows: linear(rows, kernel, self.precision, bias)  # noqa: E731
             return product(item_emb) if drops else of_rows(product, item_table, items)
 
         gates = tuple(map(through, jnp.split(input_kernel, 3, axis=1), jnp.split(input_bias, 3)))  # [H, B, width] each
 
         def step(state: jax.Array, inputs: tuple[tuple[jax.Array, ...], jax.Array]) -> tuple[jax.Array, None]:
-            from_state = linear(state, recurrent_kernel, self.precision) + recurrent_bias
+            from_state = linear(state, recurrent_kernel, self.precision, recurrent_bias)
             return next_state(*inputs, from_state, state), None
 
         start = jnp.zeros((len(history.items), width), item_table.dtype)
         state, _ = jax.lax.scan(step, start, (gates, items > 0))
-        answer = linear(state, out_kernel, self.precision)
-        return answer + self.param("out_bias", NORMAL_INIT, (d,)) if self.out_bias else answer
+        out_bias = self.param("out_bias", NORMAL_INIT, (d,)) if self.out_bias else None
+        return linear(state, out_kernel, self.precision, out_bias)

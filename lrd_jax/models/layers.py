@@ -58,9 +58,15 @@ def _project_backward(precision: Precision, saved: tuple, gradient: jax.Array):
 project.defvjp(_project_forward, _project_backward)
 
 
-def linear(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
-    """[..., i] times [i, j] to [..., j]."""
-    return matmul(x.reshape(-1, x.shape[-1]), kernel, precision).reshape(*x.shape[:-1], kernel.shape[1])
+def linear(x: jax.Array, kernel: jax.Array, precision: Precision, bias: jax.Array | None = None) -> jax.Array:
+    """[..., i] times [i, j] to [..., j], plus a bias [j] where there is one."""
+    y = matmul(x.reshape(-1, x.shape[-1]), kernel, precision).reshape(*x.shape[:-1], kernel.shape[1])
+    return y if bias is None else y + as_last_axis(bias, y.ndim)
+
+
+def as_last_axis(vector: jax.Array, ndim: int) -> jax.Array:
+    """[D] to [1, ..., 1, D] with so many axes: broadcasting that is meant, where rank promotion is an error."""
+    return jax.lax.expand_dims(vector, range(ndim - 1))
 
 
 def of_rows(function: Callable[[jax.Array], jax.Array], table: jax.Array, ids: jax.Array) -> jax.Array:
@@ -133,7 +139,7 @@ attend.defvjp(_attend_forward, _attend_backward)
 @jax.named_scope("layer_norm")
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     """Layer normalisation of [..., D] over the last axis, eps 1e-5."""
-    return _normalised(x) * scale + bias
+    return _normalised(x) * as_last_axis(scale, x.ndim) + as_last_axis(bias, x.ndim)
 
 
 @jax.custom_vjp
@@ -223,8 +229,8 @@ class RelationBlock(nn.Module):
             for layer in range(self.num_layers):
                 hidden = self_attention(x, qkv_kernel, self.num_heads, self.precision)
                 with jax.named_scope("feed_forward"):
-                    hidden = jax.nn.relu(project(hidden.reshape(-1, d), w1, self.precision) + w1_bias)
-                    hidden = (project(hidden, w2, self.precision) + w2_bias).reshape(x.shape)
+                    hidden = jax.nn.relu(project(hidden.reshape(-1, d), w1, self.precision) + w1_bias[None])
+                    hidden = (project(hidden, w2, self.precision) + w2_bias[None]).reshape(x.shape)
                 if keep is not None:
                     hidden = jnp.where(keep[:, layer], hidden / (1 - self.dropout), 0.0)
                 x = layer_norm(x + hidden, scale, bias)
@@ -260,6 +266,8 @@ class RelationPooling(nn.Module):
         kernel = self.param("pool_kernel", NORMAL_INIT, (tokens.shape[-1], self.attention_dim))
         bias = self.param("pool_bias", NORMAL_INIT, (self.attention_dim,))
         out_kernel = self.param("pool_out_kernel", NORMAL_INIT, (self.attention_dim,))
-        hidden = jnp.tanh((tokens * user_emb[:, None, None, :]) @ kernel + bias)  # [B, C, R, attention_dim]
+        hidden = jnp.tanh(
+            (tokens * user_emb[:, None, None, :]) @ kernel + as_last_axis(bias, 4)
+        )  # [B, C, R, attention_dim]
         weights = jax.nn.softmax(hidden @ out_kernel, axis=-1)  # [B, C, R]
         return jnp.einsum("bcr,bcrd->bcd", weights, tokens)

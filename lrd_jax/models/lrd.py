@@ -52,11 +52,11 @@ class RelationClassifier(nn.Module):
         bias = self.param("classifier_bias", NORMAL_INIT, (self.num_relations,))
         if text.shape[0] <= history.size + targets.size:
             # Fewer items than positions: project every item once, then gather R numbers per position.
-            projected = text @ projection + projection_bias  # [I + 1, D]
-            return RelationLogits((projected @ kernel[:d])[history], (projected @ kernel[d:] + bias)[targets])
+            projected = text @ projection + projection_bias[None]  # [I + 1, D]
+            return RelationLogits((projected @ kernel[:d])[history], (projected @ kernel[d:] + bias[None])[targets])
         return RelationLogits(
-            (text[history] @ projection + projection_bias) @ kernel[:d],
-            (text[targets] @ projection + projection_bias) @ kernel[d:] + bias,
+            (text[history] @ projection + projection_bias[None, None]) @ kernel[:d],
+            (text[targets] @ projection + projection_bias[None, None]) @ kernel[d:] + bias[None, None],
         )
 
 

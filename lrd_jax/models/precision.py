@@ -19,18 +19,11 @@ _MANTISSA_BITS = {"tf32": 10, "bfloat16": 7}
 
 
 def in_float32(function: Callable) -> Callable:
-    """Decorates what is jitted: products are float32 where nothing else is asked for; jax lets accelerators round.
-
-    Rank and dtype promotion are allowed, whatever jax is told to allow: we and optax promote on purpose.
-    """
+    """Decorates what is jitted: products are float32 where nothing else is asked for; jax lets accelerators round."""
 
     @functools.wraps(function)
     def traced(*args):
-        with (
-            jax.default_matmul_precision("highest"),
-            jax.numpy_rank_promotion("allow"),
-            jax.numpy_dtype_promotion("standard"),
-        ):
+        with jax.default_matmul_precision("highest"):
             return function(*args)
 
     return traced

@@ -21,8 +21,9 @@ from lrd_jax.models.precision import matmul
 def masked_softmax(logits: jax.Array, valid: jax.Array) -> jax.Array:
     """Softmax over axis 0 of [H, R] where valid [H]; all zeros when nothing is valid."""
     logits = jnp.where(valid[:, None], logits, jnp.finfo(logits.dtype).min)
-    unnormalised = jnp.where(valid[:, None], jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=0))), 0.0)
-    return unnormalised / jnp.maximum(jnp.sum(unnormalised, axis=0), jnp.finfo(logits.dtype).tiny)
+    highest = jax.lax.stop_gradient(jnp.max(logits, axis=0, keepdims=True))
+    unnormalised = jnp.where(valid[:, None], jnp.exp(logits - highest), 0.0)
+    return unnormalised / jnp.maximum(jnp.sum(unnormalised, axis=0, keepdims=True), jnp.finfo(logits.dtype).tiny)
 
 
 def aggregate_history(
@@ -54,7 +55,7 @@ def aggregate_history(
     """
     scores = distmult(history_emb, relations, candidate_emb, precision)  # [H, R]
     if logits is not None:
-        scores += jax.nn.log_softmax(logits.history + logits.target, axis=-1)
+        scores += jax.nn.log_softmax(logits.history + logits.target[None], axis=-1)
     weights = masked_softmax(scores, valid)  # [H, R]
     if decay is not None:
         weights = weights * decay
@@ -74,7 +75,7 @@ def temporal_decay(intervals: jax.Array, decay_real: jax.Array, decay_imag: jax.
     Source: KDA (Wang et al., TOIS 2020), section 4.3.
     """
     frequencies = np.linspace(0.0, 0.5, decay_real.shape[1], dtype=np.float32)
-    angles = 2 * np.pi * intervals[..., None] * frequencies  # [..., F]
+    angles = jnp.multiply.outer(2 * np.pi * intervals, frequencies)  # [..., F]
     waves = jnp.cos(angles) @ decay_real.T - jnp.sin(angles) @ decay_imag.T
     return jnp.clip(waves / (2 * decay_real.shape[1]), 0.0, 1.0)
 
@@ -189,12 +190,12 @@ class RelationalModel(nn.Module):
         relations = jnp.broadcast_to(self.relation_embeddings, (*candidates.shape, *self.relation_embeddings.shape))
         if not self.include_value:
             return relations
-        missing = self.entity_embeddings[0]
+        missing = self.entity_embeddings[0][None, None, None]  # [1, 1, 1, D]
         values = item_values[candidates]  # [B, C, A, V]
         held = (values > 0)[..., None]
         count = jnp.sum(held, axis=3, dtype=jnp.int32)  # [B, C, A, 1]
         total = jnp.sum(jnp.where(held, self.entity_embeddings[values], 0.0), axis=3)  # [B, C, A, D]
-        value_emb = jnp.where(count > 0, total / jnp.maximum(count, 1), missing)
+        value_emb = jnp.where(count > 0, total / jnp.maximum(count, 1).astype(total.dtype), missing)
         first = 1 + self.num_item_relations
         parts = [
             relations[:, :, :first] + missing,

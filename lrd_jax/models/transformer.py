@@ -30,7 +30,7 @@ class Offsets(NamedTuple):
 def positions(valid: jax.Array) -> jax.Array:
     """Places counted back from the newest item, which is 1; 0 for padding; int32 [B, H] from bool [B, H]."""
     length = jnp.sum(valid, axis=1, keepdims=True, dtype=jnp.int32)
-    return jnp.where(valid, length - jnp.arange(valid.shape[1], dtype=jnp.int32), 0)
+    return jnp.where(valid, length - jnp.arange(valid.shape[1], dtype=jnp.int32)[None], 0)
 
 
 @jax.custom_vjp
@@ -134,7 +134,7 @@ def newest_attention(
     """
     d = x.shape[-1]
     own = jnp.repeat(jnp.eye(num_heads, dtype=x.dtype), d // num_heads, axis=1)  # [heads, D]: whose a number is
-    queries = query * own  # [B, heads, D], zero outside the head
+    queries = query * own[None]  # [B, heads, D], zero outside the head
     logits = matmul(linear(queries, key_kernel.T, precision), transposed(x), precision)  # [B, heads, H]
     if offsets is not None:
         key_offsets = offsets.keys + offsets.pair_keys[:, 0]  # [B, H, D]
@@ -144,7 +144,7 @@ def newest_attention(
     mixed = linear(matmul(weights, x, precision), value_kernel, precision)  # [B, heads, D]
     if offsets is not None:
         mixed += matmul(weights, offsets.values + offsets.pair_values[:, 0], precision)
-    return jnp.sum(mixed * own, axis=1, keepdims=True)
+    return jnp.sum(mixed * own[None], axis=1, keepdims=True)
 
 
 class TransformerBlock(nn.Module):
@@ -195,17 +195,17 @@ class TransformerBlock(nn.Module):
         def maybe_dropped(x: jax.Array) -> jax.Array:
             return x if deterministic or self.dropout == 0 else dropped(x, self.dropout, self.make_rng("dropout"))
 
-        query = linear(queries, kernel("query"), self.precision) + bias("query")
+        query = linear(queries, kernel("query"), self.precision, bias("query"))
         kernels, biases = (kernel("key"), kernel("value")), (bias("key"), bias("value"))
         if queries.shape[1] == 1:
             attended = newest_attention(query, x, seen[:, 0], *kernels, self.num_heads, self.precision, offsets)
-            attended += biases[1]
+            attended += biases[1][None, None]
         else:
             keys, values = (
-                linear(x, kernel, self.precision) + bias for kernel, bias in zip(kernels, biases, strict=True)
+                linear(x, kernel, self.precision, bias) for kernel, bias in zip(kernels, biases, strict=True)
             )
             attended = masked_attention(query, keys, values, seen, self.num_heads, self.precision, offsets)
         x = normalised("attention_norm", queries + maybe_dropped(attended))
-        hidden = jax.nn.relu(linear(x, kernel("w1"), self.precision) + bias("w1"))
-        hidden = linear(hidden, kernel("w2"), self.precision) + bias("w2")
+        hidden = jax.nn.relu(linear(x, kernel("w1"), self.precision, bias("w1")))
+        hidden = linear(hidden, kernel("w2"), self.precision, bias("w2"))
         return normalised("output_norm", x + maybe_dropped(hidden))

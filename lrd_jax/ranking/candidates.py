@@ -30,7 +30,7 @@ def left_out(arrays: Arrays, rows: jax.Array, num_items: int, *, keep_seen: bool
     first = jnp.arange(len(rows), dtype=jnp.int32)[:, None] * (num_items + 1)
 
     def leave_out(step: jax.Array, flags: jax.Array) -> jax.Array:
-        places = start[:, None] + step * _PLACES_PER_STEP + jnp.arange(_PLACES_PER_STEP, dtype=jnp.int32)
+        places = start[:, None] + step * _PLACES_PER_STEP + jnp.arange(_PLACES_PER_STEP, dtype=jnp.int32)[None]
         taken = jnp.where(places <= rows[:, None], arrays.sequence_items[places], 0)  # the row itself: the target
         return flags.at[(first + taken).ravel()].set(1)
 
@@ -62,4 +62,4 @@ def draw_negatives(
     # mode="high": float32's coarse steps below 1 would make ties among the largest of millions of draws.
     gumbel = functools.partial(jax.random.gumbel, shape=log_weights.shape, dtype=jnp.float32, mode="high")
     draw = jax.vmap(lambda row: gumbel(jax.random.fold_in(key, row)))
-    return jax.lax.top_k(jnp.where(is_out, -jnp.inf, draw(rows) + log_weights), num_negatives)[1] + 1
+    return jax.lax.top_k(jnp.where(is_out, -jnp.inf, draw(rows) + log_weights[None]), num_negatives)[1] + 1

@@ -112,13 +112,14 @@ def _count(
     num_chunks, candidates_per_block = equal_blocks(candidates.shape[1], system.candidates_per_block)
     candidates = jnp.pad(candidates, ((0, 0), (0, num_chunks * candidates_per_block - candidates.shape[1])))
     chunks = candidates.reshape(len(rows), num_chunks, candidates_per_block).swapaxes(0, 1)
+    is_target = (jnp.arange(candidates_per_block, dtype=jnp.int32) == 0)[None]  # in the first chunk
 
     def add_chunk(carry: tuple[jax.Array, Counts], chunk: tuple[jax.Array, jax.Array]):
         target_scores, counts = carry
         candidates, is_first = chunk
         scores = system.score(params, encoded, candidates, arrays.tables)  # [B, candidates_per_block]
         target_scores = jnp.where(is_first, scores[:, 0], target_scores)
-        valid = (candidates > 0) & ~(is_first & (jnp.arange(candidates_per_block, dtype=jnp.int32) == 0))
+        valid = (candidates > 0) & ~(is_first & is_target)
         found = jax.vmap(target_counts)(target_scores, scores, valid)
         counts = Counts(counts.greater + found.greater, counts.equal + found.equal, counts.finite & found.finite)
         return (target_scores, counts), None

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 
@@ -59,11 +58,22 @@ def test_bad_arguments(dataset):
     assert not list(dataset.glob("text_*"))
 
 
-def test_help_in_under_a_second():
-    best = np.inf
-    for _ in range(3):  # the best of three: other processes share the machine
-        start = time.perf_counter()
-        done = embed("--help")
-        best = min(best, time.perf_counter() - start)
+def test_help_imports_nothing_that_takes_long():
+    """Which keeps it below a second; the time itself would be that of whatever else runs on the machine."""
+    command = [sys.executable, "-X", "importtime", "-m", "lrd_jax.embed", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "DATASET" in done.stdout
-    assert best < 1
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "tyro" in imported
+    assert not imported & {
+        "jax",
+        "numpy",
+        "polars",
+        "flax",
+        "optax",
+        "orbax",
+        "openai",
+        "tiktoken",
+        "wordllama",
+        "rich",
+    }

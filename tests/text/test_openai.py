@@ -128,7 +128,7 @@ def test_long_texts_are_cut_in_whole_characters(server):
 )
 def test_passing_faults(server, faults):
     server.faults.extend(["ok", *faults])
-    asking = encoder(server, timeout=0.5 if "hang" in faults else 20.0)
+    asking = encoder(server, timeout=1.0 if "hang" in faults else 20.0)
     np.testing.assert_array_equal(asking.encode(WORDS), expected(WORDS))
     usable = faults in (["order"], ["no index"])
     assert server.requests["POST /v1/embeddings"] == 1 + len(faults) + (not usable)
@@ -163,7 +163,7 @@ def test_retry_after_is_honoured(server):
 def test_lasting_faults(server, fault, words, requests):
     server.faults.append("ok")  # the test text is answered
     server.always = fault
-    asking = encoder(server, dimensions=8, max_retries=1, timeout=0.3 if fault == "hang" else 20.0)
+    asking = encoder(server, dimensions=8, max_retries=1, timeout=1.0 if fault == "hang" else 20.0)
     with pytest.raises(UserError, match=words) as error:
         asking.encode(WORDS)
     assert KEY not in str(error.value)

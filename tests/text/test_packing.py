@@ -1,7 +1,6 @@
 """Tokens: counted, bounded, cut, packed."""
 
 import socket
-import time
 
 import pytest
 import tiktoken
@@ -81,7 +80,7 @@ def test_a_fetch_that_hangs_is_not_waited_for(offline, monkeypatch):
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{silent.getsockname()[1]}")
         # Another vocabulary than the other tests', since tiktoken holds a lock as long as the thread hangs.
-        start = time.monotonic()
         tokenizer = load_tokenizer("gpt2", 0.3)
-        assert time.monotonic() - start < 5
+        silent.settimeout(60)
+        silent.accept()[0].close()  # it was asked, and would have been waited for until now
     assert not tokenizer.exact and "within 0.3 s" in tokenizer.problem
