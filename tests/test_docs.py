@@ -5,10 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 from lrd_jax.config.schema import Config
@@ -16,7 +19,7 @@ from lrd_jax.config.schema import Config
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-TUTORIALS = [ROOT / "docs/tutorials" / f"{name}.md" for name in ("first-run", "own-data", "own-text", "own-model")]
+TUTORIALS = [f"tutorials/{name}.md" for name in ("first-run", "own-data", "own-text", "own-model")]
 SUBCOMMANDS = {
     "lrd_jax.prepare": "table movielens amazon-2014 amazon-2023 recbole rechorus ml-100k",
     "lrd_jax.study": "table ablation sensitivity sweep",
@@ -32,22 +35,45 @@ OTHERS_OPTIONS = {"--no-deps", "--strict", "--num_layers", "--num_heads", "--his
 
 
 def blocks(page):
-    """The (language, code) of the Python and shell blocks of a page that are to be executed, in order."""
-    found = re.findall(r"(<!-- not executed: [^>]+ -->\n)?```(python|sh)\n(.*?)```", page.read_text(), re.S)
-    return [(language, code) for passed_over, language, code in found if not passed_over]
+    """The (language, file, code) of the blocks of a page that are to be executed or saved, in order."""
+    found = re.findall(
+        r'(<!-- not executed: [^>]+ -->\n)?```(python|sh|toml)(?: title="(.*?)")?\n(.*?)```', page.read_text(), re.S
+    )
+    return [block for passed_over, *block in found if not passed_over]
 
 
 def execute(page, folder, names):
-    """Runs a page's blocks in a folder; Python blocks share their names, every line of a shell block is a command."""
-    for language, code in blocks(page):
-        if language == "python":
+    """Runs a page's blocks in a folder; Python blocks share their names, every line of a shell block is a command.
+
+    A block with a title is saved under it.
+    """
+    for language, file, code in blocks(page):
+        if file:
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_text(code)
+        elif language == "python":
             exec(compile(code, str(page), "exec"), names)
-            continue
-        for line in code.splitlines():
-            arguments = shlex.split(line)
-            assert arguments[0] == "python", line
-            done = subprocess.run([sys.executable, *arguments[1:]], cwd=folder, capture_output=True, text=True)
-            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        elif code == "pip install -e .\n":
+            install(folder)
+        else:
+            for line in code.splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "python", line
+                done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
+                assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+def install(folder):
+    """Makes a package known to Python that runs in its folder, as `pip install -e .` does."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    about = folder / f"{project['name']}-{project['version']}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
+    groups = [
+        [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+        for group, points in project["entry-points"].items()
+    ]
+    (about / "entry_points.txt").write_text("\n".join(line for group in groups for line in group))
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +133,11 @@ def test_help_is_on_the_page_of_commands(site):
 def test_tutorials_do_what_they_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "tutorial"}
-    for page in TUTORIALS:
-        execute(page, tmp_path, names)
-    assert (tmp_path / "runs/music-kda-seed0/evaluation-test-full.parquet").exists()
+    for page in (*TUTORIALS, "how-to/notebook.md"):
+        execute(ROOT / "docs" / page, tmp_path, names)
+    for model in ("kda", "fading"):
+        assert (tmp_path / f"runs/music-{model}-seed0/evaluation-test-full.parquet").exists()
+    assert names["run"].results["model"] == "kda"
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +173,17 @@ def test_options_written_as_keys_exist(page):
     sections = "|".join(Config.model_fields)
     named = set(re.findall(rf"`((?:{sections})\.[a-z_0-9]+)", page.read_text()))
     assert not named - keys - {"text.npy"}
+
+
+def test_the_readmes_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    plays = [(f"u{n % 60}", f"i{random.integers(40)}", 60 * n) for n in range(900)]
+    pl.DataFrame(plays, ["who", "what", "when"], orient="row").write_csv("log.csv")
+    pl.DataFrame({"what": [f"i{n}" for n in range(40)], "brand": ["a", "b"] * 20}).write_csv("items.csv")
+    ((_, _, code),) = [block for block in blocks(README) if block[0] == "python"]
+    assert len(code.splitlines()) <= 25
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
 
 
 def test_the_readme_is_short():
