@@ -13,7 +13,7 @@ SCRIPT = """
 import sys
 import jax
 from pathlib import Path
-from lrd_jax.devices import keep_compiled
+from lrd_jax.command_line.compiled import keep_compiled
 keep_compiled(Path(sys.argv[1]))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 hits = []
