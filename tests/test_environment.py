@@ -8,8 +8,9 @@ import pytest
 
 from lrd_jax.config.schema import Config
 from lrd_jax.data.synthetic import write_synthetic
-from lrd_jax.ranking import build_ranking
-from lrd_jax.ranking.protocols import Full, Sampled
+from lrd_jax.evaluate.run_protocol import build_ranking
+from lrd_jax.ranking.protocols.full import Full
+from lrd_jax.ranking.protocols.sampled import Sampled
 from lrd_jax.training.setup import assemble_corpus
 from tests.conftest import equations
 from tests.processes import run, small_training
@@ -19,7 +20,7 @@ MORE = {
     "popularity": {"model": {"name": "popularity"}},
     "item_knn": {"model": {"name": "item_knn"}},
     "prior": {"model": {"name": "rcf_lrd", "relation_prior": "learned", "precision": "tf32", "classifier_input": "id"}},
-    "touched": {"model": {"name": "kda_lrd"}, "optim": {"update": "touched"}},
+    "lazy": {"model": {"name": "kda_lrd"}, "optim": {"update": "lazy"}},
 }
 SMALL = {
     "data": {"history_length": 6},
