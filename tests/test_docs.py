@@ -34,6 +34,11 @@ OTHERS_OPTIONS = {"--no-deps", "--strict", "--num_layers", "--num_heads", "--his
 """Of pip, mkdocs, pytest and the published code."""
 
 
+def slow_process(test):
+    """Marks a test that takes long and starts processes."""
+    return pytest.mark.slow(pytest.mark.process(test))
+
+
 def blocks(page):
     """The (language, file, code) of the blocks of a page that are to be executed or saved, in order."""
     found = re.findall(
@@ -45,10 +50,10 @@ def blocks(page):
 def execute(page, folder, names):
     """Runs a page's blocks in a folder; Python blocks share their names, every line of a shell block is a command.
 
-    A block with a title is saved under it.
+    A block whose title is a file is saved there.
     """
     for language, file, code in blocks(page):
-        if file:
+        if file.endswith((".py", ".toml")):
             (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_text(code)
         elif language == "python":
@@ -103,6 +108,7 @@ class Loaded(HTMLParser):
             self.addresses.append(attributes["href"])
 
 
+@slow_process
 def test_the_site_loads_nothing_from_the_network(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > len(PAGES) - 2
@@ -113,6 +119,7 @@ def test_the_site_loads_nothing_from_the_network(site):
         assert not [address for address in loaded.addresses if re.match(r"(https?:)?//", address)], page
 
 
+@slow_process
 def test_the_site_has_every_option(site):
     page = (site / "reference/options.html").read_text()
     for section, field in Config.model_fields.items():
@@ -120,16 +127,19 @@ def test_the_site_has_every_option(site):
             assert f'id="{section}.{option}"' in page
 
 
+@slow_process
 def test_equations_are_drawn_by_the_browser(site):
     page = (site / "explanation/method.html").read_text()
     assert page.count("<math") > 20 and "arithmatex" not in page
 
 
+@slow_process
 def test_help_is_on_the_page_of_commands(site):
     page = (site / "reference/commands.html").read_text()
     assert "[[help" not in page and "--drop-users-with-too-few-negatives" in page and "--assume-published" in page
 
 
+@slow_process
 def test_tutorials_do_what_they_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "tutorial"}
@@ -156,15 +166,16 @@ def options():
         return set().union(*pool.map(listed, calls)) | OTHERS_OPTIONS
 
 
+@slow_process
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
 def test_options_exist(page, options):
     named = re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", page.read_text())
     assert not sorted(set(named) - options)
 
 
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "notebook"], ids=lambda page: page.stem)
 def test_options_written_as_keys_exist(page):
-    """`section.option` as in a TOML file."""
+    """`section.option` as in a TOML file; in a notebook `run.params` is another thing."""
     keys = {
         f"{section}.{option}"
         for section, field in Config.model_fields.items()
@@ -175,6 +186,7 @@ def test_options_written_as_keys_exist(page):
     assert not named - keys - {"text.npy"}
 
 
+@pytest.mark.slow
 def test_the_readmes_python(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)

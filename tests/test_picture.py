@@ -20,6 +20,9 @@ def run(tmp_path_factory):
     return train(folder / "run", data)
 
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
+
 def draw(*arguments):
     command = [sys.executable, "-m", "benchmarks.picture", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
