@@ -35,7 +35,7 @@ def set_up_devices(cpu_devices: int) -> None:
 
 
 def start_devices() -> None:
-    """Starts the devices that jax was told to use, all it can find by default.
+    """Starts the devices that jax is configured to use, all it can find by default.
 
     Jit is switched on where JAX_DISABLE_JIT has switched it off: an epoch is one program, which would take hours
     without.

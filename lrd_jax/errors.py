@@ -11,7 +11,7 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # control, format, lone sur
 
 
 class UserError(Exception):
-    """Bad input, told in one message: where it is, what is wrong, what to do.
+    """Bad input, explained in one message: where it is, what is wrong, what to do.
 
     Commands print it without a traceback and exit with code 2 (`lrd_jax.command_line.parse.run_command`).
 

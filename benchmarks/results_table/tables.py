@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -135,6 +136,29 @@ def full(store: Store) -> str:
     return markdown(["", "", *header], rows)
 
 
+def none_entities(store: Store) -> str:
+    """KDA and KDA_LRD before (the study `lrd`) and after "none" became an entity of each attribute (`none`)."""
+    rows = []
+    for dataset, title in DATASETS.items():
+        for variant, label in (("kda", "KDA"), ("paper", "KDA_LRD")):
+            (before,) = read_outcomes(store, "lrd", [dataset], [Variant(variant, variant)])
+            if not (found := read_outcomes(store, "none", [dataset], [Variant(variant, variant)])):
+                continue
+            after = found[0]._replace(cell=dataclasses.replace(found[0].cell, variant="after", base=variant))
+            (comparison,), failures = compare([before, after], ["NDCG@5"])
+            assert not failures, failures
+            metric = comparison["metrics"]["NDCG@5"]
+            values = [
+                ", ".join(figure(run["test"]["NDCG@5"]) for run in outcome.results.values())
+                for outcome in (before, after)
+            ]
+            p_values = [f"{metric[f'{test}_p']:.2g}" for test in ("t_test", "wilcoxon")]
+            means = [figure(metric["base_value"]), figure(metric["value"])]
+            rows.append([f"{title}: {label}", *values, *means, signed(metric["interval"]), *p_values])
+    header = ["before, seeds 0, 1, 2", "after", "mean before", "after", "95% interval", "t-test p", "Wilcoxon p"]
+    return markdown(["test NDCG@5", *header], rows)
+
+
 def peers(store: Store) -> str:
     """RecBole's models beside ours: seconds and accuracy."""
     runs = json.loads((FOLDER / "peers.json").read_text())
@@ -159,6 +183,7 @@ TABLES: Mapping[str, Callable[[Store], str]] = {
     "language-model": language_model,
     "published-paired": published_paired,
     "full": full,
+    "none-entities": none_entities,
     "peers": peers,
 }
 """By the names in the pages' markers."""

@@ -1,4 +1,4 @@
-"""The command line: options from a TOML file, overridden one by one, mistakes told without a traceback."""
+"""The command line: options from a TOML file, overridden one by one; mistakes end in one line, not in a traceback."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SEEDS = PrimitiveConstructorSpec(
 
 @dataclasses.dataclass(frozen=True)
 class TrainFlags:
-    """What `train` is told besides the configuration of the run."""
+    """Options of `train` besides the configuration of the run."""
 
     config: Path | None = None
     """TOML file of options that differ from the defaults; options on the command line override it."""

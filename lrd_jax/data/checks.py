@@ -57,7 +57,7 @@ def refuse_wrong_negatives(
     is_target = (negatives.reshape(len(lengths), -1) == targets[:, None]).any(axis=1)
     if is_target.any():
         problem = f"item {targets[is_target.argmax()]} is the target and a negative at once"
-        table.refuse(is_target, field, problem, "Replace it by an item that the user has not touched")
+        table.refuse(is_target, field, problem, "Replace it by an item that the user has not interacted with")
 
 
 def refuse_too_many_entities(table: Table, field: str, num_entities: int, num_stored: int) -> None:

@@ -46,7 +46,7 @@ def notebook_items(splits: Mapping[str, np.ndarray], users: np.ndarray, items: n
 
 
 def sample_negatives(touched: csr_array, users: np.ndarray, num_negatives: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw items that a user has not touched, uniformly and without replacement, anew for every entry of `users`.
+    """Draw items that a user never had, uniformly and without replacement, anew for every entry of `users`.
 
     Up to 8,192 items, every (row, item) pair gets a random key and the smallest win: the draw that our published
     figures were made with, whose bytes must stay. In larger catalogues, where that would cost minutes, items are drawn
@@ -97,7 +97,7 @@ def _blocks(rows: np.ndarray, cells: int) -> Iterator[np.ndarray]:
 def notebook_negatives(
     touched: csr_array, users: np.ndarray, num_items: int, num_negatives: int, rng: np.random.RandomState
 ) -> np.ndarray:
-    """The draw of ReChorus's and the LRD authors' notebooks: with repetitions, items that the user touched drawn again.
+    """The draw of ReChorus's and the LRD authors' notebooks: with repetitions, items that the user had drawn again.
 
     With their seed, their order of rows (by time) and their order of splits (test before dev), it gives their
     negatives, number by number: `data/MovieLens.ipynb` of github.com/ysh-1998/LRD shows some.
@@ -116,7 +116,7 @@ def notebook_negatives(
       UserError: a user has touched all of these items.
     """
     if len(users) and int(np.diff(touched.indptr)[users].max()) >= num_items:
-        problem = "a user has touched every item, so there is nothing to draw"
+        problem = "a user has interacted with every item, so there is nothing to draw"
         raise UserError(problem, field="--like", remedy="Raise --core, or leave out --like rechorus")
     negatives = rng.randint(1, num_items + 1, (len(users), num_negatives))
     starts, indices = touched.indptr, touched.indices

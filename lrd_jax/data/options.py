@@ -1,4 +1,4 @@
-"""What every source of `prepare` can be told; imports nothing heavy, so that --help is fast."""
+"""Options that every source of `prepare` takes; imports nothing heavy, so that --help is fast."""
 
 from __future__ import annotations
 

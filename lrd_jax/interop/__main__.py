@@ -49,7 +49,7 @@ _ALIASES = {"model.name": "--model", "data.path": "--data", "run.workdir": "--ou
 
 @dataclasses.dataclass(frozen=True)
 class ImportFlags:
-    """What `import` is told besides the configuration of the run."""
+    """Options of `import` besides the configuration of the run."""
 
     state: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STATE")]
     """State dict of the published code or of ReChorus, by its own parameter names: .npz, .safetensors or, where torch

@@ -1,4 +1,4 @@
-"""Files of named arrays, .npz, .safetensors and, where torch is, .pt: read whole, every mistake told, and written."""
+"""Files of named arrays, .npz, .safetensors and, where torch is, .pt: read whole, with clear errors, and written."""
 
 from __future__ import annotations
 

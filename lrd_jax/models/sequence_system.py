@@ -42,7 +42,7 @@ class SequenceModel(Protocol):
         """The histories of B users as vectors, float32 [B, D].
 
         Args:
-          item_table: float32 [I + 1, D], the item embeddings, row 0 being padding; with optim.update = "touched" only
+          item_table: float32 [I + 1, D], the item embeddings, row 0 being padding; with optim.update = "lazy" only
             those rows that the batch looks up, and `history.items` says which row is whose.
           user_emb: float32 [B, D]; None where `uses_users` is False.
           history: with data.history_length places.

@@ -180,7 +180,7 @@ def make_cells(
                 remedy=f"Choose among {', '.join(names)}, or add it with --systems",
             )
     if unused := [name for name in folders if name not in datasets]:
-        raise UserError(f"--data names {unused[0]!r}, which is not among --datasets", remedy="Mend one of them")
+        raise UserError(f"--data names {unused[0]!r}, which is not among --datasets", remedy="Correct one of them")
     cells = []
     for dataset in datasets:
         for variant in variants:

@@ -77,7 +77,7 @@ def is_finished(run: Config) -> bool:
 
 
 def _open_runs(runs: Sequence[Config], failures: dict[Path, UserError]) -> list[Config]:
-    """The runs that are still to be trained; those that cannot be are added to the failures and told."""
+    """The runs that are still to be trained; those that cannot be are added to the failures and printed."""
     unfinished = []
     for run in runs:
         try:

@@ -68,7 +68,7 @@ def run_sweep(config: Config, space: Space, folder: Path, *, num_trials: int, se
             _run_trial(study, trial, run)
     rows = trial_rows(study.get_trials())
     if not any(row["state"] == "complete" for row in rows):
-        raise UserError("no trial has come to its end", file=folder, remedy="Mend the space or give more --trials")
+        raise UserError("no trial has come to its end", file=folder, remedy="Correct the space, or give more --trials")
     best = study.best_trial
     write_atomically(folder / "best.toml", config_to_toml(_without_place(with_options(config, best.params))).encode())
     return rows

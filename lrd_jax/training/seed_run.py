@@ -162,7 +162,7 @@ class SeedRun:
 
     @contextlib.contextmanager
     def or_fail(self) -> Iterator[None]:
-        """A `UserError` within becomes this seed's `failure`, told at once among several, and ends nothing else."""
+        """A `UserError` within becomes this seed's `failure`, printed at once among several, and ends nothing else."""
         try:
             yield
         except UserError as error:

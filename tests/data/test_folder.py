@@ -141,7 +141,7 @@ def test_negatives_of_the_notebooks_against_their_loop():
     dense[1, 1:] = True
     touched = touched_items(dense)
     touched.sum_duplicates()
-    with pytest.raises(UserError, match="touched every item"):
+    with pytest.raises(UserError, match="interacted with every item"):
         notebook_negatives(touched, np.array([1]), 40, 7, random)
 
 

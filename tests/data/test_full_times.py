@@ -149,7 +149,7 @@ def test_command(tmp_path):
         (tmp_path / f"{name}.csv").write_text("user_id,item_id,ts\n" + "".join(cells))
         done = command(tmp_path, f"{name}.csv", "--time", "ts", "--negatives", "2")
         assert done.returncode == 0, done.stderr
-        assert "warning" not in done.stderr and "told by its values" in done.stdout
+        assert "warning" not in done.stderr and "recognised from its values" in done.stdout
         found = of_each_user(tmp_path / "out")
         for user in {user for user, _, _ in rows}:
             assert [item for item, _ in found[user]] == [item for other, item, _ in rows if other == user]

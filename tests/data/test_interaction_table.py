@@ -88,7 +88,7 @@ def test_ids_are_text(tmp_path):
     text = 'user,item,time\n007,"a, b",3\n7, é ,2\n007,x,1\n'
     raw, said = read_interaction_table(write(tmp_path / "t.csv", text), COLUMNS)
     assert seconds(raw) == [("007", "a, b", 3), ("7", "é", 2), ("007", "x", 1)]
-    assert said == ["time is read as s, told by its values"] and raw.template == "" and raw.name == "t"
+    assert said == ["time is read as s, recognised from its values"] and raw.template == "" and raw.name == "t"
 
 
 def test_numbers_of_parquet_meet_text_of_csv(tmp_path):
@@ -167,7 +167,7 @@ def test_command(tmp_path):
     words += ["--core", 2, "--negatives", 3]
     done = prepare(*words, "--out", "data", "--template", "{brand}: {title}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "when is read as s, told by its values\n10 of 11 items are in items.tsv" in done.stdout
+    assert "when is read as s, recognised from its values\n10 of 11 items are in items.tsv" in done.stdout
     corpus = read_corpus(tmp_path / "data")
     assert corpus.attributes == ("brand",) and corpus.item_relations == ("near",) and len(corpus.triples) == 20
     assert sorted(read_texts(tmp_path / "data", 11)[1:])[:3] == [".", "A: Item 1", "A: Item 3"]

@@ -132,7 +132,7 @@ def _read_interactions(
             table[columns.time], columns.time_unit, form=columns.time_format, file=file, field=columns.time
         )
         given = columns.time_unit is not None or columns.time_format is not None
-        said.append(f"{columns.time} is read as {meaning}" + ("" if given else ", told by its values"))
+        said.append(f"{columns.time} is read as {meaning}" + ("" if given else ", recognised from its values"))
         interactions = interactions.with_columns(times.alias("time"))
     removed = {}
     if columns.rating is not None:
