@@ -61,7 +61,7 @@ def execute(page, folder, names):
         elif code == "pip install -e .\n":
             install(folder)
         else:
-            for line in code.splitlines():
+            for line in code.replace("\\\n", " ").splitlines():
                 program, *arguments = shlex.split(line)
                 assert program == "python", line
                 done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
