@@ -33,7 +33,7 @@ PARTS = {
     "RelationClassifier": "latent-relation loss",
     "lrd_loss": "latent-relation loss",
     "draw_batch": "histories, negatives, triples",
-    "touched_rows": "rows that are looked up",
+    "lazy_rows": "rows that are looked up",
     "psum": "sum over devices",
     "optimizer": "Adam",
 }

@@ -18,7 +18,7 @@ from lrd_jax.devices import available_cores, set_up_devices
 from lrd_jax.models.system import RelationalSystem
 from lrd_jax.text.naming import text_path
 from lrd_jax.text.store import load_embeddings
-from lrd_jax.training.setup import Run, assemble_corpus
+from lrd_jax.training.setup import Setup, assemble_corpus
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # (user, candidate) pairs that are scored at once, so that a repetition on a CPU takes half a minute at most.
@@ -36,7 +36,7 @@ class Workload(NamedTuple):
 
     options: Options
     scale: str
-    run: Run
+    run: Setup
 
     @property
     def pair_flop(self) -> int | None:

@@ -7,3 +7,47 @@ F frequencies, I items, U users, E entities (items, then attribute values; id 0 
 """
 
 __version__ = "0.2.0"
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lrd_jax.api import Dataset as Dataset
+    from lrd_jax.api import Evaluation as Evaluation
+    from lrd_jax.api import Run as Run
+    from lrd_jax.api import dataset_from_frame as dataset_from_frame
+    from lrd_jax.api import fit as fit
+    from lrd_jax.api import load_dataset as load_dataset
+    from lrd_jax.api import load_run as load_run
+    from lrd_jax.api import setup as setup
+    from lrd_jax.config.schema import Config as Config
+    from lrd_jax.config.toml_file import load_config as load_config
+    from lrd_jax.errors import UserError as UserError
+
+_PUBLIC = {
+    **dict.fromkeys(
+        ("Dataset", "Evaluation", "Run", "dataset_from_frame", "fit", "load_dataset", "load_run", "setup"),
+        "lrd_jax.api",
+    ),
+    "Config": "lrd_jax.config.schema",
+    "load_config": "lrd_jax.config.toml_file",
+    "UserError": "lrd_jax.errors",
+}
+"""What `import lrd_jax` offers, by the module that holds it; imported when first used (PEP 562)."""
+
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'lrd_jax' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

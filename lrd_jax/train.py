@@ -14,8 +14,10 @@ def main() -> None:
     """Parse the command line, then train; jax is imported only after that, so that --help answers at once."""
     config, flags = parse_config()
     configs = seed_configs(config, flags.seeds)
+    from lrd_jax.command_line.jax_setup import set_up_jax
     from lrd_jax.training.loop import train_seeds
 
+    set_up_jax(config.run.cpu_devices)
     train_seeds(configs, resume=flags.resume)
 
 

@@ -48,7 +48,7 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
 def processes():
     """(exit code, stdout, stderr) of every process that these tests read, two at a time."""
     commands = {
-        "train_epoch": ("train_epoch", *TINY, "--batch-size", "128", "--update", "touched"),
+        "train_epoch": ("train_epoch", *TINY, "--batch-size", "128", "--update", "lazy"),
         "profile": ("profile", *TINY, "--batch-size", "64"),
         "compile": ("compile", "--model", "rcf", *TINY, "--repeat", "1"),
     }
@@ -96,7 +96,7 @@ def test_train_epoch(processes):
     assert code == 0, stderr
     (record,) = records(stdout)
     assert_sane(record, "train_epoch", "kda_lrd")
-    assert record["scale"] == "tiny" and record["repeat"] == 2 and record["update"] == "touched"
+    assert record["scale"] == "tiny" and record["repeat"] == 2 and record["update"] == "lazy"
     assert record["xla_flags"].startswith("--xla_backend_optimization_level=0")
     assert "share of matmul" in stderr
     shapes = record["shapes"]
@@ -250,7 +250,7 @@ def test_refused_values(arguments, message):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--dtype", "float64"], ["--batch-size", "8"], ["--update", "touched"], ["--model", "bert"]]
+    "arguments", [["--dtype", "float64"], ["--batch-size", "8"], ["--update", "lazy"], ["--model", "bert"]]
 )
 def test_options_that_would_do_nothing_are_refused(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):

@@ -127,7 +127,7 @@ def test_mistakes_on_the_command_line(arguments, expected):
             ["line 3", "'loss.rec_objective'", "kda_lrd is not trained with gbce", "sasrec"],
         ),
         (
-            '[model]\nname = "sasrec"\n[loss]\nrec_objective = "cross_entropy"\n[optim]\nupdate = "touched"\n',
+            '[model]\nname = "sasrec"\n[loss]\nrec_objective = "cross_entropy"\n[optim]\nupdate = "lazy"\n',
             ["line 6", "'optim.update'", "every item", "Use dense updates"],
         ),
         (
@@ -165,6 +165,17 @@ def test_command_line_overrides_file_overrides_defaults(tmp_path):
     assert (config.data.path, config.run.workdir, config.loss.kg_weight) == (Path("a"), Path("b"), 2.0)
     assert flags.resume is True
     assert parse_config([])[0] == Config()
+
+
+def test_run_folders_that_say_touched_are_read_as_lazy(tmp_path):
+    """Earlier versions wrote that word."""
+    toml = config_to_toml(parse_config(["--optim.update", "lazy"])[0])
+    (tmp_path / "earlier.toml").write_text(toml.replace('update = "lazy"', 'update = "touched"'))
+    (tmp_path / "now.toml").write_text(toml)
+    assert load_config(tmp_path / "earlier.toml") == load_config(tmp_path / "now.toml")
+    assert load_config(tmp_path / "now.toml").optim.update == "lazy"
+    with pytest.raises(SystemExit, match="2"):
+        parse_config(["--optim.update", "touched"])
 
 
 def test_options_that_were_given_are_known_from_defaults(tmp_path):

@@ -13,7 +13,7 @@ SCRIPT = """
 import sys
 import jax
 from pathlib import Path
-from lrd_jax.devices import keep_compiled
+from lrd_jax.command_line.compiled import keep_compiled
 keep_compiled(Path(sys.argv[1]))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 hits = []
@@ -25,16 +25,21 @@ print(len(hits), compiled.memory_analysis().temp_size_in_bytes, jax.config.jax_c
 """
 
 
-def compile_in(folder, **environment):
-    """(hits, temporary bytes, folder in use) of the script in a new process."""
+def run_script(folder, before="", **environment):
+    """The script in a new process, after a line of bash."""
     without_a_place = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder)],
+    return subprocess.run(
+        ["bash", "-c", f'{before}exec "$@"', "bash", sys.executable, "-c", SCRIPT, str(folder)],
         env={**without_a_place, "JAX_PLATFORMS": "cpu", **environment},
         capture_output=True,
         text=True,
         check=True,
     )
+
+
+def compile_in(folder, **environment):
+    """(hits, temporary bytes, folder in use) of the script."""
+    done = run_script(folder, **environment)
     assert "rror" not in done.stderr, done.stderr
     hits, temporary, used = done.stdout.split()
     return int(hits), int(temporary), used
@@ -51,6 +56,29 @@ def test_the_users_place_stands(tmp_path):
     theirs = str(tmp_path / "theirs")
     assert compile_in(tmp_path / "ours", JAX_COMPILATION_CACHE_DIR=theirs)[2] == theirs
     assert not (tmp_path / "ours").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other bytes"])
+def test_a_damaged_program_is_replaced(tmp_path, damage):
+    """As a full disk leaves it; otherwise every later process would warn, and compile anew."""
+    for _ in range(2):
+        compile_in(tmp_path / "compiled")
+    for entry in (tmp_path / "compiled").rglob("*-cache"):
+        whole = entry.read_bytes()
+        entry.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "other bytes": bytes(len(whole))}[damage])
+    done = run_script(tmp_path / "compiled")
+    assert done.stdout.split()[0] == "0"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"warning: a compiled program in {tmp_path}/compiled/") and "is deleted" in line
+    assert compile_in(tmp_path / "compiled")[0] == 1
+
+
+def test_a_full_disk_leaves_nothing_damaged(tmp_path):
+    done = run_script(tmp_path / "compiled", before="ulimit -f 1; ")  # no file above 1 KiB
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("warning: a compiled program cannot be kept in") and "the run goes on" in line
+    assert not list((tmp_path / "compiled").rglob("*-cache"))
+    assert [compile_in(tmp_path / "compiled")[0] for _ in range(2)] == [0, 1]
 
 
 @pytest.mark.parametrize("obstacle", ["a file", "nothing"])

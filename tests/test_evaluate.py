@@ -17,12 +17,14 @@ from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.devices import data_mesh
 from lrd_jax.errors import UserError
 from lrd_jax.evaluate import __main__ as evaluate
-from lrd_jax.evaluate.run_protocol import build_ranking, candidate_counts
+from lrd_jax.evaluate.run_protocol import build_ranking
 from lrd_jax.models.simple import item_counts
 from lrd_jax.ranking.candidates import draw_negatives, left_out
 from lrd_jax.ranking.metrics import target_ranks
 from lrd_jax.ranking.on_device import build_full_evaluation, build_sampled_evaluation
-from lrd_jax.ranking.protocols import Full, Given, Sampled
+from lrd_jax.ranking.protocols.full import Full
+from lrd_jax.ranking.protocols.given import Given
+from lrd_jax.ranking.protocols.sampled import Sampled
 from lrd_jax.runs.checkpoint import Checkpoints
 from lrd_jax.runs.folder import read_results
 from lrd_jax.training.load import load_trained
@@ -139,9 +141,9 @@ def test_full_protocol_ranks_a_target_that_the_user_had_before(repeats):
         ]
         expected = [reference.rank_of_first(counts[row]) for row in candidates]
         assert target_ranks(found.greater, found.equal).tolist() == expected
-        assert candidate_counts(corpus, "test", protocol).tolist() == [len(row) for row in candidates]
-    assert candidate_counts(corpus, "test", Sampled(7)).tolist() == [8] * USERS
-    assert candidate_counts(corpus, "dev", Given()).tolist() == [21] * USERS
+        assert protocol.num_candidates(corpus, "test").tolist() == [len(row) for row in candidates]
+    assert Sampled(negatives=7).num_candidates(corpus, "test").tolist() == [8] * USERS
+    assert Given().num_candidates(corpus, "dev").tolist() == [21] * USERS
 
 
 @pytest.mark.parametrize("protocol", ["given", "sampled", "full", "full-keep-seen"])
@@ -226,8 +228,8 @@ def test_as_many_negatives_as_there_are(sampling, popular):
     drawable = set(np.flatnonzero(item_counts(corpus) > 0)) if sampling == "popularity" else set(range(1, ITEMS + 1))
     most = min(len(drawable & set(others(corpus, row, False))) for row in corpus.test.rows)
     with pytest.raises(UserError, match=f"'--negatives': {most + 1} .* leaves only {most} .* Give at most {most}"):
-        build_ranking(popular.run, "test", Sampled(most + 1, sampling))
-    assert build_ranking(popular.run, "test", Sampled(most, sampling))(popular.params).finite.all()
+        build_ranking(popular.run, "test", Sampled(negatives=most + 1, sampling=sampling))
+    assert build_ranking(popular.run, "test", Sampled(negatives=most, sampling=sampling))(popular.params).finite.all()
 
 
 # The command
@@ -394,8 +396,8 @@ REFUSED = [
     (["--negatives", "9"], "field '--negatives': means nothing with --protocol given"),
     (["--keep-seen"], "field '--keep-seen': means nothing with --protocol given"),
     (["--protocol", "full", "--sampling", "popularity"], "field '--sampling': means nothing with --protocol full"),
-    (["--protocol", "sampled", "--negatives", "0"], "field '--negatives': must be 1 or more"),
-    (["--protocol", "sampled", "--seed", "-1"], "field '--seed': must be from 0"),
+    (["--protocol", "sampled", "--negatives", "0"], "field '--negatives': expected an integer >= 1, got 0"),
+    (["--protocol", "sampled", "--seed", "-1"], "field '--seed': expected an integer >= 0"),
     (["--protocol", "sampled", "--negatives", "40"], "field '--negatives': 40 negatives are too many"),
     (["--out", "/nowhere/out.parquet"], "/nowhere/out.parquet, field '--out': cannot be written"),
     (["--json", "/"], "/, field '--json': cannot be written"),

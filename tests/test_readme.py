@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import tyro
 
-from lrd_jax import embed, prepare
+from lrd_jax import embed
 from lrd_jax.command_line.parse import parse_config
-from lrd_jax.evaluate.__main__ import EvaluateFlags
+from lrd_jax.evaluate.flags import parse_flags
+from lrd_jax.prepare import __main__ as prepare
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+DOCUMENTS = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
 
 
 def commands_in(text):
@@ -44,8 +45,10 @@ def test_ci_runs_the_readmes_test_command():
     assert (ROOT / ".ci/run").read_text().splitlines()[-1] == COMMANDS[1]
 
 
-# The configuration in RUN is there only once something has been imported.
-@pytest.mark.parametrize("arguments", [line for line in everywhere("train") if "RUN/" not in line and ";" not in line])
+# The configuration in a run folder is there only once something has been trained or imported.
+@pytest.mark.parametrize(
+    "arguments", [line for line in everywhere("train") if "/config.toml" not in line and ";" not in line]
+)
 def test_training_commands_parse(arguments, monkeypatch):
     monkeypatch.chdir(ROOT)
     config, _ = parse_config(shlex.split(arguments))
@@ -54,7 +57,7 @@ def test_training_commands_parse(arguments, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [line for line in everywhere("evaluate") if "..." not in line])
 def test_evaluation_commands_parse(arguments):
-    assert tyro.cli(EvaluateFlags, args=shlex.split(arguments)).runs
+    assert parse_flags(shlex.split(arguments))[0].runs
 
 
 @pytest.mark.parametrize("arguments", everywhere("prepare"))
@@ -64,7 +67,7 @@ def test_preparing_commands_parse(arguments):
     def idle(command):
         return functools.wraps(command)(lambda *args, **kwargs: None)
 
-    commands = {name: idle(command) for name, command in prepare.COMMANDS.items()}
+    commands = {name: idle(command) for name, command in prepare.commands().items()}
     tyro.extras.subcommand_cli_from_dict(commands, args=shlex.split(arguments))
 
 

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lrd_jax import plugins
 from lrd_jax.config.schema import Config, DataConfig, ModelConfig
 from lrd_jax.data.batch import Batch, History
 from lrd_jax.data.device import gather_history, shortest_intervals
 from lrd_jax.devices import data_mesh
 from lrd_jax.interop.parameter_names import from_published, paths, to_published
-from lrd_jax.models import SEQUENCE_ENCODERS
+from lrd_jax.models import sequence_model
 from lrd_jax.models.caser import convolve
 from lrd_jax.models.layers import kept, of_rows
 from lrd_jax.models.lazy_rows import put_rows, take_rows
@@ -27,7 +28,7 @@ from tests import golden_files, reference
 from tests.test_engine import UNOPTIMISED
 from tests.test_golden import golden_history
 
-NAMES = tuple(SEQUENCE_ENCODERS)
+NAMES = tuple(plugins.MODELS.ours)
 
 
 def golden_config(name, golden):
@@ -57,7 +58,7 @@ def case(request):
     config = golden_config(name, golden)
     num_items = len(golden["param"]["i_embeddings.weight"]) - 1
     system = SequenceSystem(
-        encoder=SEQUENCE_ENCODERS[name].from_config(config),
+        encoder=sequence_model(name).from_config(config),
         num_users=12,
         num_items=num_items,
         embedding_dim=config.model.embedding_dim,
@@ -177,7 +178,7 @@ def test_a_limit_of_the_unit_of_time():
     items = rng.normal(size=(5, 8)).astype(np.float32)
     for limit in (None, 65_535, 10**6):
         model = ModelConfig(name="tisasrec", num_layers=1, num_heads=1, embedding_dim=8, longest_time_unit=limit)
-        encoder = SEQUENCE_ENCODERS["tisasrec"].from_config(Config(data=data, model=model))
+        encoder = sequence_model("tisasrec").from_config(Config(data=data, model=model))
         if not vectors:
             params = encoder.init(jax.random.key(0), items, None, history)
             params = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), params)
@@ -192,7 +193,7 @@ def test_a_limit_of_the_unit_of_time():
 @pytest.mark.parametrize("name", ["sasrec", "tisasrec"])
 def test_without_layers_the_newest_item_is_the_state(name):
     data, model = DataConfig(history_length=4), ModelConfig(name=name, num_layers=0, num_heads=1, embedding_dim=2)
-    encoder = SEQUENCE_ENCODERS[name].from_config(Config(data=data, model=model))
+    encoder = sequence_model(name).from_config(Config(data=data, model=model))
     items = np.array([[3, 5, 0, 0]], np.int32)
     history = History(items, items.astype(np.float32), items, np.ones(1, np.int32))
     table = np.arange(12, dtype=np.float32).reshape(6, 2)
@@ -249,7 +250,7 @@ def drawn_batch(system, seed=0, size=6, num_negatives=2, length=4):
 def small_encoder(name, **options):
     sizes = {"embedding_dim": 8, "num_heads": 2, "gru_hidden_dim": 6, "time_max": 9, "max_filter_height": 2}
     model = ModelConfig(name=name, **sizes, **options)
-    return SEQUENCE_ENCODERS[name].from_config(Config(data=DataConfig(history_length=4), model=model))
+    return sequence_model(name).from_config(Config(data=DataConfig(history_length=4), model=model))
 
 
 def small_system(name, **options):
@@ -296,8 +297,8 @@ def test_gradients_of_the_rows_are_those_of_the_tables(name):
         zeros = jax.tree.map(jnp.zeros_like, params)
         return gradients(params, batch), put_rows(zeros, of_rows, rows), rows
 
-    dense, touched, rows = jax.jit(both, compiler_options=UNOPTIMISED)(params, batch)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-7), touched, dense)
+    dense, lazy, rows = jax.jit(both, compiler_options=UNOPTIMISED)(params, batch)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-7), lazy, dense)
     assert np.abs(dense["item_embeddings"]).max() > 1e-4
     exists = batch.weights > 0
     items = {0, *batch.candidates[exists].ravel().tolist(), *batch.history.items[exists].ravel().tolist()}
@@ -336,7 +337,7 @@ def test_precision_reaches_the_products(name):
 def test_initial_values():
     """Tables and linear layers from N(0, 0.01); recurrent layers and convolutions uniform within ± 1 / √fan-in."""
     config = Config(model=ModelConfig(name="caser", num_vertical_filters=64))
-    caser = SEQUENCE_ENCODERS["caser"].from_config(config)
+    caser = sequence_model("caser").from_config(config)
     system = SequenceSystem(caser, num_users=500, num_items=500, embedding_dim=64, history_length=20)
     flat = jax.tree.map(np.asarray, paths(initial(system)))
     for name in ("item_embeddings", "user_embeddings", "encoder/hidden_kernel", "encoder/out_kernel"):

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +27,8 @@ from lrd_jax.models.system import Params
 from lrd_jax.ranking.metrics import ranking_metrics
 from lrd_jax.runs.checkpoint import Checkpoints
 from lrd_jax.training.loop import train_and_evaluate
-from lrd_jax.training.seed_run import Progress
-from lrd_jax.training.setup import Run, assemble
+from lrd_jax.training.seed_run import Progress, SeedRun
+from lrd_jax.training.setup import Setup, assemble
 
 pytestmark = pytest.mark.process
 
@@ -315,6 +316,71 @@ def test_resuming_with_another_configuration_is_refused(workplace, uninterrupted
     assert not (workplace / "nothing").exists()
 
 
+# Longer training
+
+
+def longer(config: Config, **run) -> Config:
+    return config.model_copy(update={"run": config.run.model_copy(update=run)})
+
+
+@pytest.mark.parametrize("patience", [1, 50])
+def test_more_epochs_and_patience(patience, small_run, tmp_path):
+    """A finished run, out of epochs or of patience, that is given more ends as one that had them from the start."""
+    options = {"model": PLAIN, "optim": {"learning_rate": 0.05, "batch_size": 256}}
+    whole = small_run(**options, run={"epochs": 9, "patience": 50, "workdir": tmp_path / "whole"})
+    expected = train_and_evaluate(whole)
+    first = longer(whole, epochs=9 if patience == 1 else 3, patience=patience, workdir=tmp_path / "run")
+    train_and_evaluate(first)
+    assert len(epoch_records(tmp_path / "run")) < 9
+    again = longer(whole, workdir=tmp_path / "run")
+    assert train_and_evaluate(again, resume=True) == expected
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert load_config(tmp_path / "run/config.toml") == load_config(tmp_path / "whole/config.toml").model_copy(
+        update={"run": load_config(tmp_path / "run/config.toml").run}
+    )
+    assert train_and_evaluate(again, resume=True) == expected  # finished
+    with pytest.raises(UserError, match="run.epochs was 9, now 8"):
+        train_and_evaluate(longer(again, epochs=8), resume=True)
+
+
+def test_more_epochs_without_patience_for_them(small_run, tmp_path, capsys):
+    config = small_run(
+        model=PLAIN, optim={"learning_rate": 1e-12, "batch_size": 1024}, run={"epochs": 5, "patience": 2}
+    )
+    first = train_and_evaluate(config)
+    assert train_and_evaluate(longer(config, epochs=9), resume=True) == first
+    said = "the run does not train on: dev NDCG@5 has not improved for 2 epochs. Give a larger --run.patience too."
+    assert said in capsys.readouterr().out
+    assert len(epoch_records(tmp_path / "run")) == 3
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    with pytest.raises(UserError, match="no checkpoint left to train on from"):
+        train_and_evaluate(longer(config, epochs=9, patience=9), resume=True)
+    assert outcome(tmp_path / "run")["epochs"] == 3
+
+
+def test_finished_seeds_are_closed(small_run, tmp_path):
+    """Also those that were finished before, which have no writer."""
+    config = small_run(model=PLAIN)
+    train_and_evaluate(config)
+    threads = threading.active_count()
+    for _ in range(3):
+        train_and_evaluate(config, resume=True)
+    assert threading.active_count() <= threads
+    assembled = assemble(config)
+    seed = SeedRun(assembled.config, assembled, resume=True)
+    assert seed.results is not None
+    seed.close()
+
+
+def test_what_ended_before_its_first_epoch_blocks_nothing(workplace):
+    folder = workplace / "early"
+    kill_when(start_training(workplace, "early"), in_first_epoch, folder)
+    assert (folder / "config.toml").exists()
+    answer = train(workplace, "early", "--run.seed", "5", "--model.name", "popularity")
+    assert answer.returncode == 0, answer.stderr
+    assert (outcome(folder)["seed"], outcome(folder)["model"]) == (5, "popularity")
+
+
 # Bad input
 
 
@@ -426,7 +492,7 @@ VARIANTS = {
     },
     "caser": {"model": {"name": "caser"}, "loss": {"rec_objective": "sampled_softmax"}},
     "gru4rec": {"model": {"name": "gru4rec", "gru_hidden_dim": 12}, "loss": {"rec_objective": "cross_entropy"}},
-    "sasrec": {"model": {"name": "sasrec", "num_layers": 2, "dropout": 0.1}, "optim": {"update": "touched"}},
+    "sasrec": {"model": {"name": "sasrec", "num_layers": 2, "dropout": 0.1}, "optim": {"update": "lazy"}},
     "tisasrec": {"model": {"name": "tisasrec", "precision": "bfloat16"}, "loss": {"rec_objective": "gbce"}},
 }
 
@@ -442,7 +508,7 @@ def test_every_model_trains_an_epoch(name, small_run):
 PLAIN = {"name": "rcf", "num_layers": 0, "embedding_dim": 4}
 
 
-def restore_both(config: Config) -> tuple[Run, tuple[int, Params], tuple[int, Params]]:
+def restore_both(config: Config) -> tuple[Setup, tuple[int, Params], tuple[int, Params]]:
     """The run and, of its last "best" and its "latest" checkpoint, the epoch and the parameters."""
     assembled = assemble(config)
     like = Progress(assembled.init(), np.int32(0), np.float32(0), np.float32(0), np.zeros(32, np.uint8))
@@ -548,5 +614,18 @@ def test_resuming_with_other_data_is_refused(workplace, small_run, tmp_path):
         with pytest.raises(UserError, match=f"{folder}.*the dataset or its text embeddings have changed"):
             train_and_evaluate(config, resume=True)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+        moved = config.model_copy(
+            update={"data": config.data.model_copy(update={"path": shutil.move(data, tmp_path / "m")})}
+        )
+        with pytest.raises(UserError, match=f"{folder}.*have changed.*name where they are now with --data.path"):
+            train_and_evaluate(moved, resume=True)
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+        with pytest.raises(UserError, match=f"{data}: the run's dataset is not there. .*--data.path"):
+            train_and_evaluate(config, resume=True)
+        shutil.rmtree(tmp_path / "m")
         shutil.copytree(workplace / "data", data, dirs_exist_ok=True)
     assert train_and_evaluate(config, resume=True) == first  # it is the data that was refused
+    data.rename(tmp_path / "renamed")
+    moved = config.model_copy(update={"data": config.data.model_copy(update={"path": tmp_path / "renamed"})})
+    assert train_and_evaluate(moved, resume=True) == first
+    assert load_config(folder / "config.toml").data.path == tmp_path / "renamed"

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
+from lrd_jax.config.schema import Config, DataConfig, TextConfig
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
 from lrd_jax.runs.folder import read_results
-from lrd_jax.training.load import load_trained
+from lrd_jax.training.load import load_trained, with_dataset
 from tests import small_runs
 
 
@@ -69,6 +70,10 @@ def changed_data(place, copy):
     data = shutil.copytree(place / "data", copy.parent / "data")
     held = copy / "config.toml"
     held.write_text(held.read_text().replace(str(place / "data"), str(data)))
+    other_time(data)
+
+
+def other_time(data):
     lines = (data / "train.csv").read_text().splitlines()
     user, item, when = lines[1].split("\t")
     lines[1] = "\t".join([user, item, str(int(when) - 1)])
@@ -107,6 +112,35 @@ def test_runs_of_an_earlier_version(model, change, finished, place, tmp_path, mo
         return
     with pytest.raises(UserError, match=f"earlier version of lrd_jax, which .*{change}.*Train it again with --config"):
         load_trained(folder)
+
+
+def test_moved_data(place, copy, tmp_path):
+    shutil.copytree(place / "data", tmp_path / "moved")
+    held = copy / "config.toml"
+    held.write_text(held.read_text().replace(str(place / "data"), str(tmp_path / "gone")))
+    before = files(copy)
+    with pytest.raises(UserError, match=f"{tmp_path}/gone: the run's dataset is not there. .*with --data.path"):
+        load_trained(copy)
+    trained = load_trained(copy, data=tmp_path / "moved")
+    assert trained.config.data.path == tmp_path / "moved" and trained.run.corpus.name == "moved"
+    with np.load(copy / "ranks.npz") as ranks:
+        np.testing.assert_array_equal(trained.run.rank_targets(trained.params, "test"), ranks["test_ranks"])
+    other_time(tmp_path / "moved")
+    with pytest.raises(
+        UserError, match=f"{copy}: the dataset in {tmp_path}/moved or its text embeddings are not those"
+    ):
+        load_trained(copy, data=tmp_path / "moved")
+    assert files(copy) == before
+
+
+def test_embeddings_of_a_file_move_with_the_dataset(tmp_path):
+    data, text = DataConfig(path=tmp_path / "old"), TextConfig(encoder="file", file=tmp_path / "old/text/e.npy")
+    moved = with_dataset(Config(data=data, text=text), tmp_path / "new")
+    assert (moved.data.path, moved.text.file) == (tmp_path / "new", tmp_path / "new/text/e.npy")
+    elsewhere = with_dataset(
+        Config(data=data, text=TextConfig(encoder="file", file=tmp_path / "e.npy")), tmp_path / "new"
+    )
+    assert elsewhere.text.file == tmp_path / "e.npy"
 
 
 def test_no_run(tmp_path):

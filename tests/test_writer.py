@@ -56,18 +56,45 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(tmp_path):
         open_run_folder(tmp_path / "run", Config(), resume=True)
     assert not (tmp_path / "run").exists()
     open_run_folder(tmp_path / "run", Config(), resume=False)
+    write_epochs(tmp_path / "run", range(1, 2))
     with pytest.raises(UserError, match="already holds a run.*--resume.*--run.workdir"):
         open_run_folder(tmp_path / "run", Config(), resume=False)
     open_run_folder(tmp_path / "run", Config(run=RunConfig(workdir=tmp_path / "run")), resume=True)
 
 
+@pytest.mark.parametrize("left", ["nothing", "half a checkpoint", "a checkpoint", "an epoch", "results"])
+def test_what_ended_before_its_first_epoch_blocks_nothing(left, tmp_path):
+    open_run_folder(tmp_path, Config(), resume=False)
+    (tmp_path / "checkpoints/latest").mkdir(parents=True)
+    (tmp_path / "metrics.jsonl").write_text("")
+    if "checkpoint" in left:
+        (tmp_path / "checkpoints/latest" / ("1" if left == "a checkpoint" else "1.new")).mkdir()
+    elif left == "an epoch":
+        write_epochs(tmp_path, range(1, 2))
+    elif left == "results":
+        (tmp_path / "results.json").write_text("{}")
+    other = Config(optim=OptimConfig(l2=0.25))
+    if left in ("nothing", "half a checkpoint"):
+        open_run_folder(tmp_path, other, resume=False)
+        assert load_config(tmp_path / "config.toml") == other
+        assert not (tmp_path / "checkpoints").exists()  # nor could it be taken for one of the new run
+    else:
+        with pytest.raises(UserError, match="already holds a run"):
+            open_run_folder(tmp_path, other, resume=False)
+        assert load_config(tmp_path / "config.toml") == Config()
+
+
 def test_changed_configuration_is_refused_with_the_difference(tmp_path):
     open_run_folder(tmp_path, Config(), resume=False)
-    changed = Config(optim=OptimConfig(l2=0.25), run=RunConfig(epochs=300))
+    changed = Config(optim=OptimConfig(l2=0.25), run=RunConfig(epochs=100, patience=4))
     with pytest.raises(UserError) as error:
         open_run_folder(tmp_path, changed, resume=True)
-    assert "optim.l2 was 1e-06, now 0.25; run.epochs was 200, now 300" in str(error.value)
+    expected = "optim.l2 was 1e-06, now 0.25; run.epochs was 200, now 100; run.patience was 5, now 4"
+    assert expected in str(error.value)
     assert load_config(tmp_path / "config.toml") == Config()
+    longer = Config(run=RunConfig(epochs=201, patience=6))
+    open_run_folder(tmp_path, longer, resume=True)
+    assert load_config(tmp_path / "config.toml") == longer
 
 
 def test_only_what_has_an_effect_may_not_change(tmp_path):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from lrd_jax import plugins
 from lrd_jax.config.schema import Config, Section
 
 
@@ -39,7 +40,13 @@ def explain(error: ValidationError, sections: type[Section] = Config) -> tuple[s
     field = _fields(sections)[key]
     close = _nearest(str(first["input"]), _choices(field.annotation))
     problem = f"expected {expectation(field)}, got {first['input']!r}"
-    return key, problem, f"Perhaps you mean {close!r}" if close else None
+    return key, problem, f"Perhaps you mean {close!r}" if close else _remedy_without_a_guess(key)
+
+
+def _remedy_without_a_guess(key: str) -> str | None:
+    """For a name that nothing is near to, which another package may have added when the file was written."""
+    words = [kind.word for kind in (plugins.MODELS, plugins.ENCODERS) if kind.option == key]
+    return f"If it is a {words[0]} of another package, install that package" if words else None
 
 
 def expectation(field: FieldInfo) -> str:

@@ -7,10 +7,12 @@ Files in configs/ hold differences only; theirs are the published settings.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
+
+from lrd_jax import plugins
 
 CUTOFFS = (5, 10)
 """The values of K in HR@K and NDCG@K where no others are asked for."""
@@ -24,6 +26,18 @@ WORDLLAMA_DIMENSIONS = 256
 Precision = Literal["float32", "tf32", "bfloat16"]
 
 Negatives = Literal["unseen-in-training", "published"]
+
+COUNTING_MODELS = ("popularity", "item_knn")
+"""Models that learn nothing."""
+RELATIONAL_MODELS = ("rcf", "kda", "rcf_lrd", "kda_lrd")
+"""Models that look at relations of items. All other models are sequence models: those of `plugins.MODELS`."""
+
+if TYPE_CHECKING:  # which names there are depends on the packages that are installed
+    ModelName = str
+    EncoderName = str
+else:
+    ModelName = Literal[*COUNTING_MODELS, *plugins.names(plugins.MODELS), *RELATIONAL_MODELS]
+    EncoderName = Literal[*plugins.names(plugins.ENCODERS)]
 
 
 def _disagreement(key: str, problem: str, remedy: str) -> PydanticCustomError:
@@ -51,7 +65,7 @@ class DataConfig(Section):
 class EncoderConfig(Section):
     """A language model that turns texts into vectors."""
 
-    encoder: Literal["wordllama", "openai", "openai-batch", "sentence-transformers", "model2vec", "file"] = "wordllama"
+    encoder: EncoderName = "wordllama"
     """What embeds the texts: a language model, or file, an array of embeddings made elsewhere."""
     model: str | None = Field(None, min_length=1)
     """Which of the encoder's models: a folder or, for sentence-transformers, a name on the Hugging Face hub; for openai
@@ -69,6 +83,8 @@ class EncoderConfig(Section):
 
     @model_validator(mode="after")
     def _encoder_takes_them(self) -> Self:
+        if "encoder" in self.model_fields_set:  # the default is checked where it is used
+            plugins.check_name(plugins.ENCODERS, self.encoder)
         if self.file is not None and self.encoder != "file":
             raise _disagreement(
                 "text.file",
@@ -94,9 +110,7 @@ class TextConfig(EncoderConfig):
 class ModelConfig(Section):
     """The recommender."""
 
-    name: Literal[
-        "popularity", "item_knn", "caser", "gru4rec", "sasrec", "tisasrec", "rcf", "kda", "rcf_lrd", "kda_lrd"
-    ] = "kda_lrd"
+    name: ModelName = "kda_lrd"
     """RCF and KDA, each without and with latent relation discovery; a sequence model, which knows no relations; or
     popularity and ItemKNN, which learn nothing."""
     embedding_dim: int = Field(64, ge=1)
@@ -151,17 +165,45 @@ class ModelConfig(Section):
     @property
     def is_relational(self) -> bool:
         """Whether the model looks at relations of items, and so has a knowledge-graph loss."""
-        return self.name.startswith(("rcf", "kda"))
+        return self.name in RELATIONAL_MODELS
+
+    @property
+    def learns(self) -> bool:
+        """Whether the model has parameters that are trained."""
+        return self.name not in COUNTING_MODELS
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the model turns the history into one vector, and so can be trained with any `rec_objective`."""
+        return self.learns and not self.is_relational
 
     @property
     def discovers_relations(self) -> bool:
         """Whether the model has latent relations."""
-        return self.name.endswith("_lrd")
+        return self.is_relational and self.name.endswith("_lrd")
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether the model is one of ours with attention heads."""
+        return self.is_relational or self.name in ("sasrec", "tisasrec")
+
+    def check_name(self) -> None:
+        """Refuse a name that more than one package uses.
+
+        Raises:
+          UserError: see `plugins.check_name`.
+        """
+        plugins.check_name(plugins.MODELS, self.name, COUNTING_MODELS + RELATIONAL_MODELS)
+
+    @model_validator(mode="after")
+    def _name_is_clear(self) -> Self:
+        if "name" in self.model_fields_set:  # the default is checked where it is used
+            self.check_name()
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
-        has_heads = self.is_relational or self.name in ("sasrec", "tisasrec")
-        if has_heads and self.embedding_dim % self.num_heads:
+        if self.has_heads and self.embedding_dim % self.num_heads:
             raise ValueError(f"embedding_dim ({self.embedding_dim}) must be a multiple of num_heads ({self.num_heads})")
         return self
 
@@ -204,9 +246,15 @@ class OptimConfig(Section):
     """L2 coefficient."""
     batch_size: int = Field(256, ge=1, le=1_000_000)
     """Training examples per step."""
-    update: Literal["dense", "touched"] = "dense"
-    """Which rows of the embedding tables a step updates: all, or only those that its batch looks up (lazy Adam: the
-    others get no L2 and their moments stand still), which is faster where the tables are large."""
+    update: Literal["dense", "lazy"] = "dense"
+    """Which rows of the embedding tables a step updates. dense: all. lazy: only those that its batch looks up (lazy
+    Adam: the others get no L2 and their moments stand still), which is faster where the tables are large."""
+
+    @field_validator("update", mode="before")
+    @classmethod
+    def _read_earlier_word(cls, value: object) -> object:
+        """Run folders of earlier versions say "touched" for "lazy"."""
+        return "lazy" if value == "touched" else value
 
 
 class RunConfig(Section):
@@ -244,16 +292,17 @@ class Config(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         name, objective, prior = self.model.name, self.loss.rec_objective, self.model.relation_prior
-        if objective != "bpr" and name not in ("caser", "gru4rec", "sasrec", "tisasrec"):
+        if objective != "bpr" and not self.model.is_sequence:
+            *others, last = plugins.names(plugins.MODELS)
             raise _disagreement(
                 "loss.rec_objective",
                 f"{name} is not trained with {objective}",
-                "Leave it at bpr, or choose caser, gru4rec, sasrec or tisasrec as model.name",
+                f"Leave it at bpr, or choose {', '.join(others)} or {last} as model.name",
             )
-        if objective == "cross_entropy" and self.optim.update == "touched":
+        if objective == "cross_entropy" and self.optim.update == "lazy":
             raise _disagreement(
                 "optim.update",
-                "cross_entropy looks up every item, so no row is left untouched",
+                "cross_entropy looks up every item, so lazy updates would leave no row out",
                 "Use dense updates, or another loss.rec_objective",
             )
         if prior != "none" and not self.model.discovers_relations:
@@ -291,7 +340,7 @@ class Config(Section):
     @property
     def leak(self) -> str | None:
         """How the test set leaks into training, in words; None where it does not."""
-        samples = self.model.name not in ("popularity", "item_knn") and self.loss.rec_objective != "cross_entropy"
+        samples = self.model.learns and self.loss.rec_objective != "cross_entropy"
         has_history_negatives = self.model.discovers_relations and self.loss.lrd_weight > 0
         leaks = [
             name

@@ -131,7 +131,7 @@ def config_difference(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
     the recorded width of text embeddings where the new configuration leaves it to the encoder, nor the latent-relation
     loss of a model that has none.
 
-    (Whether the dataset is still the same is told by its content, `assemble.Run.fingerprint`.)
+    (Whether the dataset is still the same is told by its content, `Setup.fingerprint`.)
     """
     before, after = flatten(old), flatten(new)
     unasked = _PLACES + (("text.dimensions",) if new.text.dimensions is None else ())

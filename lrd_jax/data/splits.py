@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.dates import date_text
 from lrd_jax.errors import UserError
 
@@ -49,6 +50,24 @@ def repeated(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     again = np.ones(len(users), bool)
     again[firsts] = False
     return again
+
+
+def items_until(corpus: Corpus, rows: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
+    """How many different items the user of each row has had until the row, its target included.
+
+    Args:
+      corpus: the dataset.
+      rows: int [N], of the sequence arrays.
+      counted: bool [I], which items count; None: all.
+
+    Returns:
+      int [N]
+    """
+    is_new = ~repeated(corpus.sequence_users, corpus.sequence_items)
+    if counted is not None:
+        is_new &= counted[corpus.sequence_items - 1]
+    until = np.concatenate([[0], np.cumsum(is_new)])
+    return until[rows + 1] - until[corpus.sequence_offsets[corpus.sequence_users[rows]]]
 
 
 def leave_one_out(users: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:

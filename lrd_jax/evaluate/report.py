@@ -18,7 +18,6 @@ from lrd_jax.data.notices import one_by_construction
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.splits import repeated
 from lrd_jax.errors import UserError, printable
-from lrd_jax.evaluate.run_protocol import candidate_counts
 from lrd_jax.models.simple import item_counts
 from lrd_jax.ranking.metrics import Counts, ranking_metrics, reciprocal_rank_metrics
 from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
@@ -79,7 +78,7 @@ def results_frame(
         "rank": ranks,
         "greater": counts.greater,
         "equal": counts.equal,
-        "candidates": candidate_counts(corpus, split_name, protocol).astype(np.int32),
+        "candidates": protocol.num_candidates(corpus, split_name).astype(np.int32),
         "history_length": rows - corpus.sequence_offsets[users],
         "target_popularity": item_counts(corpus)[items].astype(np.int32),
         "target_repeated": repeated(corpus.sequence_users, corpus.sequence_items)[rows],

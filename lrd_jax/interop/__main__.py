@@ -80,10 +80,12 @@ def import_state(argv: list[str]) -> None:
         )
     from rich.markup import escape
 
+    from lrd_jax.command_line.jax_setup import set_up_jax
     from lrd_jax.interop.import_weights import import_state as make_run
     from lrd_jax.runs.tables import print_table
     from lrd_jax.runs.terminal import results_table, say
 
+    set_up_jax(config.run.cpu_devices)
     with _by_own_names():
         results = make_run(flags.state, config, assume_published=flags.assume_published, check=flags.check)
     title = f"{config.model.name} of {flags.state.name} on {config.dataset_name}"
@@ -101,10 +103,12 @@ def export(run: tyro.conf.Positional[Path], /, *, out: Path) -> None:
       run: The run folder.
       out: The file: .npz, .safetensors or, where torch is installed, .pt.
     """
+    from lrd_jax.command_line.jax_setup import set_up_jax
     from lrd_jax.interop.export_weights import export_run
     from lrd_jax.interop.infer_sizes import as_words
     from lrd_jax.runs.terminal import say
 
+    set_up_jax(None)
     untold = export_run(run, out)
     say(f"state dict: {quoted(out.absolute())}")
     if untold:
@@ -138,14 +142,11 @@ def parity(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     """
     if not files:
         raise UserError("no file is given", remedy=f"{PROGRAM} parity FILE.npz [FILE.npz ...]")
-    from lrd_jax.command_line.compiled import keep_compiled
-    from lrd_jax.data.cache import cache_dir
-    from lrd_jax.devices import start_devices
+    from lrd_jax.command_line.jax_setup import set_up_jax
     from lrd_jax.interop.parity import compare_file, report, summary
     from lrd_jax.runs.terminal import say
 
-    start_devices()
-    keep_compiled(cache_dir() / "compiled")
+    set_up_jax(None)
     compared = []
     for path in files:
         compared.append(compare_file(path))

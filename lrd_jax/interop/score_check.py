@@ -15,7 +15,7 @@ from lrd_jax.errors import UserError
 from lrd_jax.interop.state_file import read_npz
 from lrd_jax.models.precision import in_float32
 from lrd_jax.models.system import Params
-from lrd_jax.training.setup import Run, checked_ranks
+from lrd_jax.training.setup import Setup, checked_ranks
 
 SCORE_TOLERANCE = 1e-4
 """Largest difference of a score, absolute, or relative where the score is larger than 1."""
@@ -50,7 +50,7 @@ class Checked(NamedTuple):
         return self.scores_off == 0
 
 
-def check_scores(path: Path, run: Run, params: Params) -> Checked:
+def check_scores(path: Path, run: Setup, params: Params) -> Checked:
     """Compares a file of the published code's scores with those of a model.
 
     Args:
@@ -86,7 +86,7 @@ def check_scores(path: Path, run: Run, params: Params) -> Checked:
     )
 
 
-def candidate_scores(run: Run, params: Params, rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+def candidate_scores(run: Setup, params: Params, rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """The model's scores, float32 [N, C], of candidates int32 [N, C] for rows int32 [N] of the sequences."""
     system, arrays, history_length = run.system, run.arrays, run.config.data.history_length
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 
+from lrd_jax import plugins
 from lrd_jax.config.schema import Config
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.intervals import dft_decay, flat_decay, interval_histograms
-from lrd_jax.models.caser import Caser
-from lrd_jax.models.gru4rec import GRU4Rec
 from lrd_jax.models.lrd import RelationClassifier
 from lrd_jax.models.relational import RelationalModel
-from lrd_jax.models.sasrec import SASRec
 from lrd_jax.models.sequence_system import SequenceSystem
 from lrd_jax.models.simple import item_knn, popularity
 from lrd_jax.models.system import RelationalSystem, System
-from lrd_jax.models.tisasrec import TiSASRec
-
-SEQUENCE_ENCODERS = {"caser": Caser, "gru4rec": GRU4Rec, "sasrec": SASRec, "tisasrec": TiSASRec}
-"""By `ModelConfig.name`; see `SequenceSystem` for what an encoder is."""
 
 
 def build_system(config: Config, corpus: Corpus, *, has_triples: bool) -> System:
@@ -28,8 +24,12 @@ def build_system(config: Config, corpus: Corpus, *, has_triples: bool) -> System
       config: all options.
       corpus: the dataset.
       has_triples: whether the sampler found triples to draw; without them there is no knowledge-graph loss.
+
+    Raises:
+      UserError: the model is another package's and cannot be loaded, or two packages use its name.
     """
-    if config.model.name in SEQUENCE_ENCODERS:
+    config.model.check_name()
+    if config.model.is_sequence:
         return _build_sequence(config, corpus)
     if config.model.name == "popularity":
         return popularity(corpus)
@@ -38,9 +38,18 @@ def build_system(config: Config, corpus: Corpus, *, has_triples: bool) -> System
     return _build_relational(config, corpus, has_triples)
 
 
+def sequence_model(name: str) -> Any:
+    """The class of a sequence model (`SequenceModel`), ours or another package's.
+
+    Raises:
+      UserError: see `plugins.load`.
+    """
+    return plugins.load(plugins.MODELS, name)
+
+
 def _build_sequence(config: Config, corpus: Corpus) -> SequenceSystem:
     return SequenceSystem(
-        encoder=SEQUENCE_ENCODERS[config.model.name].from_config(config),
+        encoder=sequence_model(config.model.name).from_config(config),
         num_users=corpus.num_users,
         num_items=corpus.num_items,
         embedding_dim=config.model.embedding_dim,

@@ -4,29 +4,58 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import ClassVar, Literal, Protocol, Self
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrd_jax.config.schema import Precision
+from lrd_jax.config.schema import Config, Precision
 from lrd_jax.data.batch import Batch, History, Tables
-from lrd_jax.models.compact_batch import compact_sequences
 from lrd_jax.models.layers import NORMAL_INIT
-from lrd_jax.models.lazy_rows import Rows
+from lrd_jax.models.lazy_rows import Rows, compact_sequences
 from lrd_jax.models.losses import gbce_loss, sequence_bpr_loss, softmax_loss
 from lrd_jax.models.precision import matmul
 from lrd_jax.models.system import Params, Terms
 
 
-@dataclasses.dataclass(frozen=True)
-class SequenceSystem:
-    """Caser, GRU4Rec, SASRec or TiSASRec, scoring y(u, c) = encode(u's history) · item_c.
+class SequenceModel(Protocol):
+    """What a sequence model is: a flax module that turns histories into vectors.
 
     Attributes:
-      encoder: a module of (item_table [I + 1, D], user_emb [B, D] or None, history, deterministic=) → [B, D]. Where its
-        `uses_users` is True, there is a table of users.
+      uses_users: whether it reads embeddings of users, for which there is a table then.
+    """
+
+    uses_users: ClassVar[bool]
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """The model that the options describe.
+
+        Raises:
+          UserError: they describe none.
+        """
+
+    def __call__(
+        self, item_table: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
+    ) -> jax.Array:
+        """The histories of B users as vectors, float32 [B, D].
+
+        Args:
+          item_table: float32 [I + 1, D], the item embeddings, row 0 being padding; with optim.update = "touched" only
+            those rows that the batch looks up, and `history.items` says which row is whose.
+          user_emb: float32 [B, D]; None where `uses_users` is False.
+          history: with data.history_length places.
+          deterministic: False in training, where dropout draws with `self.make_rng("dropout")`.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceSystem:
+    """A sequence model with its loss, scoring y(u, c) = encode(u's history) · item_c.
+
+    Attributes:
+      encoder: a `SequenceModel`.
       num_users, num_items: ids go from 1 to these.
       embedding_dim, history_length, rec_objective, calibration, precision: see `Config`.
     """

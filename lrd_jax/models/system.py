@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lrd_jax.data.batch import Batch, History, Tables
-from lrd_jax.models.compact_batch import compact_batch
-from lrd_jax.models.lazy_rows import Rows
+from lrd_jax.models.lazy_rows import Rows, compact_batch
 from lrd_jax.models.losses import bpr_loss, lrd_paper_loss, lrd_released_loss
 from lrd_jax.models.lrd import RelationClassifier, RelationLogits, log_posterior
 from lrd_jax.models.relational import RelationalModel

@@ -97,6 +97,21 @@ def check_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
         )
 
 
+def check_run_folders(configs: Sequence[Config], resume: bool) -> list[bool]:
+    """`check_run_folder` of several seeds; returns which are resumed.
+
+    Where one of them holds a run, seeds without one start; where none does, all are asked to resume, since most likely
+    the folder is mistaken.
+    """
+    found = [holds_run(config.run_folder) for config in configs]
+    if not any(found):  # runs that ended before their first epoch
+        found = [was_started(config.run_folder) for config in configs]
+    resumed = [resume and (run_is_there or not any(found)) for run_is_there in found]
+    for config, resumes in zip(configs, resumed, strict=True):
+        check_run_folder(config.run_folder, config, resume=resumes)
+    return resumed
+
+
 def read_results(folder: Path) -> dict[str, Any] | None:
     """What `RunWriter.write_results` wrote into a run folder; None where the run has not finished."""
     path = folder / _RESULTS
@@ -233,8 +248,8 @@ class RunWriter:
           device: what it ran on.
           config: the complete configuration.
           dataset_hash: `Corpus.content_hash`.
-          fingerprint: `Run.fingerprint`, of the text embeddings too.
-          warnings: `Run.notices`.
+          fingerprint: `Setup.fingerprint`, of the text embeddings too.
+          warnings: `Setup.notices`.
 
         Returns:
           The file.

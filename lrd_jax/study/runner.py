@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 
+from lrd_jax.command_line.jax_setup import set_up_jax
 from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import load_config
 from lrd_jax.errors import UserError
@@ -95,6 +96,7 @@ def _train(runs: Sequence[Config]) -> dict[Path, UserError]:
     then tried by itself.
     """
     try:
+        set_up_jax(runs[0].run.cpu_devices)
         train_held_seeds(runs, resume=any(holds_run(run.run_folder) for run in runs))
         return {}
     except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:  # the latter two: too little memory

@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from lrd_jax.command_line.jax_setup import set_up_jax
 from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import config_difference, config_to_toml, load_config, with_options
 from lrd_jax.errors import UserError
@@ -186,6 +187,7 @@ def _run_trial(study: optuna.Study, trial: Trial, run: Config) -> None:
             raise optuna.TrialPruned
 
     try:
+        set_up_jax(run.run.cpu_devices)
         _, score = train_without_test(run, resume=resume, after_epoch=after_epoch)
         study.tell(trial, score)
     except optuna.TrialPruned:

@@ -17,8 +17,8 @@ TEXTS_PER_CALL = 256
 class Encoder(Protocol):
     """A frozen language model that turns texts into vectors.
 
-    A new one is a file beside this one and a line in `encoders.ENCODERS`, or a package with an entry point
-    (docs/extending.md). Everything but `encode` is for the record (the JSON beside the array).
+    A new one is a file beside this one and a line in `plugins.ENCODERS`, or an entry point of another package (see
+    docs/extending.md). Everything but `encode` is for the record (the JSON beside the array).
 
     Attributes:
       name: the name in `EncoderConfig.encoder`.

@@ -1,7 +1,10 @@
-"""Text encoders by name."""
+"""The text encoder that a configuration names."""
 
 from __future__ import annotations
 
+import typing
+
+from lrd_jax import plugins
 from lrd_jax.config.schema import EncoderConfig
 from lrd_jax.errors import UserError
 from lrd_jax.text.base import Encoder
@@ -20,7 +23,7 @@ def build_encoder(
     force: bool = False,
     ask_all: bool = False,
 ) -> Encoder:
-    """The encoder that `encoder_config` names. Imports only what that one needs.
+    """The encoder that `encoder_config` names, one of `plugins.ENCODERS`. Imports only what that one needs.
 
     Args:
       encoder_config: which one.
@@ -29,37 +32,28 @@ def build_encoder(
       ask_all: of those, whether texts whose vectors are in the cache are asked for as well.
 
     Raises:
-      UserError: the encoder cannot be used: its package is not installed, its model is not named, cannot be read or
-        does not have the width asked for.
+      UserError: the encoder cannot be used: its package is not installed or does not work, its model is not named,
+        cannot be read or does not have the width asked for.
     """
-    match encoder_config.encoder:
-        case "wordllama":
-            from lrd_jax.text.wordllama import WordLlamaEncoder
+    name = encoder_config.encoder
+    make = plugins.load(plugins.ENCODERS, name)
+    if name in PAID:
+        how = {"openai": requests, "openai-batch": batches}[name]
+        paid: Encoder = make(encoder_config.model, encoder_config.dimensions, server, how, force=force, ask_all=ask_all)
+        return paid
+    encoder: Encoder = make(encoder_config)
+    if name not in plugins.ENCODERS.ours:
+        _check(name, encoder)
+    return encoder
 
-            return WordLlamaEncoder(encoder_config.known_dimensions)
-        case "sentence-transformers":
-            from lrd_jax.text.sentence_transformers import SentenceTransformersEncoder
 
-            return SentenceTransformersEncoder(encoder_config)
-        case "model2vec":
-            from lrd_jax.text.model2vec import Model2VecEncoder
-
-            return Model2VecEncoder(encoder_config)
-        case "openai":
-            from lrd_jax.text.openai.embeddings import OpenAIEncoder
-
-            return OpenAIEncoder(
-                encoder_config.model, encoder_config.dimensions, server, requests, force=force, ask_all=ask_all
-            )
-        case "openai-batch":
-            from lrd_jax.text.openai.batch import OpenAIBatchEncoder
-
-            return OpenAIBatchEncoder(
-                encoder_config.model, encoder_config.dimensions, server, batches, force=force, ask_all=ask_all
-            )
-        case _:  # file
-            raise UserError(
-                "a file of embeddings embeds no texts",
-                field="text.encoder",
-                remedy="Choose another encoder, or train with --text.encoder file --text.file FILE",
-            )
+def _check(name: str, encoder: Encoder) -> None:
+    """Refuse another package's encoder that lacks what the record of its vectors needs."""
+    package = plugins.package_of(plugins.ENCODERS, name)
+    wanted = [*typing.get_type_hints(Encoder), "encode"]
+    if missing := [attribute for attribute in wanted if not hasattr(encoder, attribute)]:
+        problem = f"the encoder {name!r} of the package {package} has no {', '.join(missing)}"
+        raise UserError(problem, field="text.encoder", remedy="See lrd_jax.text.base.Encoder for what it must have")
+    if encoder.name != name:
+        problem = f"the encoder {name!r} of the package {package} gives its name as {encoder.name!r}"
+        raise UserError(problem, field="text.encoder", remedy="Let its name be that of its entry point")

@@ -12,7 +12,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -21,6 +21,12 @@ from lrd_jax.errors import UserError
 from lrd_jax.files import refuse_irregular
 
 _REMEDY = "Check text.file, and text.dimensions if the width is wrong"
+
+
+def embeds_no_texts(encoder_config: EncoderConfig) -> NoReturn:
+    """Raises a `UserError`: what stands where the other encoders have a function that makes one."""
+    remedy = "Choose another encoder, or train with --text.encoder file --text.file FILE"
+    raise UserError("a file of embeddings embeds no texts", field="text.encoder", remedy=remedy)
 
 
 def read_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lrd_jax.config.schema import WORDLLAMA_DIMENSIONS, EncoderConfig
 from lrd_jax.data.cache import cache_dir
+from lrd_jax.text.encoders import PAID
 
 SLUG_LENGTH = 80
 
@@ -19,7 +20,7 @@ SLUG_LENGTH = 80
 def model_name(encoder_config: EncoderConfig) -> str | None:
     """`EncoderConfig.model`, a folder as its absolute path, so that it names the same model from everywhere."""
     model = encoder_config.model
-    if model is None or encoder_config.encoder not in ("sentence-transformers", "model2vec"):
+    if model is None or encoder_config.encoder in PAID:
         return model
     is_folder = model.startswith(("/", ".", "~")) or os.path.isdir(model)
     return os.path.abspath(os.path.expanduser(model)) if is_folder else model

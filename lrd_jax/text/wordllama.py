@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrd_jax.config.schema import WORDLLAMA_DIMENSIONS
+from lrd_jax.config.schema import WORDLLAMA_DIMENSIONS, EncoderConfig
 from lrd_jax.errors import UserError
 from lrd_jax.text.base import in_parts, of_length_one
 
@@ -27,12 +27,16 @@ class WordLlamaEncoder:
     name, pooling, normalised = "wordllama", "mean", True
     origin: Mapping[str, str] = types.MappingProxyType({})
 
-    def __init__(self, dimensions: int = WORDLLAMA_DIMENSIONS) -> None:
+    def __init__(self, encoder_config: EncoderConfig) -> None:
         """Load the weights and the tokenizer (about 0.3 s).
 
+        Args:
+          encoder_config: dimensions, one of `DIMENSIONS`.
+
         Raises:
-          UserError: `dimensions` is none of `DIMENSIONS`.
+          UserError: it is none of them.
         """
+        dimensions = encoder_config.dimensions or WORDLLAMA_DIMENSIONS
         if dimensions not in DIMENSIONS:
             widths = ", ".join(map(str, DIMENSIONS))
             raise UserError(

@@ -20,7 +20,7 @@ from lrd_jax.config.schema import OptimConfig
 from lrd_jax.data.batch import Batch, Tables
 from lrd_jax.data.device import Arrays, gather_history
 from lrd_jax.data.sampling import Sampler, draw_excluding, draw_triples
-from lrd_jax.models.lazy_rows import update_touched_rows
+from lrd_jax.models.lazy_rows import update_lazily
 from lrd_jax.models.precision import in_float32
 from lrd_jax.models.system import Params, System
 
@@ -139,13 +139,13 @@ def loss_and_gradients(system: System, mesh: Mesh) -> Callable:
 
 
 def build_update(
-    system: System, optimizer: optax.GradientTransformation, mesh: Mesh, *, touched_rows_only: bool = False
+    system: System, optimizer: optax.GradientTransformation, mesh: Mesh, *, lazy: bool = False
 ) -> Callable:
     """(state, batch, tables, key) → (state, sums, counts): one step; see `loss_and_gradients` for sums and counts.
 
     Args:
       system, optimizer, mesh: what is trained, how and on which devices.
-      touched_rows_only: leave all table rows that the batch does not look up as they are; see `touched`.
+      lazy: leave all table rows that the batch does not look up as they are; see `lazy_rows`.
     """
     gradients_of = loss_and_gradients(system, mesh)
 
@@ -155,13 +155,13 @@ def build_update(
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             return TrainState(optax.apply_updates(state.params, updates), opt_state), sums, counts
 
-    @jax.named_scope("touched_rows")
+    @jax.named_scope("lazy_rows")
     def compact(batch: Batch, tables: Tables):
         # Whole on every device: XLA would split the numbering as the batch is split, which takes a dozen exchanges.
         whole = functools.partial(jax.lax.with_sharding_constraint, shardings=NamedSharding(mesh, P()))
         return whole(system.compact(whole(batch), tables))
 
-    return update_touched_rows(update, compact) if touched_rows_only else update
+    return update_lazily(update, compact) if lazy else update
 
 
 def build_epoch(
@@ -173,16 +173,16 @@ def build_epoch(
     num_negatives: int,
     history_length: int,
     num_items: int,
-    touched_rows_only: bool = False,
+    lazy: bool = False,
 ) -> Callable[[TrainState, Arrays, int, int], tuple[TrainState, dict[str, jax.Array]]]:
     """Compiles to (state, arrays, seed, epoch) → (state, mean of each loss term): a whole epoch on the device.
 
     Shuffle, then for each batch negatives, gradients and update, in one scan; the state is donated. The last short
-    batch is filled with examples of weight 0. touched_rows_only: see `build_update`.
+    batch is filled with examples of weight 0. lazy: see `build_update`.
     """
     if not system.loss_weights:  # Popularity, ItemKNN: nothing is trained
         return jax.jit(lambda state, arrays, seed, epoch: (state, {}), donate_argnums=0)
-    update = build_update(system, optimizer, mesh, touched_rows_only=touched_rows_only)
+    update = build_update(system, optimizer, mesh, lazy=lazy)
 
     def step(carry: tuple, inputs: tuple, arrays: Arrays):
         state, sums, counts = carry

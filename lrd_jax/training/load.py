@@ -15,7 +15,7 @@ from lrd_jax.models.system import Params
 from lrd_jax.runs.checkpoint import CheckpointReader
 from lrd_jax.runs.folder import TEXT_FILE, read_results, was_started
 from lrd_jax.training.seed_run import read_fingerprint
-from lrd_jax.training.setup import Run, assemble, refuse_other_data, resolve
+from lrd_jax.training.setup import Setup, assemble, refuse_other_data, resolve
 
 
 class Trained(NamedTuple):
@@ -28,13 +28,13 @@ class Trained(NamedTuple):
       config: of this run, `run.workdir` being where it was found.
     """
 
-    run: Run
+    run: Setup
     params: Params
     epoch: int
     config: Config
 
 
-def load_trained(folder: Path, *, assembled: Run | None = None, data: Path | None = None) -> Trained:
+def load_trained(folder: Path, *, assembled: Setup | None = None, data: Path | None = None) -> Trained:
     """Loads the best epoch of a run, finished or not.
 
     Args:
@@ -122,13 +122,12 @@ def _best_epoch(folder: Path, results: dict | None, reader: CheckpointReader) ->
 
 
 def _cpu_devices() -> int:
-    """As many as this process has set up already, else one per core."""
-    held = jax.config.jax_num_cpu_devices
-    return held if held > 0 else available_cores()
+    """As many as jax has in this process; on an accelerator, one per core."""
+    return jax.device_count() if jax.default_backend() == "cpu" else available_cores()
 
 
 def _fingerprint(results: dict | None, reader: CheckpointReader) -> str:
-    """`Run.fingerprint` when the run was started: results.json tells it, else the latest checkpoint."""
+    """`Setup.fingerprint` when the run was started: results.json tells it, else the latest checkpoint."""
     if results is not None and "fingerprint" in results["dataset"]:
         return results["dataset"]["fingerprint"]
     return read_fingerprint(reader)

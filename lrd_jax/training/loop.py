@@ -7,22 +7,20 @@ import time
 from collections.abc import Sequence
 
 import jax
-from rich.markup import escape
 from tqdm import tqdm
 
 from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import config_difference, load_config
-from lrd_jax.errors import UserError, quoted
 from lrd_jax.models.system import Params
-from lrd_jax.runs.folder import check_run_folder, holds_run, was_started
+from lrd_jax.runs.folder import check_run_folders
 from lrd_jax.runs.locks import held
-from lrd_jax.runs.tables import print_table
-from lrd_jax.runs.terminal import epoch_progress, losses_text, results_table, say, summary_table, warn
+from lrd_jax.runs.terminal import epoch_progress, losses_text, say
 from lrd_jax.training import multi_seed
+from lrd_jax.training.announce import announce, failure_of, seed_names, show_results
 from lrd_jax.training.epoch import TrainState
 from lrd_jax.training.load import check_dataset_is_there, load_params
 from lrd_jax.training.seed_run import AfterEpoch, SeedRun
-from lrd_jax.training.setup import Run, assemble, resolve
+from lrd_jax.training.setup import Setup, assemble, resolve
 
 Metrics = dict[str, dict[str, float]]
 
@@ -60,11 +58,11 @@ def train_without_test(config: Config, *, resume: bool, after_epoch: AfterEpoch)
       UserError: as `train_and_evaluate`.
     """
     config = resolve(config)
-    (resumed,) = _check_run_folders([config], resume)
+    (resumed,) = check_run_folders([config], resume)
     run = assemble(config)
     config = run.config  # with the width of the text embeddings
     with contextlib.closing(SeedRun(config, run, resume=resumed, params=_start(run), after_epoch=after_epoch)) as seed:
-        _announce(run)
+        announce(run)
         _train(run, [seed])
     if seed.failure is not None:
         raise seed.failure
@@ -87,7 +85,7 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
       UserError: as `train_and_evaluate`; a seed that fails while it trains is told after the others have finished.
     """
     configs = [resolve(config) for config in configs]
-    if any(_check_run_folders(configs, resume)):  # before a folder is made
+    if any(check_run_folders(configs, resume)):  # before a folder is made
         check_dataset_is_there(configs[0])
     with contextlib.ExitStack() as locks:
         for config in configs:
@@ -98,7 +96,7 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
 def train_held_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metrics]:
     """`train_seeds` where the caller holds the run folders (`locks.claimed`)."""
     configs = [resolve(config) for config in configs]
-    resumed = _check_run_folders(configs, resume)
+    resumed = check_run_folders(configs, resume)
     run = assemble(configs[0])
     configs = [config.model_copy(update={"text": run.config.text}) for config in configs]  # with the width
     width = max(len(str(config.run.seed)) for config in configs)
@@ -110,20 +108,20 @@ def train_held_seeds(configs: Sequence[Config], *, resume: bool = False) -> list
             seeds.append(opened.enter_context(contextlib.closing(seed)))
 
         if going := [seed for seed in seeds if seed.results is None]:
-            _announce(run)
+            announce(run)
             at_once = _seeds_at_once(run, sum(seed.goes_on for seed in going))
             for first in range(0, len(going), at_once):
                 group = going[first : first + at_once]
                 _train(run, group)
                 _test(group)
 
-    _show(seeds)
+    show_results(seeds)
     if failed := [seed for seed in seeds if seed.failure is not None]:
-        raise _failure(seeds, failed)
+        raise failure_of(seeds, failed)
     return [{split: seed.results[split] for split in ("dev", "test")} for seed in seeds]
 
 
-def _start(run: Run) -> Params | None:
+def _start(run: Setup) -> Params | None:
     """The parameters of run.init_from; None without."""
     folder = run.config.run.init_from
     if folder is None:
@@ -135,7 +133,7 @@ def _start(run: Run) -> Params | None:
     return params
 
 
-def _train(run: Run, seeds: Sequence[SeedRun]) -> None:
+def _train(run: Setup, seeds: Sequence[SeedRun]) -> None:
     """Trains seeds at once, each until it stops by itself."""
     epochs, done = sum(seed.config.run.epochs for seed in seeds), sum(seed.epoch for seed in seeds)
     with epoch_progress(epochs, done) as bar:
@@ -154,7 +152,7 @@ def _test(seeds: Sequence[SeedRun]) -> None:
                 seed.finish()
 
 
-def _train_epoch(run: Run, seeds: Sequence[SeedRun], states: TrainState, bar: tqdm) -> TrainState:
+def _train_epoch(run: Setup, seeds: Sequence[SeedRun], states: TrainState, bar: tqdm) -> TrainState:
     """Trains seeds for their next epoch and evaluates them; returns the states of those that go on after it."""
     started = time.perf_counter()
     numbers, epochs = [seed.seed for seed in seeds], [seed.epoch + 1 for seed in seeds]
@@ -172,11 +170,11 @@ def _train_epoch(run: Run, seeds: Sequence[SeedRun], states: TrainState, bar: tq
     if len(kept) in (0, len(seeds)):
         return states
     stopped, others = [seed for seed in seeds if not seed.goes_on], [seeds[n] for n in kept]
-    say(f"{_names(stopped)} stopped; the next epoch includes compilation for {_names(others)}.")
+    say(f"{seed_names(stopped)} stopped; the next epoch includes compilation for {seed_names(others)}.")
     return multi_seed.stack(run, [results[n][0] for n in kept])
 
 
-def _seeds_at_once(run: Run, number: int) -> int:
+def _seeds_at_once(run: Setup, number: int) -> int:
     """How many of so many seeds to train at once, by the memory that the compiled programs take."""
     if number <= 1:
         say("The first epoch includes compilation.")
@@ -191,61 +189,3 @@ def _seeds_at_once(run: Run, number: int) -> int:
         how = f"{number} seeds would take {memory}: {at_once} at once;"
     say(f"{how} each is given its share of an epoch's seconds.")
     return at_once
-
-
-def _names(seeds: Sequence[SeedRun]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(str(seed.seed) for seed in seeds)}"
-
-
-def _show(seeds: Sequence[SeedRun]) -> None:
-    """The table of each seed that has finished; of several, also their mean and standard deviation."""
-    finished = [seed for seed in seeds if seed.results is not None]
-    for seed in finished:
-        which = f", {_names([seed])}" if len(seeds) > 1 else ""
-        title = f"{_title(seed.config)}{which}, best epoch {seed.results['best_epoch']}"
-        print_table(results_table(seed.results["dev"], seed.results["test"], title=escape(title)))
-        say(f"results in {quoted(seed.config.run_folder)}")
-    if len(finished) > 1:
-        title = f"{_title(seeds[0].config)}, {_names(finished)}"
-        splits = {split: [seed.results[split] for seed in finished] for split in ("dev", "test")}
-        print_table(summary_table(**splits, title=escape(title)))
-
-
-def _title(config: Config) -> str:
-    return f"{config.model_title} on {config.dataset_name}"
-
-
-def _failure(seeds: Sequence[SeedRun], failed: Sequence[SeedRun]) -> UserError:
-    """What to end with: the failure of the only seed, else the failures of some of several in one message."""
-    if len(seeds) == 1:
-        return failed[0].failure
-    told = " ".join(f"{_names([seed]).capitalize()}: {seed.failure}" for seed in failed)
-    return UserError(f"{len(failed)} of {len(seeds)} seeds failed, {_names(failed)}. {told}".rstrip("."))
-
-
-def _announce(run: Run) -> None:
-    """One line of what is trained on what, then what a reader of the figures must know."""
-    say(_describe(run))
-    for notice in run.notices:
-        warn(notice["text"])
-
-
-def _describe(run: Run) -> str:
-    corpus, device = run.corpus, jax.devices()[0].device_kind
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(run.init).params))
-    return (
-        f"{run.config.model_title} on {corpus.name}: {corpus.num_users:,} users, {corpus.num_items:,} items, "
-        f"{len(corpus.sequence_items):,} interactions; {num_params:,} parameters; {jax.device_count()} x {device}"
-    )
-
-
-def _check_run_folders(configs: Sequence[Config], resume: bool) -> list[bool]:
-    """Makes sure that every seed can start or be resumed; returns which are resumed."""
-    found = [holds_run(config.run_folder) for config in configs]
-    if not any(found):  # runs that ended before their first epoch
-        found = [was_started(config.run_folder) for config in configs]
-    # Asked to resume where nothing is, most likely the folder is mistaken.
-    resumed = [resume and (run_is_there or not any(found)) for run_is_there in found]
-    for config, resumes in zip(configs, resumed, strict=True):
-        check_run_folder(config.run_folder, config, resume=resumes)
-    return resumed

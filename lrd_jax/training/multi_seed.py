@@ -16,13 +16,13 @@ import numpy as np
 from lrd_jax.models.system import Params
 from lrd_jax.ranking.metrics import Counts
 from lrd_jax.training.epoch import TrainState
-from lrd_jax.training.setup import Run
+from lrd_jax.training.setup import Setup
 
 MEMORY_SHARE = 0.8
 """Of the available memory, how much is planned with; the rest is for fragmentation and what else the process does."""
 
 
-def stack(run: Run, states: Sequence[TrainState]) -> TrainState:
+def stack(run: Setup, states: Sequence[TrainState]) -> TrainState:
     """Puts the states of the seeds on the devices as `train_epoch` takes them."""
     states = states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *states)
     return jax.device_put(states, run.arrays.examples.sharding)
@@ -34,7 +34,7 @@ def unstack(results: Any, number: int) -> list[Any]:
 
 
 def train_epoch(
-    run: Run, states: TrainState, seeds: Sequence[int], epochs: Sequence[int]
+    run: Setup, states: TrainState, seeds: Sequence[int], epochs: Sequence[int]
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Trains every seed for one epoch.
 
@@ -52,13 +52,13 @@ def train_epoch(
     return run.epochs_on_device(states, run.arrays, np.array(seeds, np.int32), np.array(epochs, np.int32))
 
 
-def evaluate(run: Run, params: Params, split: str, number: int) -> Counts:
+def evaluate(run: Setup, params: Params, split: str, number: int) -> Counts:
     """What the targets' ranks in a split follow from, with the parameters of `number` seeds, stacked likewise."""
     compiled = run.evaluation_on_device if number == 1 else run.evaluations_on_device
     return compiled(params, run.arrays, *run.splits[split])
 
 
-def bytes_needed(run: Run, number: int) -> int:
+def bytes_needed(run: Setup, number: int) -> int:
     """Memory that `number` seeds, two or more, take at once, beside the dataset that is on the devices already.
 
     The programs are compiled for it, and need not be compiled again when they are called.

@@ -22,7 +22,7 @@ from lrd_jax.runs.checkpoint import CheckpointReader, Checkpoints
 from lrd_jax.runs.folder import RunWriter, forget_results, is_longer, open_run_folder, read_dev_metrics, read_results
 from lrd_jax.runs.terminal import epoch_line, losses_text, say
 from lrd_jax.training.epoch import TrainState
-from lrd_jax.training.setup import Run, checked_ranks, refuse_other_data
+from lrd_jax.training.setup import Setup, checked_ranks, refuse_other_data
 from lrd_jax.training.stopping import stops
 
 STOPPING_METRIC = "NDCG@5"
@@ -38,7 +38,7 @@ class Progress(NamedTuple):
       train: parameters and optimizer state; None in `SeedRun` while they are trained.
       best_epoch, best_score: the best epoch so far and its dev NDCG@5.
       seconds: wall time of training and evaluation so far; a share of it where several seeds train at once.
-      fingerprint: uint8 [32], `Run.fingerprint`; a run does not go on with other data.
+      fingerprint: uint8 [32], `Setup.fingerprint`; a run does not go on with other data.
     """
 
     train: TrainState | None
@@ -49,7 +49,7 @@ class Progress(NamedTuple):
 
 
 def read_fingerprint(checkpoints: CheckpointReader) -> str:
-    """`Run.fingerprint` (hex) when the run was started, from its latest checkpoint."""
+    """`Setup.fingerprint` (hex) when the run was started, from its latest checkpoint."""
     return checkpoints.restore_leaf("latest", ".fingerprint").tobytes().hex()
 
 
@@ -69,7 +69,7 @@ class SeedRun:
     def __init__(
         self,
         config: Config,
-        run: Run,
+        run: Setup,
         *,
         resume: bool,
         label: str = "",

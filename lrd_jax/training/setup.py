@@ -1,4 +1,4 @@
-"""From a configuration to everything that training and evaluation call."""
+"""What a configuration becomes before training: the data on the devices and the compiled functions."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from lrd_jax.command_line.compiled import keep_compiled
 from lrd_jax.config.schema import Config
-from lrd_jax.data.cache import cache_dir
+from lrd_jax.data.batch import Batch, History
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.device import Arrays, put_corpus, put_split
 from lrd_jax.data.notices import Notice, corpus_notices, texts_of_folder
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.sources.movielens import ensure_ml_100k
-from lrd_jax.devices import available_cores, data_mesh, set_up_devices
+from lrd_jax.devices import available_cores, data_mesh
 from lrd_jax.errors import UserError
 from lrd_jax.models import build_system
 from lrd_jax.models.precision import in_float32
@@ -29,10 +29,10 @@ from lrd_jax.ranking.on_device import build_evaluation
 from lrd_jax.ranking.protocols import TieRule
 from lrd_jax.text.naming import model_name
 from lrd_jax.text.store import load_or_embed
-from lrd_jax.training.epoch import TrainState, build_epoch, build_optimizer, init_state
+from lrd_jax.training.epoch import TrainState, build_epoch, build_optimizer, draw_batch, draw_edges, init_state
 
 
-class Run(NamedTuple):
+class Setup(NamedTuple):
     """A configured run, ready to start.
 
     Attributes:
@@ -47,7 +47,7 @@ class Run(NamedTuple):
       earlier_fingerprint: the same of `Corpus.earlier_hash`.
       epoch_on_device, evaluation_on_device: jitted, of one seed; see `build_epoch` and `build_evaluation`.
       epochs_on_device, evaluations_on_device: the same for stacked states, seeds and epochs, and parameters; see
-        `together.py`.
+        `multi_seed.py`.
       notices: what a reader of the figures must know of the dataset.
     """
 
@@ -66,9 +66,57 @@ class Run(NamedTuple):
     evaluations_on_device: Callable
     notices: tuple[Notice, ...] = ()
 
+    def train_epoch(self, state: TrainState, seed: int, epoch: int) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One epoch on the device: the new state and the mean of each loss term. `state` is donated.
 
-def assemble(config: Config, *, text: np.ndarray | None = None) -> Run:
-    """Reads the data, making what is missing, and builds the compiled functions.
+        All randomness follows from (seed, epoch), and epochs count from 1.
+        """
+        return self.epoch_on_device(state, self.arrays, np.int32(seed), np.int32(epoch))
+
+    def batch(self, rows: jax.Array, key: jax.Array) -> Batch:
+        """Training examples with their histories, and negatives and triples drawn for them.
+
+        Args:
+          rows: int32 [B], of `arrays.examples`.
+          key: random key.
+        """
+        batch_key, edge_key = jax.random.split(key)
+        return draw_batch(
+            self.arrays,
+            rows,
+            draw_edges(edge_key, self.arrays.sampler, len(rows)),
+            jnp.ones(len(rows), jnp.float32),
+            batch_key,
+            num_items=self.corpus.num_items,
+            num_negatives=self.config.loss.num_negatives,
+            history_length=self.config.data.history_length,
+            uses_triples="kg" in self.system.loss_weights,
+            uses_text="lrd" in self.system.loss_weights,
+        )
+
+    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The joint loss of a batch (Eq. 16) and the mean of each of its terms; a pure function, to be differentiated.
+
+        Args:
+          params: of `init`.
+          batch: of `batch`.
+          key: for dropout.
+        """
+        terms = self.system.losses(params, batch, self.arrays.tables, key)
+        means = {
+            name: jnp.vdot(batch.weights, sums) / jnp.maximum(jnp.vdot(batch.weights, counts), 1.0)
+            for name, (sums, counts) in terms.items()
+        }
+        return sum(self.system.loss_weights[name] * mean for name, mean in means.items()), means
+
+    def score(self, params: Params, users: jax.Array, history: History, candidates: jax.Array) -> jax.Array:
+        """Scores candidates int32 [B, C] of users int32 [B] with these histories; float32 [B, C], a pure function."""
+        encoded = self.system.encode(params, users, history, self.arrays.tables)
+        return self.system.score(params, encoded, candidates, self.arrays.tables)
+
+
+def assemble(config: Config, *, text: np.ndarray | None = None) -> Setup:
+    """Reads the data, making what is missing, and builds the compiled functions on the devices that jax has.
 
     Args:
       config: all options.
@@ -78,15 +126,13 @@ def assemble(config: Config, *, text: np.ndarray | None = None) -> Run:
       UserError: bad input.
     """
     config = resolve(config)
-    set_up_devices(config.run.cpu_devices)
-    keep_compiled(cache_dir() / "compiled")
     corpus, text = _read_inputs(config, text)
     if text is not None:
         config = config.model_copy(update={"text": config.text.model_copy(update={"dimensions": text.shape[1]})})
     return assemble_corpus(config, corpus, text)._replace(notices=tuple(_notices(config, corpus)))
 
 
-def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> Run:
+def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> Setup:
     """Builds the compiled functions for a corpus that has been read or made; the devices must be set up.
 
     Args:
@@ -108,7 +154,7 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
         num_negatives=config.loss.num_negatives,
         history_length=history_length,
         num_items=corpus.num_items,
-        touched_rows_only=config.optim.update == "touched",
+        lazy=config.optim.update == "lazy",
     )
     evaluation_on_device = build_evaluation(system, mesh, history_length=history_length)
     # One compilation for all seeds.
@@ -117,7 +163,7 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
     def rank_targets(params: Params, split: str) -> np.ndarray:
         return checked_ranks(evaluation_on_device(params, arrays, *splits[split]), users[split], split)
 
-    return Run(
+    return Setup(
         config=config,
         corpus=corpus,
         arrays=arrays,
@@ -138,12 +184,12 @@ def _fingerprint(content_hash: str, text: np.ndarray | None) -> str:
     return hashlib.sha256(content_hash.encode() + (b"" if text is None else text.tobytes())).hexdigest()
 
 
-def refuse_other_data(run: Run, fingerprint: str, folder: Path) -> None:
+def refuse_other_data(run: Setup, fingerprint: str, folder: Path) -> None:
     """Refuses a run folder that was made with other data, or by a version that numbered the entities otherwise.
 
     Args:
       run: assembled now.
-      fingerprint: `Run.fingerprint` when the run in the folder was started.
+      fingerprint: `Setup.fingerprint` when the run in the folder was started.
       folder: the run folder.
 
     Raises:
@@ -165,9 +211,9 @@ def refuse_other_data(run: Run, fingerprint: str, folder: Path) -> None:
         raise UserError(problem, file=folder, remedy=remedy)
 
 
-def _change_since_earlier(run: Run) -> str | None:
-    """What `Run.earlier_fingerprint` marks for this model and dataset; None where both versions do the same."""
-    if run.config.model.uses_relations and run.corpus.attributes:
+def _change_since_earlier(run: Setup) -> str | None:
+    """What `Setup.earlier_fingerprint` marks for this model and dataset; None where both versions do the same."""
+    if run.config.model.is_relational and run.corpus.attributes:
         return "had no entity for items without an attribute's value, so its parameters do not fit"
     if run.config.model.name == "tisasrec":
         return "measured intervals in units of at most 65,535 seconds, so its ranks would come out differently"

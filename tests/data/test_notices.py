@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import pytest
 
-from lrd_jax import prepare
 from lrd_jax.command_line.parse import run_command
 from lrd_jax.data.notices import (
     corpus_notices,
@@ -18,6 +17,7 @@ from lrd_jax.data.notices import (
 )
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.splits import repeated
+from lrd_jax.prepare import __main__ as prepare
 
 from .conftest import replace
 

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from benchmarks.raw_amazon import DumpSizes, pair_core, write_dump
-from lrd_jax import prepare
 from lrd_jax.command_line.parse import run_command
 from lrd_jax.data.rechorus import read_corpus
+from lrd_jax.prepare import __main__ as prepare
 
 from . import test_amazon_2023, test_recbole
 

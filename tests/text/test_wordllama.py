@@ -49,7 +49,9 @@ def test_width_that_the_wheel_does_not_have():
 def test_import_leaves_the_root_logger_alone():
     program = (
         "import logging; root = logging.getLogger(); before = (root.handlers[:], root.level)\n"
-        "from lrd_jax.text.wordllama import WordLlamaEncoder; WordLlamaEncoder(64)\n"
+        "from lrd_jax.config.schema import EncoderConfig\n"
+        "from lrd_jax.text.wordllama import WordLlamaEncoder\n"
+        "WordLlamaEncoder(EncoderConfig(dimensions=64))\n"
         "assert (root.handlers, root.level) == before, (root.handlers, root.level)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

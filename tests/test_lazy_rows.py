@@ -1,4 +1,4 @@
-"""Updates of touched rows only: what the compact tables compute, which rows change and how."""
+"""Lazy updates: what the compact tables compute, which rows change and how."""
 
 import re
 from functools import cache
@@ -15,8 +15,7 @@ from lrd_jax.data.device import put_corpus
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.models import build_system
-from lrd_jax.models.compact_batch import number_rows
-from lrd_jax.models.lazy_rows import put_rows, take_rows
+from lrd_jax.models.lazy_rows import number_rows, put_rows, take_rows
 from lrd_jax.runs.checkpoint import Checkpoints
 from lrd_jax.training.epoch import (
     TrainState,
@@ -54,7 +53,7 @@ class Setup(NamedTuple):
     params: dict
     batches: list
     optimizer: object
-    update: object  # (num_devices, touched_rows_only) → the jitted step
+    update: object  # (num_devices, lazy) → the jitted step
 
     def state(self):
         return TrainState(self.params, self.optimizer.init(self.params))
@@ -107,8 +106,8 @@ def setup(corpus):
         optimizer = build_optimizer(config.optim)
 
         @cache
-        def update(num_devices, touched_rows_only):
-            step = build_update(system, optimizer, make_mesh(num_devices), touched_rows_only=touched_rows_only)
+        def update(num_devices, lazy):
+            step = build_update(system, optimizer, make_mesh(num_devices), lazy=lazy)
             return jax.jit(step, compiler_options=UNOPTIMISED)
 
         return Setup(system, jax.device_get(arrays), params, batches, optimizer, update)
@@ -221,8 +220,8 @@ def test_gradients_of_the_rows_are_those_of_the_tables(options, setup):
 
     both = jax.jit(both, compiler_options=UNOPTIMISED)
     for batch in (s.batches[0], s.batches[-1]):
-        dense, touched = jax.device_get(both(s.params, batch, s.arrays.tables, jax.random.key(0)))
-        assert_trees_close(touched, dense, 1e-5)
+        dense, lazy = jax.device_get(both(s.params, batch, s.arrays.tables, jax.random.key(0)))
+        assert_trees_close(lazy, dense, 1e-5)
         missing = np.abs(dense[0]["scorer"]["entity_embeddings"][0]).max()
         assert (missing > 0) == options.get("include_value", True)  # the learned row of what is missing
 
@@ -235,16 +234,16 @@ def test_first_step_is_adams(setup):
     s = setup("kda_lrd")
     inputs = s.batches[-2], s.arrays.tables, jax.random.key(0)
     dense, sums, counts = jax.device_get(s.update(2, False)(s.state(), *inputs))
-    touched, touched_sums, touched_counts = jax.device_get(s.update(2, True)(s.state(), *inputs))
-    assert_trees_close((touched_sums, touched_counts), (sums, counts), 1e-5)
-    assert_trees_close(touched.opt_state, dense.opt_state, 1e-5)
-    for name, value in flat(touched.params).items():
+    lazy, lazy_sums, lazy_counts = jax.device_get(s.update(2, True)(s.state(), *inputs))
+    assert_trees_close((lazy_sums, lazy_counts), (sums, counts), 1e-5)
+    assert_trees_close(lazy.opt_state, dense.opt_state, 1e-5)
+    for name, value in flat(lazy.params).items():
         np.testing.assert_allclose(value, flat(dense.params)[name], rtol=0, atol=1e-4, err_msg=name)  # of 0.01
     for table, ids in looked_up(s.batches[-2], s.arrays.tables.item_values).items():
         rest = np.setdiff1d(np.arange(len(s.params["scorer"][table])), list(ids))
         (before, *_), (after, *moments) = (
             [x for path, x in jax.tree_util.tree_leaves_with_path(state) if table in jax.tree_util.keystr(path)]
-            for state in (s.state(), touched)
+            for state in (s.state(), lazy)
         )
         assert len(rest) and len(moments) == 2
         np.testing.assert_array_equal(after[rest], before[rest])
@@ -303,9 +302,9 @@ def test_number_of_devices_does_not_matter(setup):
 
 @pytest.fixture(scope="module")
 def epoch(setup):
-    """epoch(touched_rows_only) of a small model on two devices, not compiled."""
+    """epoch(lazy) of a small model on two devices, not compiled."""
 
-    def build(touched_rows_only):
+    def build(lazy):
         s = setup("rcf_lrd")
         return build_epoch(
             s.system,
@@ -315,7 +314,7 @@ def epoch(setup):
             num_negatives=NEGATIVES,
             history_length=HISTORY,
             num_items=NUM_ITEMS,
-            touched_rows_only=touched_rows_only,
+            lazy=lazy,
         )
 
     return build
@@ -323,7 +322,7 @@ def epoch(setup):
 
 @pytest.fixture(scope="module")
 def compiled(setup, epoch):
-    """The inputs on two devices, and the epoch of touched rows compiled for them."""
+    """The inputs on two devices, and the lazy epoch compiled for them."""
     s = setup("rcf_lrd")
     put = lambda tree: jax.device_put(tree, NamedSharding(make_mesh(2), PartitionSpec()))  # noqa: E731
     inputs = put(s.state()), put(s.arrays), put(7), put(1)

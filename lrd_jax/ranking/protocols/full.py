@@ -1,0 +1,49 @@
+"""The protocol "full": every item of the catalogue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrd_jax.data.corpus import Corpus
+from lrd_jax.data.splits import items_until
+from lrd_jax.ranking.protocols import Evaluation, Protocol, SplitName
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from lrd_jax.models.system import System
+
+
+class Full(Protocol):
+    """Every item, except those that the user had before the row."""
+
+    keep_seen: bool = False
+    """Keep the items that the user had before the row."""
+
+    @property
+    def name(self) -> str:
+        """See `Protocol`."""
+        return "full-keep-seen" if self.keep_seen else "full"
+
+    @property
+    def description(self) -> str:
+        """See `Protocol`."""
+        return f"all items, those seen before {'kept' if self.keep_seen else 'excluded'}"
+
+    def num_candidates(self, corpus: Corpus, split: SplitName) -> np.ndarray:
+        """See `Protocol`."""
+        rows = getattr(corpus, split).rows
+        if self.keep_seen:
+            return np.full(len(rows), corpus.num_items)
+        return 1 + corpus.num_items - items_until(corpus, rows)
+
+    def build(self, system: System, corpus: Corpus, split: SplitName, *, mesh: Mesh, history_length: int) -> Evaluation:
+        """See `Protocol`."""
+        from lrd_jax.ranking.on_device import build_full_evaluation
+
+        counts = build_full_evaluation(
+            system, mesh, history_length=history_length, num_items=corpus.num_items, keep_seen=self.keep_seen
+        )
+        return Evaluation(counts, (getattr(corpus, split).rows,))

@@ -1,0 +1,153 @@
+"""What users set for jax in their environment: every model runs under it, with the same numbers."""
+
+import collections
+
+import jax
+import numpy as np
+import pytest
+
+from lrd_jax.config.schema import Config
+from lrd_jax.data.synthetic import write_synthetic
+from lrd_jax.evaluate.run_protocol import build_ranking
+from lrd_jax.ranking.protocols.full import Full
+from lrd_jax.ranking.protocols.sampled import Sampled
+from lrd_jax.training.setup import assemble_corpus
+from tests.conftest import equations
+from tests.processes import run, small_training
+from tests.test_train import VARIANTS, outcome
+
+MORE = {
+    "popularity": {"model": {"name": "popularity"}},
+    "item_knn": {"model": {"name": "item_knn"}},
+    "prior": {"model": {"name": "rcf_lrd", "relation_prior": "learned", "precision": "tf32", "classifier_input": "id"}},
+    "lazy": {"model": {"name": "kda_lrd"}, "optim": {"update": "lazy"}},
+}
+SMALL = {
+    "data": {"history_length": 6},
+    "model": {"embedding_dim": 8, "num_heads": 2, "num_latent_relations": 3},
+    "optim": {"batch_size": 64, "learning_rate": 0.01},
+}
+
+
+@pytest.fixture(autouse=True)
+def _quickly_compiled():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def assembled(name, corpus, text):
+    options = {**VARIANTS, **MORE}[name]
+    config = Config.model_validate({key: {**SMALL.get(key, {}), **options.get(key, {})} for key in {*SMALL, *options}})
+    return assemble_corpus(config, corpus, text if config.uses_text else None)
+
+
+def numbers(name, corpus, text):
+    """Parameters and losses after an epoch, and how many candidates outrank the targets by every protocol."""
+    run = assembled(name, corpus, text)
+    state, losses = run.epoch_on_device(run.init(3), run.arrays, 3, 1)
+    dev = jax.device_get(run.evaluation_on_device(state.params, run.arrays, *run.splits["dev"]))
+    found = [build_ranking(run, "test", protocol)(state.params) for protocol in (Full(), Sampled(negatives=5))]
+    return jax.device_get((state, losses)), [counts.greater for counts in (dev, *found)]
+
+
+def wide_values(jaxpr):
+    """The 64-bit arrays that a program computes, by operation and type; single numbers do not count."""
+    found = collections.Counter()
+    for equation in equations(jaxpr):
+        for variable in equation.outvars:
+            if variable.aval.ndim and np.dtype("int64").itemsize <= getattr(variable.aval.dtype, "itemsize", 0):
+                found[equation.primitive.name, str(variable.aval)] += not jax.dtypes.issubdtype(
+                    variable.aval.dtype, jax.dtypes.prng_key
+                )
+    return +found
+
+
+@pytest.mark.parametrize("name", [*VARIANTS, *MORE])
+def test_64_bits_change_nothing(name, corpus, text):
+    expected, expected_counts = numbers(name, corpus, text)
+    with jax.enable_x64(True):
+        run = assembled(name, corpus, text)
+        assert {leaf.dtype.itemsize for leaf in jax.tree.leaves((run.init(3), run.arrays))} == {4}
+        programs = (
+            jax.make_jaxpr(lambda state: run.epoch_on_device(state, run.arrays, 3, 1))(run.init(3)),
+            jax.make_jaxpr(lambda state: run.evaluation_on_device(state.params, run.arrays, *run.splits["dev"]))(
+                run.init(3)
+            ),
+        )
+        assert [wide_values(program.jaxpr) for program in programs] == [{}, {}]
+        found, counts = numbers(name, corpus, text)
+    # Adam's bias correction is a single number that optax computes in 64 bits then, so the last bits may differ.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), found, expected)
+    assert jax.tree.map(np.dtype, jax.tree.map(lambda x: x.dtype, found)) == jax.tree.map(
+        np.dtype, jax.tree.map(lambda x: x.dtype, expected)
+    )
+    for greater, known in zip(counts, expected_counts, strict=True):
+        assert np.mean(greater != known) < 0.1
+
+
+@pytest.mark.parametrize("check", [{"numpy_rank_promotion": "raise"}, {"numpy_dtype_promotion": "strict"}, "nans"])
+@pytest.mark.parametrize("name", [*VARIANTS, *MORE])
+def test_checks_of_the_users_own_code(name, check, corpus, text):
+    expected, expected_counts = numbers(name, corpus, text)
+    if check == "nans":
+        context = jax.debug_nans(True)
+    else:
+        ((option, value),) = check.items()
+        context = getattr(jax, option)(value)
+    with context:
+        found, counts = numbers(name, corpus, text)
+    jax.tree.map(np.testing.assert_array_equal, (found, counts), (expected, expected_counts))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """`data`, and a run `plain`."""
+    place = tmp_path_factory.mktemp("environment")
+    write_synthetic(place / "data", num_users=60, num_items=40)
+    answer = run(place, "train", *small_training(place, "plain", epochs=2))
+    assert answer.returncode == 0, answer.stderr
+    return place
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"JAX_ENABLE_X64": "1"},
+        {"JAX_NUMPY_RANK_PROMOTION": "raise", "JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_DEFAULT_DTYPE_BITS": "64"},
+        {"JAX_DEBUG_NANS": "1"},
+        {"JAX_DISABLE_JIT": "1"},
+        {"JAX_DISABLE_JIT": "0"},
+    ],
+    ids=lambda setting: ",".join(setting),
+)
+def test_commands(setting, place):
+    """Training, orbax's checkpoints with it, evaluation, and the comparison with published weights."""
+    name = "-".join([*setting, *setting.values()])
+    trained = run(place, "train", *small_training(place, name, epochs=2), **setting)
+    assert trained.returncode == 0, trained.stderr
+    found, expected = outcome(place / name), outcome(place / "plain")
+    for split in ("dev", "test"):
+        assert found[split] == pytest.approx(expected[split], abs=0.02)
+    assert trained.stderr.count("warning: JAX_DISABLE_JIT is set") == (setting.get("JAX_DISABLE_JIT") == "1")
+    ranked = run(place, "evaluate", place / name, **setting)
+    assert ranked.returncode == 0, ranked.stderr
+    compared = run(place, "interop", "parity", "tests/golden/gru4rec.npz", **setting)
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+
+
+@pytest.mark.parametrize("platform", ["cuda", "gpu", "tpu", "misspelt"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "interop"])
+def test_a_device_that_is_not_there(command, platform, place):
+    if platform in {device.platform for device in jax.devices()}:
+        pytest.skip("it is there")
+    words = {
+        "train": small_training(place, "nowhere", model="popularity"),
+        "evaluate": [place / "plain"],
+        "interop": ["parity", "tests/golden/gru4rec.npz"],
+    }[command]
+    answer = run(place, command, *words, JAX_PLATFORMS=platform)
+    assert answer.returncode == 2
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith(f"error: JAX_PLATFORMS={platform}, but jax finds no such device here. Unset JAX_PLATFORMS")
+    assert not (place / "nowhere").exists()
