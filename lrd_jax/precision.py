@@ -19,7 +19,7 @@ _MANTISSA_BITS = {"tf32": 10, "bfloat16": 7}
 
 
 def in_float32(function: Callable) -> Callable:
-    """Decorates what is jitted: products are float32 where nothing else is asked for; jax lets accelerators round.
+    """Decorates what is jitted, or jits: products are float32 where nothing else is asked for; jax lets accelerators round.
 
     Rank and dtype promotion are allowed, whatever jax is told to allow: we and optax promote on purpose.
     """
