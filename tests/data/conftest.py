@@ -28,6 +28,13 @@ def folder(tmp_path):
     return folder
 
 
+def pytest_collection_modifyitems(items):
+    """The real data are fetched by pip, a process."""
+    for item in items:
+        if "downloaded" in getattr(item, "fixturenames", ()):
+            item.add_marker("process")
+
+
 @pytest.fixture(scope="session")
 def downloaded(tmp_path_factory):
     """The cache after one download, and what was read from it."""
