@@ -62,6 +62,7 @@ def wide_floats(run):
     return [str(value) for value in values if value.ndim and value.dtype == np.dtype("float64")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*VARIANTS, *MORE])
 def test_every_model(name, corpus, text):
     """64 bits, and checks that are of the user's own code, all at once; `test_commands` has them one by one."""
@@ -94,6 +95,7 @@ def place(tmp_path_factory):
     return place
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "setting",
     [
@@ -120,6 +122,7 @@ def test_commands(setting, place):
     assert compared.returncode == 0, compared.stdout + compared.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("platform", ["cuda", "gpu", "tpu", "misspelt"])
 @pytest.mark.parametrize("command", ["train", "evaluate", "interop"])
 def test_a_device_that_is_not_there(command, platform, place):
