@@ -1,7 +1,6 @@
 """What the tests share: two CPU devices, a cache of their own, no implicit promotion, one synthetic corpus."""
 
 import os
-import sys
 
 import jax
 import numpy as np
@@ -43,33 +42,6 @@ def _session(tmp_path_factory):
             jax.config.update(name, value)
             patch.setenv(name.upper(), str(value))
         yield
-
-
-_started: list[str] = []
-"""Every program that a test has started."""
-
-sys.addaudithook(lambda event, args: _started.append(str(args[0])) if event == "subprocess.Popen" else None)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item):
-    """A test that starts Python says so, itself or in a fixture of its own: -m "not process" starts none."""
-    result = yield
-    if (
-        any("python" in program or "lrd-jax" in program for program in _started)
-        and item.get_closest_marker("process") is None
-    ):
-        pytest.fail("the test starts a process: mark it with @pytest.mark.process")
-    return result
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item):
-    """Processes count for the test whose they are."""
-    try:
-        return (yield)
-    finally:
-        _started.clear()
 
 
 @pytest.fixture(scope="session")
