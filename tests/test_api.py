@@ -157,7 +157,7 @@ def test_dataset_from_frames(tmp_path, monkeypatch):
     monkeypatch.setenv("LRD_JAX_CACHE", str(tmp_path / "cache"))
     columns, about = frame()
     options = {"user": "who", "item": "what", "time": "when", "attributes": ["kind"], "relations": ["like"]}
-    options |= {"negatives": 5, "template": "{what} {kind}"}
+    options |= {"negatives": 5, "template": "{kind}"}
     dataset = lrd_jax.dataset_from_frame(pl.DataFrame(columns), items=pl.DataFrame(about), **options)
     corpus = dataset.corpus
     assert (corpus.num_users, corpus.num_items) == (40, 20)

@@ -25,7 +25,7 @@ MORE = {
 SMALL = {
     "data": {"history_length": 6},
     "model": {"embedding_dim": 8, "num_heads": 2, "num_latent_relations": 3},
-    "optim": {"batch_size": 64, "learning_rate": 0.01},
+    "optim": {"batch_size": 64, "learning_rate": 0.001},
 }
 
 
