@@ -163,7 +163,7 @@ def test_dataset_from_frames(tmp_path, monkeypatch):
     assert (corpus.num_users, corpus.num_items) == (40, 20)
     assert corpus.attributes == ("kind",) and corpus.item_relations == ("like",)
     assert dataset.ids_of("item", np.array([1])).to_list() == ["i0"]
-    assert dataset.own_ids("user", ["u0", "u39"]).tolist() == [1, 33]  # ids in the order of text
+    assert dataset.own_ids("user", ["u0", "u39"]).tolist() == [1, 34]  # ids in the order of text
     again = lrd_jax.dataset_from_frame(pl.DataFrame(columns), items=pl.DataFrame(about), **options)
     assert again.folder == dataset.folder and again.corpus.content_hash == corpus.content_hash
     here = lrd_jax.dataset_from_frame(
