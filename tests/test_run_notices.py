@@ -71,4 +71,4 @@ def test_a_folder_with_escape_codes_in_its_name(tmp_path, capsys):
     printed = capsys.readouterr()
     assert not {"\x1b", "\x9b"} & set(printed.out + printed.err)
     assert r"popularity on data\x1b[31mred: 30 users" in printed.out
-    assert printed.out.splitlines()[-1] == rf"results in {tmp_path}/run\x9b31mred"
+    assert printed.out.splitlines()[-1] == rf"results in '{tmp_path}/run\x9b31mred'"

@@ -90,7 +90,7 @@ def test_changed_data_are_refused(told_by, place, copy):
         (copy / "results.json").write_text(json.dumps(results))
     load_trained(copy)  # it is the data that is refused
     changed_data(place, copy)
-    with pytest.raises(UserError, match=f"{copy}: the dataset or its text embeddings have changed"):
+    with pytest.raises(UserError, match=f"{copy}: the dataset in .* or its text embeddings are not those"):
         load_trained(copy)
 
 

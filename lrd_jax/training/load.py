@@ -45,7 +45,7 @@ def load_trained(folder: Path, *, assembled: Setup | None = None, data: Path | N
 
     Raises:
       UserError: there is no run in the folder, or none with a checkpoint; the dataset or its text embeddings are
-        missing or have changed since the run was started.
+        missing or not those that the run was started with.
     """
     check_holds_run(folder)
     config = load_config(folder / "config.toml")

@@ -198,7 +198,9 @@ def refuse_other_data(run: Setup, fingerprint: str, folder: Path) -> None:
     if fingerprint == run.fingerprint:
         return
     if fingerprint != run.earlier_fingerprint:
-        problem = "the dataset or its text embeddings have changed since the run was started"
+        path = run.config.data.path
+        dataset = "the dataset" if path is None else f"the dataset in {path}"
+        problem = f"{dataset} or its text embeddings are not those that the run was started with"
         raise UserError(
             problem,
             file=folder,

@@ -149,7 +149,10 @@ def test_command(tmp_path):
         (tmp_path / f"{name}.csv").write_text("user_id,item_id,ts\n" + "".join(cells))
         done = command(tmp_path, f"{name}.csv", "--time", "ts", "--negatives", "2")
         assert done.returncode == 0, done.stderr
-        assert "warning" not in done.stderr and "recognised from its values" in done.stdout
+        # Two negatives and no texts are all that there is to warn of.
+        warnings = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
+        assert len(warnings) == 2 and "no text" in done.stderr and "1 by construction" in done.stderr
+        assert "recognised from its values" in done.stdout
         found = of_each_user(tmp_path / "out")
         for user in {user for user, _, _ in rows}:
             assert [item for item, _ in found[user]] == [item for other, item, _ in rows if other == user]

@@ -7,7 +7,7 @@ import pytest
 
 from lrd_jax.config.toml_file import load_config
 from lrd_jax.errors import UserError
-from lrd_jax.study.__main__ import sweep
+from lrd_jax.study import sweep
 from lrd_jax.training.seed_run import SeedRun
 from tests.study.conftest import finish
 
