@@ -198,7 +198,7 @@ def _paper_objective(golden: Golden) -> tuple[Arrays, Arrays]:
         return mean, {
             "posterior": jnp.where(valid[..., None], jnp.exp(log_q), 0.0),  # the files have no posterior of padding
             "loss_mean_over_valid_pairs": mean,
-            "mean_entropy": jnp.sum(jnp.where(valid, entropy(log_q), 0.0)) / jnp.sum(valid),
+            "mean_entropy": jnp.sum(jnp.where(valid, entropy(log_q), 0.0)) / jnp.sum(valid, dtype=jnp.float32),
         }
 
     gradients, values = jax.jit(in_float32(jax.grad(outputs, has_aux=True)))(params)
