@@ -90,6 +90,7 @@ def assert_sane(record: dict, benchmark: str, model: str, dtype: str = "float32"
         assert record["share_of_matmul"] == pytest.approx(share, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_train_epoch(processes):
     code, stdout, stderr = processes["train_epoch"]
@@ -143,6 +144,7 @@ def test_sampling(run_here):
         assert record["examples_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_seeds(run_here):
     found = records(run_here(seeds, "--model", "kda", "--seeds", "2", *TINY)[0])
     assert [record["part"] for record in found] == ["one after the other", "at once"]
@@ -159,6 +161,7 @@ def test_seeds(run_here):
     assert at_once["ratio"] == pytest.approx(at_once["p50"] / separate["p50"], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_compile(processes):
     code, stdout, stderr = processes["compile"]
@@ -174,6 +177,7 @@ def test_compile(processes):
         assert record["compile_seconds"] == record["p50"]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_profile(processes):
     code, stdout, stderr = processes["profile"]

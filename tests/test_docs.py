@@ -103,6 +103,7 @@ class Loaded(HTMLParser):
             self.addresses.append(attributes["href"])
 
 
+@pytest.mark.process
 def test_the_site_loads_nothing_from_the_network(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > len(PAGES) - 2
@@ -113,6 +114,7 @@ def test_the_site_loads_nothing_from_the_network(site):
         assert not [address for address in loaded.addresses if re.match(r"(https?:)?//", address)], page
 
 
+@pytest.mark.process
 def test_the_site_has_every_option(site):
     page = (site / "reference/options.html").read_text()
     for section, field in Config.model_fields.items():
@@ -120,16 +122,20 @@ def test_the_site_has_every_option(site):
             assert f'id="{section}.{option}"' in page
 
 
+@pytest.mark.process
 def test_equations_are_drawn_by_the_browser(site):
     page = (site / "explanation/method.html").read_text()
     assert page.count("<math") > 20 and "arithmatex" not in page
 
 
+@pytest.mark.process
 def test_help_is_on_the_page_of_commands(site):
     page = (site / "reference/commands.html").read_text()
     assert "[[help" not in page and "--drop-users-with-too-few-negatives" in page and "--assume-published" in page
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_tutorials_do_what_they_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "tutorial"}
@@ -156,6 +162,7 @@ def options():
         return set().union(*pool.map(listed, calls)) | OTHERS_OPTIONS
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
 def test_options_exist(page, options):
     named = re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", page.read_text())

@@ -268,6 +268,7 @@ def test_batches_hold_what_they_should(setup, corpus):
 # Training
 
 
+@pytest.mark.slow
 def test_scanned_epoch_is_a_loop(setup, epochs):
     s = setup(1)
     update = jax.jit(s.optimizer.update)
@@ -331,6 +332,7 @@ def test_gradients_of_a_short_batch(setup):
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 def test_number_of_devices_does_not_matter(setup, epochs):
     one, two = setup(1), setup(2)
     batch, key = next(batches(one, 0, 1))

@@ -63,6 +63,7 @@ def wide_values(jaxpr):
     return +found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*VARIANTS, *MORE])
 def test_64_bits_change_nothing(name, corpus, text):
     expected, expected_counts = numbers(name, corpus, text)
@@ -110,6 +111,7 @@ def place(tmp_path_factory):
     return place
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "setting",
     [
@@ -136,6 +138,7 @@ def test_commands(setting, place):
     assert compared.returncode == 0, compared.stdout + compared.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("platform", ["cuda", "gpu", "tpu", "misspelt"])
 @pytest.mark.parametrize("command", ["train", "evaluate", "interop"])
 def test_a_device_that_is_not_there(command, platform, place):

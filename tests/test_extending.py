@@ -81,6 +81,7 @@ def test_the_page_names_every_kind():
     }
 
 
+@pytest.mark.process
 def test_every_command_of_the_page(place):
     """Each as it is there, training with options that make it quick."""
     for command in COMMANDS:
@@ -97,6 +98,7 @@ def test_every_command_of_the_page(place):
     assert "lamp number" in (place / "shop/item_text.tsv").read_text()
 
 
+@pytest.mark.process
 def test_ranks_of_the_protocol(place):
     """Against the run's own scores by the protocol "full", whose candidates these are a part of."""
     folder = place / "ranked"
@@ -113,6 +115,7 @@ def test_ranks_of_the_protocol(place):
     assert few["greater"].to_list() == [min(greater, 7) for greater in full["greater"]]  # the best scored are these
 
 
+@pytest.mark.process
 def test_help_tells_the_names_and_imports_no_package(place, tmp_path):
     shutil.copytree(place / "site", tmp_path / "site")
     for module in (tmp_path / "site/my_lrd").glob("*.py"):
@@ -126,6 +129,7 @@ def test_help_tells_the_names_and_imports_no_package(place, tmp_path):
             assert name in done.stdout
 
 
+@pytest.mark.process
 def test_help_of_what_is_chosen(place):
     shown = run(place, place / "site", "-m", "lrd_jax.prepare", "sessions", "--help").stdout
     assert "The sessions, and a title for every item." in shown and "--negatives" in shown
@@ -146,6 +150,7 @@ class Odd(Popular):
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("option", "arguments", "expected"),
     [
@@ -164,6 +169,7 @@ def test_options_of_a_protocol(option, arguments, expected, tmp_path):
     assert expected in (done.stdout if arguments == ["--help"] else refused(done))
 
 
+@pytest.mark.process
 def test_names_that_are_not_there(place, tmp_path):
     done = run(place, place / "site", "-m", "lrd_jax.train", "--model.name", "place-maen", *QUICK)
     assert "'place-mean'" in refused(done)
@@ -183,6 +189,7 @@ USES = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("group", USES)
 @pytest.mark.parametrize(
     ("code", "reason"),
@@ -201,6 +208,7 @@ def test_packages_that_do_not_work(group, code, reason, place, tmp_path):
     assert message == f"error: field {kind.option!r}: {what} Repair the package, or choose another {kind.word}.\n"
 
 
+@pytest.mark.process
 def test_an_encoder_that_lacks_something(place, tmp_path):
     install(
         tmp_path,
@@ -246,6 +254,7 @@ told(lambda: build_encoder(Config().text))  # wordllama
 """
 
 
+@pytest.mark.process
 def test_names_that_two_packages_use(tmp_path):
     """Only those who choose such a name are refused, with the packages' names."""
     mine = {
@@ -273,6 +282,7 @@ def test_names_that_two_packages_use(tmp_path):
     assert told[11] == told[0] and "both have the encoder 'wordllama'" in told[12]
 
 
+@pytest.mark.process
 def test_one_file_and_one_line_here(place, tmp_path):
     """The page's files and lines in a copy of lrd_jax, where no package is installed."""
     shutil.copytree(ROOT / "lrd_jax", tmp_path / "lrd_jax", ignore=shutil.ignore_patterns("__pycache__"))

@@ -12,6 +12,8 @@ from lrd_jax.data.synthetic import write_synthetic
 from tests.processes import finish, run, small_training, start
 from tests.test_train import assert_same_run
 
+pytestmark = pytest.mark.process
+
 EPOCHS = 60
 LINES = {signal.SIGINT: "interrupted\n", signal.SIGTERM: "terminated\n"}
 

@@ -196,6 +196,7 @@ def test_rows_of_a_batch(name, include_value, setup):
 # Gradients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -229,6 +230,7 @@ def test_gradients_of_the_rows_are_those_of_the_tables(options, setup):
 # Updates
 
 
+@pytest.mark.slow
 def test_first_step_is_adams(setup):
     """From zero moments and without L2, a row that is not looked up would not move in dense Adam either."""
     s = setup("kda_lrd")

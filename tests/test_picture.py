@@ -9,6 +9,8 @@ import pytest
 from lrd_jax.data.synthetic import write_synthetic
 from tests.small_runs import train
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -62,6 +62,7 @@ def scores_and_gradients():
     return {precision: of(precision) for precision in UNIT_ROUNDOFF}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", LOWER)
 def test_scores_and_gradients_are_near_and_not_equal(scores_and_gradients, precision):
     for lower, full in zip(scores_and_gradients[precision], scores_and_gradients["float32"], strict=True):

@@ -8,6 +8,8 @@ import pytest
 from lrd_jax.data.synthetic import write_synthetic
 from tests.processes import environment, run, shell, small_training
 
+pytestmark = pytest.mark.process
+
 HELP = ["train", "evaluate", "prepare", "prepare table", "embed", "study", "study table", "interop", "interop import"]
 
 

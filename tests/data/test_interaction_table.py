@@ -178,6 +178,7 @@ def test_command(tmp_path):
     assert done.returncode == 2 and "table" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_command_with_files_as_people_save_them(tmp_path):
     rows = [f"u{u}\ti{(u + 3 * k) % 11}\t{1000 * k}\t" + ('"artist' if (u, k) in ((1, 1), (2, 1)) else "artist")
