@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import jax
-
 from lrd_jax.config.schema import Config
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.intervals import dft_decay, flat_decay, interval_histograms
@@ -80,7 +78,6 @@ def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> Rela
         attention_dim=model.attention_dim,
         include_value=model.include_value,
         precision=model.precision,
-        pairs_per_block=256 if jax.default_backend() == "cpu" else None,
     )
     num_interactions = len(corpus.sequence_items)
     weights = {"rec": 1.0}
