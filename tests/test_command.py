@@ -17,7 +17,7 @@ def lrd_jax_command(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-HEAVY = {"jax", "flax", "optax", "orbax", "numpy", "polars", "scipy", "tensorboardX"}
+HEAVY = {"jax", "flax", "optax", "orbax", "polars", "scipy", "tensorboardX"}
 HEAVY |= {"wordllama", "openai", "tiktoken", "optuna", "matplotlib"}
 
 

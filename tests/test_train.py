@@ -586,13 +586,13 @@ def test_resuming_with_other_data_is_refused(workplace, small_run, tmp_path):
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for change in (other_embedding, other_time):
         change(data)
-        with pytest.raises(UserError, match=f"{folder}.*the dataset or its text embeddings have changed"):
+        with pytest.raises(UserError, match=f"{folder}.*the dataset in .* or its text embeddings are not"):
             train_and_evaluate(config, resume=True)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
         moved = config.model_copy(
             update={"data": config.data.model_copy(update={"path": shutil.move(data, tmp_path / "m")})}
         )
-        with pytest.raises(UserError, match=f"{folder}.*have changed.*name where they are now with --data.path"):
+        with pytest.raises(UserError, match=f"{folder}.*are not those.*name where they are now with --data.path"):
             train_and_evaluate(moved, resume=True)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
         with pytest.raises(UserError, match=f"{data}: the run's dataset is not there. .*--data.path"):

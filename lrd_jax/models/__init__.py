@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-
 from lrd_jax import plugins
 from lrd_jax.config.schema import Config
 from lrd_jax.data.corpus import Corpus
@@ -89,7 +87,6 @@ def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> Rela
         attention_dim=model.attention_dim,
         include_value=model.include_value,
         precision=model.precision,
-        pairs_per_block=256 if jax.default_backend() == "cpu" else None,
     )
     num_interactions = len(corpus.sequence_items)
     weights = {"rec": 1.0}
