@@ -30,8 +30,9 @@ from lrd_jax.evaluate.flags import make_protocol
 from lrd_jax.evaluate.report import results_frame, summarise
 from lrd_jax.evaluate.run_protocol import build_ranking
 from lrd_jax.models.system import Params, System
+from lrd_jax.ranking.histories import Histories
 from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
-from lrd_jax.ranking.score import Histories, score_histories
+from lrd_jax.ranking.ranker import Ranker
 from lrd_jax.runs.folder import read_results
 from lrd_jax.training.load import Trained, load_trained
 from lrd_jax.training.loop import train_and_evaluate
@@ -119,6 +120,13 @@ class Run:
     setup: Setup
     _trained: Trained = dataclasses.field(repr=False)
 
+    @functools.cached_property
+    def ranker(self) -> Ranker:
+        """Scores and top-K lists in the dataset's own ids; compiled once per shape."""
+        config, arrays = self.config, self.setup.arrays
+        length, number = config.data.history_length, self.setup.corpus.num_items
+        return Ranker(self.model, self.params, arrays.tables, history_length=length, num_items=number)
+
     def score(
         self,
         users: Sequence[Any] | None = None,
@@ -153,7 +161,7 @@ class Run:
         else:
             own = [self.dataset.own_ids("item", history) for history in histories or ()]
             given = Histories.of_items(own, times)
-        return score_histories(self.setup, self.params, given, candidates)
+        return self.ranker.score(given, candidates)
 
     def evaluate(
         self,
