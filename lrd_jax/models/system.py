@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lrd_jax.data.batch import Batch, History, Tables
+from lrd_jax.models.attribution import Explanation, attribute
 from lrd_jax.models.lazy_rows import Rows, compact_batch
 from lrd_jax.models.losses import bpr_loss, lrd_paper_loss, lrd_released_loss
 from lrd_jax.models.lrd import RelationClassifier, RelationLogits, log_posterior
@@ -124,6 +125,23 @@ class RelationalSystem:
         """Scores items [C] for all users of `encode`; float32 [B, C]. Nothing is shared between users."""
         candidates = jnp.broadcast_to(items, (len(encoded[0]), len(items)))
         return self.score(params, encoded, candidates, tables)
+
+    def explain(
+        self, params: Params, encoded: tuple[jax.Array, History], candidates: jax.Array, tables: Tables
+    ) -> Explanation:
+        """What each history item adds to the score of candidates [B, C] through each relation; see `attribute`."""
+        users, history = encoded
+        variables = {"params": params["scorer"]}
+        logits = self._logits(params, history, candidates, tables) if self.relation_prior != "none" else None
+        weights = self.scorer.apply(
+            variables, candidates, history, tables.item_values, logits, method="history_weights"
+        )
+        history_emb = params["scorer"]["entity_embeddings"][history.items]  # [B, H, D]
+
+        def score(tokens: jax.Array) -> jax.Array:
+            return self.scorer.apply(variables, users, candidates, tokens, method="score_tokens")
+
+        return attribute(score, weights, history_emb)
 
     def _texts(self, params: Params, tables: Tables) -> jax.Array:
         """What the classifier reads of every item, [I + 1, T]."""
