@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -46,11 +46,15 @@ def project(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
     return matmul(x, kernel, precision)
 
 
-def _project_forward(x: jax.Array, kernel: jax.Array, precision: Precision):
+def _project_forward(
+    x: jax.Array, kernel: jax.Array, precision: Precision
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return matmul(x, kernel, precision), (x, kernel)
 
 
-def _project_backward(precision: Precision, saved: tuple, gradient: jax.Array):
+def _project_backward(
+    precision: Precision, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     return matmul(gradient, kernel.T, precision), matmul(transposed(x), gradient, precision)
 
@@ -114,14 +118,22 @@ def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, precision: Pr
     return _attend_forward(queries, keys, values, precision)[0]
 
 
-def _attend_forward(queries: jax.Array, keys: jax.Array, values: jax.Array, precision: Precision):
+_Attended: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
+"""Queries, keys, values, weights and the result: what the gradient needs."""
+
+
+def _attend_forward(
+    queries: jax.Array, keys: jax.Array, values: jax.Array, precision: Precision
+) -> tuple[jax.Array, _Attended]:
     logits = matmul(queries, transposed(keys), precision) * (queries.shape[-1] ** -0.5)
     weights = jax.nn.softmax(logits, axis=-1)  # [N, R, R]
     mixed = matmul(weights, values, precision)
     return mixed, (queries, keys, values, weights, mixed)
 
 
-def _attend_backward(precision: Precision, saved: tuple, gradient: jax.Array):
+def _attend_backward(
+    precision: Precision, saved: _Attended, gradient: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     queries, keys, values, weights, mixed = saved
     weights_gradient = matmul(gradient, transposed(values), precision)  # [N, R, R]
     expected = (gradient * mixed) @ jnp.ones((mixed.shape[-1], 1), mixed.dtype)  # [N, R, 1]: Σ weights · gradient
@@ -148,13 +160,13 @@ def _normalised(x: jax.Array) -> jax.Array:
     return _normalised_forward(x)[0]
 
 
-def _normalised_forward(x: jax.Array):
+def _normalised_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     centred = x - _mean(x)
     inverse = jax.lax.rsqrt(_mean(jnp.square(centred)) + LAYER_NORM_EPSILON)
     return centred * inverse, (centred * inverse, inverse)
 
 
-def _normalised_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array):
+def _normalised_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array]:
     y, inverse = saved
     return ((gradient - _mean(gradient) - y * _mean(gradient * y)) * inverse,)
 
@@ -214,7 +226,10 @@ class RelationBlock(nn.Module):
     def __call__(self, tokens: jax.Array, *, deterministic: bool = True) -> jax.Array:
         """Refines tokens [N, R, D] into [N, R, D]."""
         n, r, d = tokens.shape
-        kernel = lambda name, shape=(d, d): self.param(name, NORMAL_INIT, shape)  # noqa: E731
+
+        def kernel(name: str, shape: tuple[int, ...] = (d, d)) -> jax.Array:
+            return self.param(name, NORMAL_INIT, shape)
+
         qkv_kernel = jnp.concatenate([kernel("query_kernel"), kernel("key_kernel"), kernel("value_kernel")], axis=1)
         w1, w1_bias = kernel("w1_kernel"), kernel("w1_bias", (d,))
         w2, w2_bias = kernel("w2_kernel"), kernel("w2_bias", (d,))
@@ -239,7 +254,11 @@ class RelationBlock(nn.Module):
         block = self.pairs_per_block
         if block is None or n <= block or self.num_layers == 0:
             return passes(tokens, keep)
-        split = lambda x: jnp.pad(x, [(0, -n % block)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, block, *x.shape[1:])  # noqa: E731
+
+        def split(x: jax.Array) -> jax.Array:
+            return jnp.pad(x, [(0, -n % block)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, block, *x.shape[1:])
+
+        refined: jax.Array
         if keep is None:
             refined = jax.lax.map(lambda x: passes(x, None), split(tokens))
         else:

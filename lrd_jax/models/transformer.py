@@ -39,11 +39,11 @@ def look_up_position(table: jax.Array, places: jax.Array) -> jax.Array:
     return table[places]
 
 
-def _look_up_position_forward(table: jax.Array, places: jax.Array):
+def _look_up_position_forward(table: jax.Array, places: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return table[places], (places, table)
 
 
-def _look_up_position_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array):
+def _look_up_position_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, None]:
     places, table = saved
     one_hot = jax.nn.one_hot(places.ravel(), len(table), dtype=gradient.dtype)
     return matmul(one_hot.T, gradient.reshape(-1, gradient.shape[-1]), "float32"), None
@@ -87,7 +87,10 @@ def masked_attention(
       [B, Q, D].
     """
     b, q, d = queries.shape
-    split = lambda x: x.reshape(b, -1, num_heads, d // num_heads).swapaxes(1, 2)  # noqa: E731
+
+    def split(x: jax.Array) -> jax.Array:
+        return x.reshape(b, -1, num_heads, d // num_heads).swapaxes(1, 2)
+
     if offsets is not None:
         keys, values = keys + offsets.keys, values + offsets.values
     logits = matmul(split(queries), transposed(split(keys)), precision)  # [B, heads, Q, H]
@@ -185,8 +188,12 @@ class TransformerBlock(nn.Module):
           [B, Q, D].
         """
         d = x.shape[-1]
-        kernel = lambda name: self.param(f"{name}_kernel", NORMAL_INIT, (d, d))  # noqa: E731
-        bias = lambda name: self.param(f"{name}_bias", NORMAL_INIT, (d,))  # noqa: E731
+
+        def kernel(name: str) -> jax.Array:
+            return self.param(f"{name}_kernel", NORMAL_INIT, (d, d))
+
+        def bias(name: str) -> jax.Array:
+            return self.param(f"{name}_bias", NORMAL_INIT, (d,))
 
         def normalised(name: str, x: jax.Array) -> jax.Array:
             scale = self.param(f"{name}_scale", ONES_INIT, (d,))

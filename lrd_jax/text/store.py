@@ -67,7 +67,7 @@ def embed_texts(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
 
 
 def write_embeddings(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     texts: Sequence[str],
     embeddings: np.ndarray,
     encoder: Encoder,
@@ -108,7 +108,7 @@ def write_embeddings(
 
 
 def load_embeddings(
-    folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig, *, server: str | None = None
+    folder: str | os.PathLike[str], texts: Sequence[str], encoder_config: EncoderConfig, *, server: str | None = None
 ) -> np.ndarray:
     """The stored embeddings of a dataset's items, float32 [I + 1, T], row 0 zero. Warns where vectors are zeros.
 
@@ -171,12 +171,12 @@ def load_embeddings(
     return embeddings
 
 
-def texts_changed(folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig) -> bool:
+def texts_changed(folder: str | os.PathLike[str], texts: Sequence[str], encoder_config: EncoderConfig) -> bool:
     """Whether embeddings are stored that are of other texts than the items have now."""
     return recorded(embeddings_path(folder, texts, encoder_config), "text_hash") not in (None, text_hash(texts))
 
 
-def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextConfig) -> np.ndarray:
+def load_or_embed(folder: str | os.PathLike[str], num_items: int, text_config: TextConfig) -> np.ndarray:
     """What `train` calls: the stored embeddings, made first where there are none. float32 [I + 1, T], row 0 zero.
 
     With the encoder "file", that array instead.
@@ -210,7 +210,7 @@ def load_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
 
 
 def embed_command(
-    folder: str | os.PathLike, encoder_config: EncoderConfig, *, server: str | None = None, force: bool = True
+    folder: str | os.PathLike[str], encoder_config: EncoderConfig, *, server: str | None = None, force: bool = True
 ) -> str:
     """The command line that makes the embeddings of a dataset, of a `server` if one is named; with `force`, again."""
     command = ["python", "-m", "lrd_jax.embed", str(folder), "--encoder", encoder_config.encoder]

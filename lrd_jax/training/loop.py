@@ -7,14 +7,13 @@ import time
 from collections.abc import Sequence
 
 import jax
-from tqdm import tqdm
 
 from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import config_difference, load_config
 from lrd_jax.models.system import Params
 from lrd_jax.runs.folder import check_run_folders
 from lrd_jax.runs.locks import held
-from lrd_jax.runs.terminal import epoch_progress, losses_text, say
+from lrd_jax.runs.terminal import Bar, epoch_progress, losses_text, say
 from lrd_jax.training import multi_seed
 from lrd_jax.training.announce import announce, failure_of, seed_names, show_results
 from lrd_jax.training.epoch import TrainState
@@ -152,7 +151,7 @@ def _test(seeds: Sequence[SeedRun]) -> None:
                 seed.finish()
 
 
-def _train_epoch(run: Setup, seeds: Sequence[SeedRun], states: TrainState, bar: tqdm) -> TrainState:
+def _train_epoch(run: Setup, seeds: Sequence[SeedRun], states: TrainState, bar: Bar) -> TrainState:
     """Trains seeds for their next epoch and evaluates them; returns the states of those that go on after it."""
     started = time.perf_counter()
     numbers, epochs = [seed.seed for seed in seeds], [seed.epoch + 1 for seed in seeds]

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import warn
+from lrd_jax.runs.terminal import Bar, warn
 from lrd_jax.text.openai.answers import ZEROS, Answer, ServerError, UnusableAnswer, read_answer
 from lrd_jax.text.openai.probe import PROBE
 from lrd_jax.text.openai.requests import Asked
@@ -69,7 +68,7 @@ class Asking:
       tokens: that these took.
     """
 
-    def __init__(self, encoder: _Encoder, service: Service, database: Database, bar: tqdm) -> None:
+    def __init__(self, encoder: _Encoder, service: Service, database: Database, bar: Bar) -> None:
         """`bar`: counts tokens."""
         self._encoder, self._service, self._database, self._bar = encoder, service, database, bar
         self._failure: UserError | None = None
