@@ -88,7 +88,7 @@ def _import(path: Path, config: Config, assume_published: bool, check: Path | No
         _write_text(run.config.text.file, text)
     with contextlib.closing(SeedRun(run.config, run, resume=False, params=params)) as seed:
         seed.adopt()
-        return seed.results
+        return seed.tested
 
 
 def _checked(name: str, value: np.ndarray) -> np.ndarray:

@@ -117,7 +117,7 @@ def train_held_seeds(configs: Sequence[Config], *, resume: bool = False) -> list
     show_results(seeds)
     if failed := [seed for seed in seeds if seed.failure is not None]:
         raise failure_of(seeds, failed)
-    return [{split: seed.results[split] for split in ("dev", "test")} for seed in seeds]
+    return [{split: seed.tested[split] for split in ("dev", "test")} for seed in seeds]
 
 
 def _start(run: Setup) -> Params | None:
@@ -161,9 +161,9 @@ def _train_epoch(run: Setup, seeds: Sequence[SeedRun], states: TrainState, bar: 
     seconds = (time.perf_counter() - started) / len(seeds)
     for seed, (state, losses, counts) in zip(seeds, results, strict=True):
         with seed.or_fail():
-            losses, line = seed.record(state, losses, counts, seconds)
+            totalled, line = seed.record(state, losses, counts, seconds)
             say(line)
-            bar.set_postfix_str(seed.label + losses_text(losses))
+            bar.set_postfix_str(seed.label + losses_text(totalled))
             bar.update()
     kept = [n for n, seed in enumerate(seeds) if seed.goes_on]
     if len(kept) in (0, len(seeds)):
@@ -181,7 +181,7 @@ def _seeds_at_once(run: Setup, number: int) -> int:
     started = time.perf_counter()
     needed, available = multi_seed.bytes_needed(run, number), multi_seed.bytes_available()
     at_once = multi_seed.seeds_at_once(number, needed, available)
-    if at_once == number:
+    if available is None or at_once == number:
         how = f"All {number} seeds at once, compiled in {time.perf_counter() - started:.1f} s;"
     else:
         memory = f"{needed / 1e9:.2f} GB of memory and {available / 1e9:.2f} GB are free"
