@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -176,7 +176,8 @@ class RelationalModel(nn.Module):
         # The decay depends on user and history only: once per user, not once per candidate.
         decay = temporal_decay(history.intervals, self.decay_real, self.decay_imag) if self.temporal else None
         one = functools.partial(aggregate_history, precision=self.precision)
-        over_candidates = jax.vmap(one, in_axes=(None, None, None, 0, 0, logits and RelationLogits(None, 0)))
+        axes: Any = None, 0  # of the logits' history and target
+        over_candidates = jax.vmap(one, in_axes=(None, None, None, 0, 0, logits and RelationLogits(*axes)))
         return jax.vmap(over_candidates)(history_emb, valid, decay, relations, candidate_emb, logits)
 
     def candidate_relations(self, candidates: jax.Array, item_values: jax.Array) -> jax.Array:
