@@ -6,6 +6,7 @@ from typing import Any
 
 from lrd_jax import plugins
 from lrd_jax.config.schema import Config
+from lrd_jax.data.batch import from_host
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.intervals import dft_decay, flat_decay, interval_histograms
 from lrd_jax.models.lrd import RelationClassifier
@@ -104,5 +105,5 @@ def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> Rela
         lrd_objective=loss.lrd_objective,
         entropy_weight=loss.entropy_weight,
         drop_virtual=temporal,  # The published KDA_LRD leaves the virtual relation out, its RCF_LRD does not.
-        decay=decay,
+        decay=decay and (from_host(decay[0]), from_host(decay[1])),
     )

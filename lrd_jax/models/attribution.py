@@ -50,7 +50,9 @@ def attribute(
     gradient = jax.grad(lambda s: jnp.sum(score(s)))
     baselines = score(jnp.zeros_like(tokens))
 
-    def add(carry: tuple[jax.Array, jax.Array], segment: tuple[jax.Array, jax.Array]):
+    def add(
+        carry: tuple[jax.Array, jax.Array], segment: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
         total, before = carry
         start, end = segment
         after = score(end * tokens)

@@ -31,7 +31,7 @@ def random_bits(key: jax.Array, number: int) -> jax.Array:
     first, second = jax.random.key_data(key)
     schedule = (first, second, first ^ second ^ np.uint32(0x1BD11BDA))
     x = jnp.broadcast_to(first, (number,))  # the counter's upper half is 0
-    y = jnp.arange(number, dtype=jnp.uint32) + second
+    y: jax.Array = jnp.arange(number, dtype=jnp.uint32) + second
     for group in range(5):
         for bits in _ROTATIONS[group % 2]:
             x = x + y

@@ -97,7 +97,10 @@ def self_attention(tokens: jax.Array, kernels: Sequence[jax.Array], num_heads: i
     """
     n, r, d = tokens.shape
     width = d // num_heads
-    split = lambda x: x.reshape(n, r, num_heads, width).swapaxes(1, 2)  # noqa: E731
+
+    def split(x: jax.Array) -> jax.Array:
+        return x.reshape(n, r, num_heads, width).swapaxes(1, 2)
+
     queries, keys, values = (split(linear(tokens, kernel, precision)) for kernel in kernels)  # [N, heads, R, width]
     weights = jax.nn.softmax(matmul(queries, transposed(keys), precision) * width**-0.5, axis=-1)  # [N, heads, R, R]
     return matmul(weights, values, precision).swapaxes(1, 2).reshape(n, r, d)
@@ -122,7 +125,10 @@ class RelationBlock(nn.Module):
     def __call__(self, tokens: jax.Array, *, deterministic: bool = True) -> jax.Array:
         """Refines tokens [N, R, D] into [N, R, D]."""
         d = tokens.shape[-1]
-        kernel = lambda name, shape=(d, d): self.param(name, NORMAL_INIT, shape)  # noqa: E731
+
+        def kernel(name: str, shape: tuple[int, ...] = (d, d)) -> jax.Array:
+            return self.param(name, NORMAL_INIT, shape)
+
         attention_kernels = [kernel(f"{name}_kernel") for name in ("query", "key", "value")]
         w1, w1_bias = kernel("w1_kernel"), kernel("w1_bias", (d,))
         w2, w2_bias = kernel("w2_kernel"), kernel("w2_bias", (d,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -219,7 +219,8 @@ class RelationalModel(nn.Module):
         relations = self.candidate_relations(candidates, item_values)  # [B, C, R, D]
         # The decay depends on user and history only: once per user, not once per candidate.
         decay = temporal_decay(history.intervals, self.decay_real, self.decay_imag) if self.temporal else None
-        over_candidates = jax.vmap(function, in_axes=(None, None, None, 0, 0, logits and RelationLogits(None, 0)))
+        axes: Any = None, 0  # of the logits' history and target
+        over_candidates = jax.vmap(function, in_axes=(None, None, None, 0, 0, logits and RelationLogits(*axes)))
         return jax.vmap(over_candidates)(history_emb, valid, decay, relations, candidate_emb, logits)
 
     def candidate_relations(self, candidates: jax.Array, item_values: jax.Array) -> jax.Array:

@@ -74,7 +74,10 @@ class TiSASRec(nn.Module):
     ) -> jax.Array:
         """[B, D]; see `SequenceSystem`."""
         d, valid = item_table.shape[-1], history.items > 0
-        table = lambda name, rows: self.param(f"{name}_embeddings", NORMAL_INIT, (rows + 1, d))  # noqa: E731
+
+        def table(name: str, rows: int) -> jax.Array:
+            return self.param(f"{name}_embeddings", NORMAL_INIT, (rows + 1, d))
+
         interval_keys = table("interval_key", self.time_max)
         interval_values = table("interval_value", self.time_max)
         places = positions(valid)

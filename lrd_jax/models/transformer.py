@@ -68,7 +68,10 @@ def masked_attention(
       [B, Q, D].
     """
     b, q, d = queries.shape
-    split = lambda x: x.reshape(b, -1, num_heads, d // num_heads).swapaxes(1, 2)  # noqa: E731
+
+    def split(x: jax.Array) -> jax.Array:
+        return x.reshape(b, -1, num_heads, d // num_heads).swapaxes(1, 2)
+
     if offsets is not None:
         keys, values = keys + offsets.keys, values + offsets.values
     logits = matmul(split(queries), jnp.swapaxes(split(keys), -1, -2), precision)  # [B, heads, Q, H]
@@ -166,8 +169,12 @@ class TransformerBlock(nn.Module):
           [B, Q, D].
         """
         d = x.shape[-1]
-        kernel = lambda name: self.param(f"{name}_kernel", NORMAL_INIT, (d, d))  # noqa: E731
-        bias = lambda name: self.param(f"{name}_bias", NORMAL_INIT, (d,))  # noqa: E731
+
+        def kernel(name: str) -> jax.Array:
+            return self.param(f"{name}_kernel", NORMAL_INIT, (d, d))
+
+        def bias(name: str) -> jax.Array:
+            return self.param(f"{name}_bias", NORMAL_INIT, (d,))
 
         def normalised(name: str, x: jax.Array) -> jax.Array:
             scale = self.param(f"{name}_scale", ONES_INIT, (d,))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from lrd_jax.data.batch import History
+from lrd_jax.data.batch import History, from_host
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.errors import UserError
 
@@ -95,7 +94,8 @@ class Histories(NamedTuple):
         # Whole seconds are subtracted as integers: float32 cannot tell seconds apart in a Unix time.
         intervals = np.maximum(np.log2(seconds.astype(np.float32) / np.float32(60) + np.float32(1e-6)), np.float32(0))
         items = np.where(valid, items, 0).astype(np.int32)
-        return History(items, np.where(valid, intervals, np.float32(0)), seconds, self._shortest())
+        intervals = np.where(valid, intervals, np.float32(0))
+        return History(*map(from_host, (items, intervals, seconds, self._shortest())))
 
     def seen(self) -> np.ndarray:
         """All items of each history, int32 [B, E], 0 for padding; E is a power of two, so that few shapes compile."""
@@ -118,4 +118,4 @@ class Histories(NamedTuple):
 
 def take(history: History, rows: np.ndarray) -> History:
     """The rows int [M] of a padded history."""
-    return jax.tree.map(lambda x: x[rows], history)
+    return History(*(x[rows] for x in history))

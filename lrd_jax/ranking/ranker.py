@@ -162,7 +162,8 @@ def with_mean_user(params: Params) -> Params:
             return value
         return jnp.asarray(value).at[0].set(jnp.mean(value[1:], axis=0))
 
-    return jax.tree_util.tree_map_with_path(fill, params)
+    filled: Params = jax.tree_util.tree_map_with_path(fill, params)
+    return filled
 
 
 def _power_of_two(number: int) -> int:
@@ -175,7 +176,7 @@ def _score(system: System, shared: tuple[Params, Tables, jax.Array], by_row: tup
     (params, tables, blocks), (users, history) = shared, by_row
     encoded = system.encode(params, users, history, tables)
     shape = (len(users), blocks.shape[1])
-    scores = jax.lax.map(
+    scores: jax.Array = jax.lax.map(
         lambda items: jnp.broadcast_to(system.score_items(params, encoded, items, tables), shape), blocks
     )
     return scores.swapaxes(0, 1).reshape(len(users), -1)
@@ -187,7 +188,7 @@ def _score_rows(
     """Scores chunks of each row's candidates [B, n, c]; [B, n·c]."""
     (params, tables), (users, history, chunks) = shared, by_row
     encoded = system.encode(params, users, history, tables)
-    scores = jax.lax.map(lambda part: system.score(params, encoded, part, tables), chunks.swapaxes(0, 1))
+    scores: jax.Array = jax.lax.map(lambda part: system.score(params, encoded, part, tables), chunks.swapaxes(0, 1))
     return scores.swapaxes(0, 1).reshape(len(users), -1)
 
 

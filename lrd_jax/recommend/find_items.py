@@ -68,12 +68,12 @@ class ItemFinder:
 
         Source: rapidfuzz's `WRatio`, the better of whole and partial matches of letters and words.
         """
-        from rapidfuzz import fuzz, process
+        from rapidfuzz import process
 
         wanted = _normalised(text)
         if not wanted or not self._by_title:
             return []
-        found = process.extract(wanted, list(self._by_title), scorer=_similarity(fuzz), limit=number)
+        found = process.extract(wanted, list(self._by_title), scorer=_similarity, limit=number)
         return [Match(item, "similar title", score) for title, score, _ in found for item in self._by_title[title]][
             :number
         ]
@@ -92,11 +92,9 @@ def _normalised(title: str) -> str:
     return " ".join(title.casefold().split())
 
 
-def _similarity(fuzz):  # type: ignore[no-untyped-def]
+def _similarity(one: str, other: str, *, score_cutoff: float | None = None) -> float:
     """Whole titles count more than parts of them: "Star Wars" is nearer to "Star Wars (1977)" than to "Star"."""
+    from rapidfuzz import fuzz  # --help needs no titles
 
-    def similarity(one: str, other: str, *, score_cutoff: float | None = None) -> float:
-        value = 0.8 * fuzz.WRatio(one, other) + 0.2 * fuzz.ratio(one, other)
-        return value if score_cutoff is None or value >= score_cutoff else 0.0
-
-    return similarity
+    value = 0.8 * fuzz.WRatio(one, other) + 0.2 * fuzz.ratio(one, other)
+    return value if score_cutoff is None or value >= score_cutoff else 0.0

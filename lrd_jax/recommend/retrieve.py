@@ -10,7 +10,7 @@ import numpy as np
 
 from lrd_jax.data.batch import History, Tables
 from lrd_jax.data.corpus import Corpus
-from lrd_jax.models.simple import CountedSystem, item_knn
+from lrd_jax.models.simple import CountedSystem, ItemKNNSystem, item_knn
 from lrd_jax.ranking.ranker import Ranker
 
 NUM_NEIGHBOURS = 100
@@ -32,7 +32,8 @@ class TextSystem(CountedSystem):
 
     def score_items(self, params: Any, encoded: jax.Array, items: jax.Array, tables: Tables) -> jax.Array:
         """Scores items [C] for all users of `encode`; float32 [B, C]."""
-        return encoded @ params["text"][items].T
+        scores: jax.Array = encoded @ params["text"][items].T
+        return scores
 
 
 def knn_ranker(corpus: Corpus, history_length: int) -> Ranker:
@@ -51,7 +52,7 @@ def unit_length(rows: np.ndarray) -> np.ndarray:
     return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
-def _counted(system: CountedSystem, corpus: Corpus, history_length: int) -> Ranker:
+def _counted(system: ItemKNNSystem | TextSystem, corpus: Corpus, history_length: int) -> Ranker:
     tables = Tables(jnp.zeros((1, 0, 0), jnp.int32), None)
     params = system.init(jax.random.key(0), tables)
     return Ranker(system, params, tables, history_length=history_length, num_items=corpus.num_items)
