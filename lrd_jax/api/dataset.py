@@ -79,7 +79,7 @@ class Dataset:
         if own.null_count():
             unknown = wanted.filter(own.is_null())[0]
             remedy = f"Give ids as the source has them, such as {', '.join(known.head(3))}"
-            raise UserError(f"there is no {kind} {unknown!r}", file=self.folder, remedy=remedy)
+            raise UserError(f"there is no {kind} {unknown}", file=self.folder, remedy=remedy)
         return own.to_numpy()
 
 

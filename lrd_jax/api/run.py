@@ -19,12 +19,14 @@ from lrd_jax.errors import UserError
 from lrd_jax.evaluate.flags import make_protocol
 from lrd_jax.evaluate.report import results_frame, summarise
 from lrd_jax.evaluate.run_protocol import build_ranking
-from lrd_jax.models.system import Params, System
+from lrd_jax.models.system import Params, RelationalSystem, System
 from lrd_jax.ranking.histories import Histories
 from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
 from lrd_jax.ranking.ranker import Ranker, TopItems
 from lrd_jax.recommend.lists import allowed_items, lists_frame
+from lrd_jax.recommend.reasons import Reasons
 from lrd_jax.recommend.retrieve import knn_ranker, text_ranker
+from lrd_jax.recommend.similar import similarities
 from lrd_jax.runs.folder import read_results
 from lrd_jax.text.store import load_or_embed
 from lrd_jax.training.load import Trained, load_trained
@@ -194,6 +196,95 @@ class Run:
             histories, max(k, retrieve), excluded=excluded, items=allowed, what="retrieval"
         )
         return self.ranker.top_of_candidates(histories, k, found.items, excluded=excluded, what=name)
+
+    def explain(
+        self,
+        users: Sequence[Any] | None = None,
+        *,
+        items: Sequence[Sequence[Any]],
+        histories: Sequence[Sequence[Any]] | None = None,
+        times: Sequence[Sequence[float]] | None = None,
+    ) -> pl.DataFrame:
+        """Why items have their scores: what each history item adds, through each relation for RCF and KDA.
+
+        Args:
+          users, histories, times: as of `recommend`.
+          items: for each of the B users or histories, the ids of the items to explain.
+
+        Returns:
+          A frame: user (or row), candidate, candidate_title, score, baseline, item, title, place (1 is the newest
+          interaction), relation, contribution. See `Reasons.explain` for what adds up.
+
+        Raises:
+          UserError: as `recommend`; or as many lists of items are not given as users.
+        """
+        given = self.histories(users, histories, times)
+        if len(items) != len(given):
+            raise UserError(f"{len(items)} lists of items for {len(given)} users", remedy="Give one list for each")
+        wanted = np.zeros((len(given), max(map(len, items), default=0)), np.int32)
+        for row, of_row in enumerate(items):
+            wanted[row, : len(of_row)] = self.dataset.own_ids("item", of_row)
+        name = as_ids(users).alias("user") if users is not None else pl.Series("row", range(len(given)))
+        return self.named_reasons(self.reasons.explain(given, wanted), name)
+
+    def named_reasons(self, reasons: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
+        """What `Reasons.explain` returns, with ids of the source and titles; `rows` [B] names the rows."""
+        ids, titles = self.dataset.item_ids, self.dataset.facts["title"]
+        return reasons.select(
+            rows.gather(reasons["row"]),
+            ids.gather(reasons["candidate"] - 1).alias("candidate"),
+            titles.gather(reasons["candidate"] - 1).alias("candidate_title"),
+            "score",
+            "baseline",
+            ids.gather(reasons["item"] - 1).alias("item"),
+            titles.gather(reasons["item"] - 1).alias("title"),
+            "place",
+            "relation",
+            "contribution",
+        )
+
+    def similar(self, items: Sequence[Any], *, by: str = "vectors", k: int = 10) -> pl.DataFrame:
+        """The K items most similar to each of some items.
+
+        Args:
+          items: B ids of the source.
+          by: "vectors" (cosine of the model's item vectors; ItemKNN: of its interactions), "text" (cosine of the text
+            embeddings), or the name of a relation in `relations` (the model's score of the triple, Eq. 15).
+          k: K.
+
+        Returns:
+          A frame: item, rank, similar, title, score.
+
+        Raises:
+          UserError: an unknown item, or a model without such vectors or relation.
+        """
+        own = self.dataset.own_ids("item", items)
+        scores = similarities(
+            self.model,
+            self.params,
+            own,
+            by=by,
+            relations=self.relations,
+            item_values=self.dataset.corpus.item_values,
+            text=self.text if by == "text" else None,
+        )
+        scores[np.arange(len(own)), own - 1] = -np.inf
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : min(k, scores.shape[1] - 1)]
+        top = TopItems((order + 1).astype(np.int32), np.take_along_axis(scores, order, axis=1))
+        frame = lists_frame(as_ids(items).alias("of"), top, self.dataset.item_ids, self.dataset.facts["title"])
+        return frame.rename({"item": "similar"}).rename({"of": "item"})
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """Names of the model's relations: "virtual", the predefined ones, "latent 1" and so on; empty without any."""
+        if not isinstance(self.model, RelationalSystem):
+            return ()
+        return self.dataset.corpus.relation_names(self.model.scorer.num_relations)
+
+    @functools.cached_property
+    def reasons(self) -> Reasons:
+        """Explains scores in the dataset's own ids."""
+        return Reasons(self.ranker, self.relations)
 
     @property
     def _all_items(self) -> np.ndarray:
