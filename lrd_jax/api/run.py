@@ -19,6 +19,7 @@ from lrd_jax.errors import UserError
 from lrd_jax.evaluate.flags import make_protocol
 from lrd_jax.evaluate.report import results_frame, summarise
 from lrd_jax.evaluate.run_protocol import build_ranking
+from lrd_jax.models.simple import PopularitySystem
 from lrd_jax.models.system import Params, RelationalSystem, System
 from lrd_jax.ranking.histories import Histories
 from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
@@ -111,8 +112,11 @@ class Run:
         users: Sequence[Any] | None = None,
         histories: Sequence[Sequence[Any]] | None = None,
         times: Sequence[Sequence[float]] | None = None,
+        *,
+        remove: Sequence[Any] = (),
+        add: Sequence[Any] = (),
     ) -> Histories:
-        """What the ranker reads: all interactions of known users, or histories of anybody; arguments as of `score`.
+        """What the ranker reads: all interactions of known users, or histories of anybody; arguments as of `recommend`.
 
         Raises:
           UserError: an unknown id, an empty history, times that do not fit, or users and histories both or neither.
@@ -120,9 +124,15 @@ class Run:
         if (users is None) == (histories is None):
             raise UserError("give either users or histories", remedy="Leave one of them out")
         if users is not None:
-            return Histories.of_users(self.dataset.corpus, self.dataset.own_ids("user", users))
-        own = [self.dataset.own_ids("item", history) for history in histories or ()]
-        return Histories.of_items(own, times)
+            found = Histories.of_users(self.dataset.corpus, self.dataset.own_ids("user", users))
+        else:
+            lengths = [len(history) for history in histories or ()]
+            own = self.dataset.own_ids("item", [item for history in histories or () for item in history])
+            found = Histories.of_items(np.split(own, np.cumsum(lengths)[:-1]) if lengths else [], times)
+        if not len(remove) and not len(add):
+            return found
+        items = self.dataset.own_ids
+        return found.edited(remove=items("item", remove), add=items("item", add))
 
     def recommend(
         self,
@@ -130,6 +140,8 @@ class Run:
         *,
         histories: Sequence[Sequence[Any]] | None = None,
         times: Sequence[Sequence[float]] | None = None,
+        remove: Sequence[Any] = (),
+        add: Sequence[Any] = (),
         k: int = 10,
         exclude_seen: bool = True,
         candidates: Sequence[Any] | None = None,
@@ -144,6 +156,8 @@ class Run:
           histories: in place of users, B lists of item ids, oldest first. The user's own vector is then the mean of
             all users' vectors.
           times: of the histories, in seconds, ascending. None: all interactions at one moment.
+          remove: items to take out of every history first: what if they had not been there?
+          add: items to put at the end of every history, at its newest moment.
           k: K, how many items each list has; fewer where there are fewer candidates.
           exclude_seen: leave out the items of the history.
           candidates: item ids to choose from. None: the whole catalogue.
@@ -159,7 +173,7 @@ class Run:
           UserError: an unknown id, an empty history, K or N below 1, no item left by the filter, or no text
             embeddings for `by="text"`.
         """
-        given = self.histories(users, histories, times)
+        given = self.histories(users, histories, times, remove=remove, add=add)
         name = as_ids(users).alias("user") if users is not None else pl.Series("row", range(len(given)))
         top = self.top_items(
             given, k, exclude_seen=exclude_seen, candidates=candidates, where=where, retrieve=retrieve, by=by
@@ -204,11 +218,13 @@ class Run:
         items: Sequence[Sequence[Any]],
         histories: Sequence[Sequence[Any]] | None = None,
         times: Sequence[Sequence[float]] | None = None,
+        remove: Sequence[Any] = (),
+        add: Sequence[Any] = (),
     ) -> pl.DataFrame:
         """Why items have their scores: what each history item adds, through each relation for RCF and KDA.
 
         Args:
-          users, histories, times: as of `recommend`.
+          users, histories, times, remove, add: as of `recommend`.
           items: for each of the B users or histories, the ids of the items to explain.
 
         Returns:
@@ -218,7 +234,7 @@ class Run:
         Raises:
           UserError: as `recommend`; or as many lists of items are not given as users.
         """
-        given = self.histories(users, histories, times)
+        given = self.histories(users, histories, times, remove=remove, add=add)
         if len(items) != len(given):
             raise UserError(f"{len(items)} lists of items for {len(given)} users", remedy="Give one list for each")
         wanted = np.zeros((len(given), max(map(len, items), default=0)), np.int32)
@@ -280,6 +296,13 @@ class Run:
         if not isinstance(self.model, RelationalSystem):
             return ()
         return self.dataset.corpus.relation_names(self.model.scorer.num_relations)
+
+    @property
+    def comparisons(self) -> tuple[str, ...]:
+        """What `similar` can compare items by."""
+        vectors = () if isinstance(self.model, PopularitySystem) else ("vectors",)
+        text = () if self.dataset.facts["title"].null_count() == len(self.dataset.facts) else ("text",)
+        return (*vectors, *self.relations, *text)
 
     @functools.cached_property
     def reasons(self) -> Reasons:

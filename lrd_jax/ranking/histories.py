@@ -80,6 +80,25 @@ class Histories(NamedTuple):
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)
         return Histories(self.users[rows], self.items[places], self.times[places], offsets)
 
+    def edited(self, *, remove: np.ndarray, add: np.ndarray) -> Histories:
+        """Every history without some items int32 [M], and with others int32 [N] at its end, at the newest moment.
+
+        Raises:
+          UserError: nothing is left of a history.
+        """
+        keep = ~np.isin(self.items, remove)
+        owner = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        newest = np.zeros(len(self), np.int64)
+        np.maximum.at(newest, owner, self.times)
+        owners = np.concatenate([owner[keep], np.repeat(np.arange(len(self)), len(add))])
+        items = np.concatenate([self.items[keep], np.tile(add, len(self))]).astype(np.int32)
+        times = np.concatenate([self.times[keep], np.repeat(newest, len(add))])
+        lengths = np.bincount(owners, minlength=len(self))
+        if not lengths.all():
+            raise UserError("nothing is left of a history", remedy="Remove fewer items")
+        order = np.argsort(owners, kind="stable")
+        return Histories(self.users, items[order], times[order], np.concatenate([[0], np.cumsum(lengths)]))
+
     def padded(self, length: int) -> History:
         """The last `length` items of each history, padded at the end; predicted at the newest interaction."""
         ends = self.offsets[1:]

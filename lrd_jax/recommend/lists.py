@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -27,6 +30,31 @@ def allowed_items(facts: pl.DataFrame, where: pl.Expr) -> np.ndarray:
     if not len(kept):
         raise UserError("no item fulfils the filter", remedy="Widen the filter")
     return kept
+
+
+def conditions(facts: pl.DataFrame, texts: Sequence[str]) -> pl.Expr:
+    """The expression that texts FIELD=VALUE stand for: all must hold; of a list field, one value must be equal.
+
+    Raises:
+      UserError: an unknown field, or a value that no item has.
+    """
+    held = []
+    for text in texts:
+        field, _, value = text.partition("=")
+        if field not in facts.columns:
+            remedy = f"The fields are {', '.join(facts.columns)}"
+            raise UserError(f"items have no field {field!r}", field="--where", remedy=remedy)
+        column = facts[field]
+        values = column.explode() if column.dtype == pl.List else column
+        known = values.drop_nulls().cast(pl.String).value_counts(sort=True)[column.name]
+        if value not in known:
+            nearest = difflib.get_close_matches(value, known.to_list(), n=3, cutoff=0.4) or known.head(3).to_list()
+            remedy = f"Perhaps you mean {', '.join(f'{field}={one}' for one in nearest)}"
+            raise UserError(f"no item has {text!r}", field="--where", remedy=remedy)
+        is_list = column.dtype == pl.List
+        condition = pl.col(field).cast(pl.List(pl.String)).list.contains(value) if is_list else None
+        held.append(pl.col(field).cast(pl.String) == value if condition is None else condition)
+    return pl.all_horizontal(held)
 
 
 def lists_frame(rows: pl.Series, top: TopItems, ids: pl.Series, titles: pl.Series) -> pl.DataFrame:
