@@ -1,4 +1,4 @@
-"""The Python API: datasets, training and trained runs. `import lrd_jax` offers all of it, imported when first used."""
+"""The Python API: datasets, training and trained runs. `import lrd_jax` offers all of it, imported at first use."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ class Dataset:
     """A dataset folder.
 
     Attributes:
-      folder: where it is; docs/datasets.md says what it holds.
+      folder: its path; docs/datasets.md describes its contents.
     """
 
     folder: Path
 
     @functools.cached_property
     def corpus(self) -> Corpus:
-        """Its arrays, read once."""
+        """The arrays of the dataset, read once."""
         return read_corpus(self.folder)
 
     def ids_of(self, kind: str, ids: np.ndarray) -> pl.Series:
-        """The source's ids, String [N], of the folder's own ids [N] of users or items; the own ones where there is no
-        map."""
+        """Translates the folder's own ids [N] of users or items to the source's ids, String [N]. Without an id map, the
+        two are the same."""
         raw = raw_ids(self.folder, "user" if kind == "user" else "item", ids)
         return raw if raw.null_count() < len(raw) or not len(raw) else pl.Series(ids).cast(pl.String)
 
     def own_ids(self, kind: str, raw: Sequence[Any]) -> np.ndarray:
-        """The folder's own ids, int32 [N], of the source's ids of users or items.
+        """Translates the source's ids of users or items to the folder's own ids, int32 [N].
 
         Raises:
           UserError: an id is unknown.
@@ -70,11 +70,11 @@ class Dataset:
         own = np.array([known.get(str(one), 0) for one in raw], np.int32)
         if len(own) and not own.all():
             strange = raw[int(np.flatnonzero(own == 0)[0])]
-            remedy = f"Give ids as the source has them, such as {', '.join(list(known)[:3])}"
+            remedy = f"Use ids as they are in the source, such as {', '.join(list(known)[:3])}"
             raise UserError(f"there is no {kind} {strange!r}", file=self.folder, remedy=remedy)
         return own
 
-    @functools.cache  # noqa: B019 - a handful of datasets live as long as the program
+    @functools.cache  # noqa: B019 - a program has only a few datasets, and they live until it ends
     def _map_of(self, kind: str, number: int) -> dict[str, int]:
         ids = np.arange(1, number + 1, dtype=np.int32)
         return dict(zip(self.ids_of(kind, ids).to_list(), ids.tolist(), strict=True))
@@ -84,9 +84,10 @@ class Evaluation(NamedTuple):
     """What `Run.evaluate` returns.
 
     Attributes:
-      metrics: one row: HR@K, NDCG@K, MRR@K and MRR, means over the rows.
-      slices: the same by the target's popularity, the history's length and, where there are any, repeated targets.
-      rows: one row per target: user, item, rank and what else `evaluate` writes to Parquet.
+      metrics: one row: HR@K, NDCG@K, MRR@K and MRR, means over all targets.
+      slices: the same metrics by the target's popularity, by the history's length and, if any target is repeated, for
+        repeated and new targets.
+      rows: one row per target: user, item, rank and the other columns that `evaluate` writes to Parquet.
     """
 
     metrics: pl.DataFrame
@@ -100,12 +101,12 @@ class Run:
 
     Attributes:
       folder: the run folder.
-      config: of the run.
-      dataset: what it was trained on.
+      config: the configuration of the run.
+      dataset: the dataset it was trained on.
       model: the model with its losses and scores, pure functions of the parameters (`lrd_jax.models.system.System`).
-      params: of the best epoch, a tree of arrays on the devices.
+      params: the parameters of the best epoch, a tree of arrays on the devices.
       epoch: the best epoch.
-      results: what results.json holds: metrics on dev and test, seconds, versions; None where the run has not finished.
+      results: the contents of results.json: metrics on dev and test, seconds, versions. None if the run is unfinished.
       setup: the dataset on the devices and the compiled functions.
     """
 
@@ -127,24 +128,25 @@ class Run:
         histories: Sequence[Sequence[Any]] | None = None,
         times: Sequence[Sequence[float]] | None = None,
     ) -> np.ndarray:
-        """Scores items for users with all their interactions, or for histories of anybody.
+        """Scores items for known users, with all their interactions as history, or for any given histories.
 
         Args:
-          users: B ids of the source.
-          items: C ids of the source. None: all items, in the order of the dataset's own ids.
-          histories: in place of users, B lists of item ids of the source, oldest first, one item at least in each. The
-            user's own vector is then the mean of all users'.
-          times: of the histories, in seconds; ascending. None: all at once.
+          users: B user ids of the source.
+          items: C item ids of the source. None: all items, in the order of the dataset's own ids.
+          histories: instead of users, B lists of item ids of the source, oldest first, each with at least one item. The
+            user embedding is then the mean over all users.
+          times: times of the histories in seconds, ascending. None: all interactions happen at the same time.
 
         Returns:
-          float32 [B, C]; higher is better, and only scores of one row compare. The moment of prediction is that of the
+          float32 [B, C]; higher is better. Compare scores only within a row. The time of prediction is the time of the
           newest interaction.
 
         Raises:
-          UserError: an unknown id, an empty history, times that do not fit, or users and histories both or neither.
+          UserError: an id is unknown, a history is empty, the times do not fit, or not exactly one of users and
+            histories is given.
         """
         if (users is None) == (histories is None):
-            raise UserError("give either users or histories", remedy="Leave one of them out")
+            raise UserError("expected either users or histories", remedy="Give exactly one of them")
         corpus = self.dataset.corpus
         all_items = np.arange(1, corpus.num_items + 1, dtype=np.int32)
         candidates = all_items if items is None else self.dataset.own_ids("item", items)
@@ -167,14 +169,14 @@ class Run:
         """Ranks the targets of a split by a protocol, as `python -m lrd_jax.evaluate` does.
 
         Args:
-          protocol: "given", "sampled", "full", or the name of another package's.
+          protocol: "given", "sampled", "full", or the name of a protocol that another package adds.
           split: "dev" or "test".
-          ties: the rank of a target among candidates of its score.
+          ties: how a target is ranked among candidates with the same score.
           at: the cutoffs K.
-          options: of the protocol: negatives, sampling and seed of "sampled", keep_seen of "full".
+          options: options of the protocol: negatives, sampling and seed of "sampled"; keep_seen of "full".
 
         Raises:
-          UserError: an unknown protocol or option, or a score that is not finite.
+          UserError: the protocol or an option is unknown, or a score is not finite.
         """
         chosen = _protocol(protocol, options)
         counts = build_ranking(self.setup, split, chosen)(self.params)
@@ -190,13 +192,13 @@ class Run:
 
 
 def load_dataset(folder: str | Path) -> Dataset:
-    """A dataset folder, read and checked.
+    """Reads and checks a dataset folder.
 
     Raises:
-      UserError: anything missing or wrong in its files, with file, line, field and remedy.
+      UserError: something in its files is missing or wrong; the message gives file, line, field and a fix.
     """
     dataset = Dataset(Path(folder).absolute())
-    _ = dataset.corpus  # read now, so that a mistake comes here
+    _ = dataset.corpus  # read now, so that a mistake in the files raises here
     return dataset
 
 
@@ -216,21 +218,21 @@ def dataset_from_frame(
     negatives: int = 99,
     seed: int = 0,
 ) -> Dataset:
-    """A dataset of a frame of interactions and perhaps one of items, as `python -m lrd_jax.prepare table` makes it.
+    """Makes a dataset from a frame of interactions and perhaps one of items, as `python -m lrd_jax.prepare table` does.
 
     Args:
-      interactions: of polars or pandas, a row for each.
-      user, item: its columns of ids, whatever they look like.
-      time: its column of times: seconds, milliseconds, dates, ... None: the order of the rows.
-      items: of polars or pandas, a row for each item; its columns can fill the template.
-      item_id: its column of ids. None: as in the interactions.
-      attributes: columns of items whose values, one or a list of them, become attributes.
+      interactions: polars or pandas frame, one row per interaction.
+      user, item: its columns of user and item ids, in any format.
+      time: its column of times: seconds, milliseconds, dates, ... None: the rows are in order of time.
+      items: polars or pandas frame, one row per item; its columns can fill the template.
+      item_id: its column of item ids. None: the same name as in the interactions.
+      attributes: columns of items that become attributes; a cell holds one value or a list of values.
       relations: columns of items with lists of other items' ids.
-      template: of the item texts, as in "{title:32} {category}". None: all columns of items.
-      folder: where the dataset folder is written. None: in the cache, under a name made of the content.
-      core: interactions that every user and item must keep.
-      negatives: per row of dev and test.
-      seed: of the negatives.
+      template: template of the item texts, as in "{title:32} {category}". None: all columns of items.
+      folder: where to write the dataset folder. None: in the cache, under a name derived from the content.
+      core: users and items with fewer interactions are removed.
+      negatives: number of negatives per row of dev and test.
+      seed: seed of the negatives.
 
     Raises:
       UserError: a column is missing, a cell cannot be understood, or nothing is left after the filter.
@@ -250,7 +252,7 @@ def dataset_from_frame(
             about = ItemColumns(files["items"], item_id or item, tuple(attributes), tuple(relations))
         try:
             raw, _ = read_interaction_table(files["interactions"], InteractionColumns(user, item, time), about)
-        except UserError as error:  # the files are gone when the message is read: name the frames
+        except UserError as error:  # name the frames, because the temporary files no longer exist
             frame = Path(error.file).stem if error.file is not None else None
             raise UserError(error.problem, file=frame, field=error.field, remedy=error.remedy) from error
         prepare_folder(raw, Path(folder), options)
@@ -261,19 +263,19 @@ def fit(config: Config | str | Path | None = None, dataset: Dataset | None = Non
     """Trains with early stopping on dev, tests the best epoch once, and keeps everything in the run folder.
 
     Args:
-      config: the options, or a TOML file of them. None: the defaults.
-      dataset: None: the one that the configuration names, MovieLens-100k by default.
-      resume: continue the run that the run folder holds.
+      config: the options, or a TOML file with them. None: the defaults.
+      dataset: the dataset to train on. None: the one that the configuration names, MovieLens-100k by default.
+      resume: continue the run in the run folder.
 
     Returns:
       The trained run.
 
     Raises:
-      UserError: bad input, a run folder that holds a run, or a loss that is not finite.
+      UserError: the input is bad, the run folder already holds a run, or the loss is not finite.
     """
     config = config if isinstance(config, Config) else Config() if config is None else load_config(config)
     options: dict[str, Any] = {} if dataset is None else {"data.path": str(dataset.folder)}
-    if jax.default_backend() == "cpu":  # what jax has in this process; commands choose it by run.cpu_devices
+    if jax.default_backend() == "cpu":  # as jax is set up in this process; commands set it by run.cpu_devices
         options["run.cpu_devices"] = jax.device_count()
     config = with_options(config, options)
     train_and_evaluate(config, resume=resume)
@@ -281,11 +283,11 @@ def fit(config: Config | str | Path | None = None, dataset: Dataset | None = Non
 
 
 def load_run(folder: str | Path, *, data: str | Path | None = None) -> Run:
-    """The best epoch of a run folder, finished or not.
+    """Loads the best epoch of a run folder, finished or not.
 
     Args:
       folder: the run folder.
-      data: where its dataset is now. None: where it was.
+      data: where its dataset is now. None: where it was during training.
 
     Raises:
       UserError: there is no run or no checkpoint, or the dataset is missing or has changed.
@@ -306,7 +308,7 @@ def load_run(folder: str | Path, *, data: str | Path | None = None) -> Run:
 
 
 def setup(config: Config, dataset: Dataset | None = None) -> Setup:
-    """What a training loop of one's own needs: the dataset on the devices, and pure functions of the parameters.
+    """Sets up a custom training loop: the dataset on the devices, and pure functions of the parameters.
 
     `Setup.init`, `Setup.train_epoch`, `Setup.loss` and `Setup.score` are stable.
 
@@ -331,10 +333,10 @@ def _protocol(name: str, options: dict[str, Any]) -> Protocol:
 
 
 def _parquet(frame: Any, folder: Path, name: str) -> Path:
-    """A frame of polars or pandas as a file."""
+    """Writes a polars or pandas frame to a Parquet file."""
     if not isinstance(frame, pl.DataFrame):
         if not (hasattr(frame, "columns") and hasattr(frame, "to_numpy")):
-            raise UserError(f"{name} is a {type(frame).__name__}", remedy="Give a frame of polars or pandas")
+            raise UserError(f"{name} is a {type(frame).__name__}", remedy="Give a polars or pandas frame")
         columns = {}
         for column in frame.columns:
             values = frame[column].to_numpy()

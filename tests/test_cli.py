@@ -47,7 +47,7 @@ def test_help_shows_every_option():
         assert f"--{key.replace('_', '-')}" in answer.stdout
     shown = " ".join(re.sub("[│╭╮╰╯─]", " ", answer.stdout).split())
     assert "Attention heads; must divide the embedding width. (default: 4)" in shown
-    assert "Which interactions to learn from." in shown
+    assert "The interactions to train on." in shown
     assert "--seeds N,N,... Train with these seeds, at once where memory allows" in shown
 
 
