@@ -621,5 +621,5 @@ def test_accelerators_are_asked_for_float32_products(programs):
 
 def test_nothing_to_learn_from_is_refused(corpus):
     firsts = np.unique(corpus.sequence_offsets[corpus.sequence_users])
-    with pytest.raises(UserError, match="nothing to learn from"):
+    with pytest.raises(UserError, match="no training example"):
         put_corpus(dataclasses.replace(corpus, train_rows=firsts.astype(np.int32)), None, make_mesh(1))

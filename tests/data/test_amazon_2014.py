@@ -142,7 +142,7 @@ def test_one_way_or_another_in_blocks_it_is_the_same(tmp_path, monkeypatch):
 BAD = {
     "review": ({"reviews": review_lines() + '{"reviewerID": \n'}, "reviews_Pens_5.json.gz, line 6: the line is not"),
     "no time": ({"reviews": '{"reviewerID": "u", "asin": "B1"}\n'}, "line 1, field 'unixReviewTime': the time is miss"),
-    "only blanks": ({"reviews": "\n"}, "reviews_Pens_5.json.gz: the file holds no reviews"),
+    "only blanks": ({"reviews": "\n"}, "reviews_Pens_5.json.gz: the file contains no reviews"),
     "other category": ({"meta": meta_lines([{"asin": "C1"}])}, "meta_Pens.json.gz: it tells of none of the items"),
     "no metadata": ({"meta": "a\nb\n" + meta_lines()}, "meta_Pens.json.gz, line 1: 2 of its 7 lines are neither"),
     "neither": ({"meta": '{"asin": "B1", "title": nil}\n'}, "meta_Pens.json.gz, line 1: 1 of its 1 lines are neither"),
@@ -165,13 +165,13 @@ class TestSources:
         assert list(raw.origin["files"]) == ["reviews_Pens_5.json.gz", "meta_Pens.json"]
 
     def test_folder_without_them(self, tmp_path):
-        with pytest.raises(UserError, match="it holds no reviews_Pens_5.json.gz.*--reviews and --meta"):
+        with pytest.raises(UserError, match="there is no reviews_Pens_5.json.gz in it.*--reviews and --meta"):
             read_amazon_2014("Pens", source=tmp_path)
-        with pytest.raises(UserError, match="it is no folder"):
+        with pytest.raises(UserError, match="it is not a folder"):
             read_amazon_2014("Pens", source=tmp_path / "none")
 
     def test_unknown_category(self):
-        with pytest.raises(UserError, match="no category 'Ofice_Products'. Did you mean Office_Products"):
+        with pytest.raises(UserError, match="no category 'Ofice_Products'. Perhaps you mean Office_Products"):
             read_amazon_2014("Ofice_Products")
 
     def test_no_network_is_told_with_a_remedy(self, monkeypatch):
@@ -215,6 +215,6 @@ class TestSources:
         assert kept == ["meta_Baby.json.gz", "reviews_Baby_5.json.gz"]
 
     def test_a_download_that_is_not_the_known_file_is_refused(self, asked):
-        with pytest.raises(UserError, match="bytes came; https://mcauleylab.* its md5 is"):
+        with pytest.raises(UserError, match="bytes arrived; https://mcauleylab.* its md5 is"):
             read_amazon_2014("Electronics")
         assert not list(cache_dir().rglob("*.gz"))

@@ -41,7 +41,7 @@ BAD = {
     ),
     "escape codes in a column's name": (
         replace("train.csv", "time", "\x1b[31mtime"),
-        r"the column is missing. Name it in the first line, tab-separated (found: user_id, item_id, '\x1b[31mtime')",
+        r"the column is missing. Add it to the tab-separated first line (found: user_id, item_id, '\x1b[31mtime')",
     ),
     "empty metadata": (
         lambda folder: (folder / "item_meta.csv").write_text(" \n"),
@@ -101,7 +101,7 @@ BAD = {
     ),
     "id beyond 64 bits": (
         replace("train.csv", "1\t2\t20", "1\t9" + "9" * 30 + "\t20"),
-        "is beyond 32 bits",
+        "does not fit in 32 bits",
     ),
     "absurd id": (
         replace("train.csv", "1\t2\t20", "1\t2147483647\t20"),
@@ -141,7 +141,7 @@ BAD = {
     ),
     "negative below 1": (
         replace("dev.csv", "[5, 5]", "[0, 5]"),
-        "line 3, field 'neg_items': '[0, 5]' holds an id below",
+        "line 3, field 'neg_items': '[0, 5]' contains an id below",
     ),
     "unknown negative": (
         replace("dev.csv", "[5, 5]", "[5, 6]"),
@@ -149,11 +149,11 @@ BAD = {
     ),
     "unequal negatives": (
         replace("dev.csv", "[5, 5]", "[5]"),
-        "dev.csv, line 3, field 'neg_items': the list holds 1",
+        "dev.csv, line 3, field 'neg_items': the list has 1",
     ),
     "no negatives": (
         replace("dev.csv", "[4, 5]", "[]"),
-        "dev.csv, line 2, field 'neg_items': the list holds no",
+        "dev.csv, line 2, field 'neg_items': the list has no",
     ),
     "target as negative": (
         replace("dev.csv", "[5, 5]", "[5, 2]"),

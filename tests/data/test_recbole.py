@@ -102,7 +102,9 @@ def test_other_encodings_with_a_byte_order_mark(atomic, encoding):
 def test_files_of_other_items(atomic):
     for kind, text in (("link", LINK), ("item", ITEM)):
         (atomic / f"tiny.{kind}").write_text(text.replace("007\t", "7\t").replace("\na\t", "\nz\t"))
-        with pytest.raises(UserError, match=f"tiny.{kind}, field 'item_id': it knows none .*have '007', it has '7'"):
+        with pytest.raises(
+            UserError, match=f"tiny.{kind}, field 'item_id': it has none .*have '007', the table has '7'"
+        ):
             read_recbole(atomic)
 
 
@@ -198,7 +200,10 @@ BAD = {
         lambda folder: (folder / "other.inter").write_text(INTER),
         "it holds 2 .inter files, not one (other, tiny)",
     ),
-    "no type": (change("inter", "item_id:token", "item_id"), "tiny.inter, line 1, field 'item_id': the heading tells"),
+    "no type": (
+        change("inter", "item_id:token", "item_id"),
+        "tiny.inter, line 1, field 'item_id': the header of the field has",
+    ),
     "unknown type": (change("item", "year:token", "year:int"), "tiny.item, line 1, field 'year:int'"),
     "no time": (change("inter", "timestamp", "when"), "tiny.inter, line 1, field 'timestamp': the field is missing"),
     "bad time": (change("inter", "1e3", "soon"), "tiny.inter, line 3, field 'timestamp': line 3 has 'soon', which"),
@@ -210,7 +215,7 @@ BAD = {
     "too many": (change("item", "\tx2", "\tx2\t"), "tiny.item, line 3: the line has 7 tab-separated"),
     "few and many": (change("inter", "u2\ta\t\t1e3\nu1\ta\t3", "u2\ta\t1e3\nu1\ta\t3\t"), "line 3: the line has 3"),
     "twice": (change("item", "code:token", "year:token"), "tiny.item, line 1, field 'year:token'"),
-    "twice otherwise": (change("item", "code:token", "year:float"), "tiny.item, line 1: a field's name comes twice"),
+    "twice otherwise": (change("item", "code:token", "year:float"), "tiny.item, line 1: a field name appears twice"),
     "empty": (change("kg", KG, ""), "tiny.kg: the file is empty"),
     "header": (change("link", LINK, "item_id:token\tentity_id:token\n"), "tiny.link: the file has no rows"),
     "latin-1": (
@@ -231,9 +236,9 @@ def test_bad_input(atomic, case):
 def test_unknown_names_are_told_with_those_that_exist(atomic):
     with pytest.raises(UserError, match="no token or token_seq column 'weight'.*the title, year, class, code"):
         read_recbole(atomic, attributes=["weight"])
-    with pytest.raises(UserError, match="no relation 'actor' relates items.*book.genre, film.film.actor"):
+    with pytest.raises(UserError, match="there is no relation 'actor' of items.*book.genre, film.film.actor"):
         read_recbole(atomic, relations=["actor"])
-    with pytest.raises(UserError, match="it is no folder"):
+    with pytest.raises(UserError, match="it is not a folder"):
         read_recbole(atomic / "tiny.inter")
 
 
