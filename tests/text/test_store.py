@@ -172,7 +172,7 @@ def test_malformed_json(dataset, encoder, content):
 def test_missing_json(dataset, encoder):
     store.load_or_embed(dataset, 4, CONFIG)
     (dataset / "text_wordllama-64d.json").unlink()
-    refused(dataset, "cannot read where the embeddings came from")
+    refused(dataset, "cannot read the origin of the embeddings")
 
 
 @pytest.mark.parametrize("shape", [(5, 64), (4, 63), (4,), (4, 64, 1), (0, 64)])
@@ -188,7 +188,7 @@ def test_not_finite(dataset, encoder, bad):
     array = np.ones((4, 64), np.float32)
     array[2, 7] = bad
     np.save(dataset / "text_wordllama-64d.npy", array)
-    refused(dataset, "item 3 holds NaN or infinity")
+    refused(dataset, "item 3 contains NaN or infinity")
 
 
 @pytest.mark.parametrize("array", [np.ones((4, 64), np.int32), np.full((4, 64), "x")])
