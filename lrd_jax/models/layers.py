@@ -1,4 +1,4 @@
-"""Layers that models share, the attention block that refines each candidate's relation tokens, and their pooling."""
+"""Shared layers, the attention block that refines each candidate's relation tokens, and their pooling."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lrd_jax.models.precision import matmul
 from lrd_jax.models.threefry import random_bits
 
 LAYER_NORM_EPSILON = 1e-5
-NORMAL_INIT = nn.initializers.normal(0.01, jnp.float32)  # stated, since JAX_ENABLE_X64 would make it float64
+NORMAL_INIT = nn.initializers.normal(0.01, jnp.float32)  # explicit, because JAX_ENABLE_X64 would make it float64
 ONES_INIT = functools.partial(nn.initializers.ones, dtype=jnp.float32)
 ZEROS_INIT = functools.partial(nn.initializers.zeros, dtype=jnp.float32)
 
 
 def uniform_init(fan_in: int) -> Callable[..., jax.Array]:
-    """Uniform within ± 1 / √fan_in, where PyTorch's convolutions and recurrent layers start."""
+    """Uniform in ± 1 / √fan_in, the initialisation of PyTorch's convolutions and recurrent layers."""
     bound = fan_in**-0.5
     return lambda key, shape: jax.random.uniform(key, shape, jnp.float32, minval=-bound, maxval=bound)
 
 
 def transposed(x: jax.Array) -> jax.Array:
-    """Swaps the last two axes, on a CPU in memory: XLA takes up to 20 times longer for products of transposed stacks.
+    """Swaps the last two axes; on a CPU, also in memory, because XLA is up to 20 times slower on transposed stacks.
 
-    The barrier keeps XLA from folding the transposition into the product.
+    The barrier prevents XLA from folding the transposition into the product.
     """
     swapped = jnp.swapaxes(x, -1, -2)
     return jax.lax.optimization_barrier(swapped) if jax.default_backend() == "cpu" else swapped
@@ -40,8 +40,8 @@ def transposed(x: jax.Array) -> jax.Array:
 def project(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
     """[M, i] times [i, j] to [M, j].
 
-    Differentiated by hand for the kernel's gradient, a product over M of two narrow matrices: on CPU it takes half
-    the time with x transposed in memory first.
+    Has a custom gradient for the kernel, a product over M of two narrow matrices: on a CPU it takes half the time if x
+    is transposed in memory first.
     """
     return matmul(x, kernel, precision)
 
@@ -59,29 +59,29 @@ project.defvjp(_project_forward, _project_backward)
 
 
 def linear(x: jax.Array, kernel: jax.Array, precision: Precision, bias: jax.Array | None = None) -> jax.Array:
-    """[..., i] times [i, j] to [..., j], plus a bias [j] where there is one."""
+    """[..., i] times [i, j] to [..., j], plus an optional bias [j]."""
     y = matmul(x.reshape(-1, x.shape[-1]), kernel, precision).reshape(*x.shape[:-1], kernel.shape[1])
     return y if bias is None else y + as_last_axis(bias, y.ndim)
 
 
 def as_last_axis(vector: jax.Array, ndim: int) -> jax.Array:
-    """[D] to [1, ..., 1, D] with so many axes: broadcasting that is meant, where rank promotion is an error."""
+    """Reshapes [D] to [1, ..., 1, D] with `ndim` axes: explicit broadcasting, because rank promotion is an error."""
     return jax.lax.expand_dims(vector, range(ndim - 1))
 
 
 def of_rows(function: Callable[[jax.Array], jax.Array], table: jax.Array, ids: jax.Array) -> jax.Array:
     """function(table[ids]) for a function of rows [..., i] → [..., j], a table [N, i] and any ids.
 
-    It is computed for the whole table where that has fewer rows than are looked up, so that none is computed twice.
+    If the table has fewer rows than there are ids, it applies the function to the whole table, so no row twice.
     """
     return function(table)[ids] if len(table) < ids.size else function(table[ids])
 
 
 def largest(x: jax.Array, axis: int) -> jax.Array:
-    """The maximum over an axis, its gradient to one place only.
+    """The maximum over an axis; the gradient goes to one position only.
 
-    jnp.max's gradient looks for the maximum by equality: where XLA computes x twice with different rounding it finds
-    none and divides by zero.
+    The gradient of jnp.max finds the maximum by equality. If XLA computes x twice with different rounding, it finds no
+    maximum and divides by zero.
     """
     place = jnp.expand_dims(jax.lax.argmax(x, axis, jnp.int32), axis)
     is_largest = jax.lax.broadcasted_iota(place.dtype, x.shape, axis) == place
@@ -89,9 +89,9 @@ def largest(x: jax.Array, axis: int) -> jax.Array:
 
 
 def kept(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
-    """What dropout keeps: True with probability 1 − rate, to within 2⁻¹⁷, independently.
+    """The dropout mask: independently True (keep) with probability 1 − rate, to within 2⁻¹⁷.
 
-    Two numbers share 32 random bits: on a CPU the draws take time.
+    Two numbers share 32 random bits, because generating bits takes time on a CPU.
     """
     number = math.prod(shape)
     words = random_bits(key, -(-number // 2))
@@ -100,7 +100,7 @@ def kept(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
 
 
 def dropped(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
-    """Dropout: each number is 0 with probability `rate`, the others grow so that the mean stays."""
+    """Dropout: each number is 0 with probability `rate`; the rest are scaled by 1/(1 − rate)."""
     return jnp.where(kept(key, rate, x.shape), x / (1 - rate), 0.0)
 
 
@@ -108,8 +108,8 @@ def dropped(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
 def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, precision: Precision) -> jax.Array:
     """softmax(q kᵀ / √width) v for many small matrices, all [N, R, width].
 
-    Differentiated by hand, because on CPU the sum over R numbers inside the softmax's gradient takes XLA longer than
-    the products. It equals the sum over width of gradient times result, which is a product with ones.
+    Has a custom gradient, because on a CPU XLA needs more time for the sum over R numbers in the softmax's gradient
+    than for the products. That sum equals the sum over width of gradient times result, which is a product with ones.
     """
     return _attend_forward(queries, keys, values, precision)[0]
 
@@ -144,7 +144,7 @@ def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _normalised(x: jax.Array) -> jax.Array:
-    """(x - mean) / √(variance + eps), differentiated by hand so that the sums in its gradient are `_mean`s too."""
+    """(x - mean) / √(variance + eps), with a custom gradient so that the sums in the gradient use `_mean` too."""
     return _normalised_forward(x)[0]
 
 
@@ -163,22 +163,22 @@ _normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
 def _mean(x: jax.Array) -> jax.Array:
-    """[..., D] to [..., 1] as a product: XLA may not reorder a sum, so on CPU it adds up rows one by one."""
+    """The mean, [..., D] to [..., 1], as a product, because XLA may not reorder a sum and is slow at it on a CPU."""
     return x @ jnp.full((x.shape[-1], 1), 1 / x.shape[-1], x.dtype)
 
 
 @jax.named_scope("attention")
 def self_attention(tokens: jax.Array, qkv_kernel: jax.Array, num_heads: int, precision: Precision) -> jax.Array:
-    """Multi-head self-attention without biases and without an output projection, scores over √(D / heads).
+    """Multi-head self-attention without biases and without an output projection; scores are divided by √(D / heads).
 
-    One fused projection, then a product of small matrices per (pair, head): half the time of an einsum over a heads
-    axis on CPU (design, section 5).
+    One fused projection, then a product of small matrices per (pair, head): on a CPU, half the time of an einsum over a
+    heads axis.
 
     Args:
       tokens: [N, R, D].
-      qkv_kernel: [D, 3 D], the query, key and value kernels side by side.
-      num_heads: heads; divides D.
-      precision: of the products.
+      qkv_kernel: [D, 3 D], the concatenated query, key and value kernels.
+      num_heads: number of heads; divides D.
+      precision: precision of the products.
 
     Returns:
       [N, R, D].
@@ -196,12 +196,12 @@ class RelationBlock(nn.Module):
     """x ← LayerNorm(x + dropout(W2·relu(W1·A(x)))), `num_layers` times with the same weights in each pass.
 
     Attributes:
-      num_heads: attention heads.
-      num_layers: passes.
-      dropout: rate, used when `deterministic` is False.
-      pairs_per_block: how many (user, candidate) pairs go through all passes together, so that they stay in cache;
-        None for all at once. Changes speed, never results.
-      precision: of the matrix products.
+      num_heads: number of attention heads.
+      num_layers: number of passes.
+      dropout: dropout rate, used if `deterministic` is False.
+      pairs_per_block: number of (user, candidate) pairs that go through all passes together, so that they stay in
+        cache; None for all at once. Changes speed, never results.
+      precision: precision of the matrix products.
     """
 
     num_heads: int
@@ -222,7 +222,7 @@ class RelationBlock(nn.Module):
         bias = self.param("layer_norm_bias", ZEROS_INIT, (d,))
 
         drops = self.dropout > 0 and not deterministic
-        # One mask for all passes' inputs would tie them together: each pass has its own.
+        # Each pass has its own mask; a shared mask would correlate the passes.
         keep = kept(self.make_rng("dropout"), self.dropout, (n, self.num_layers, r, d)) if drops else None
 
         def passes(x: jax.Array, keep: jax.Array | None) -> jax.Array:

@@ -1,4 +1,4 @@
-"""`jax.random.bits` with its rounds written out: on a CPU jax loops over them, and each pass goes through memory."""
+"""`jax.random.bits` with unrolled rounds, because on a CPU jax loops over the rounds with a pass over memory each."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 def random_bits(key: jax.Array, number: int) -> jax.Array:
-    """uint32 [number], equal to `jax.random.bits(key, (number,))`; a seventh of the time on a CPU.
+    """uint32 [number], equal to `jax.random.bits(key, (number,))` in a seventh of the time on a CPU.
 
     Args:
-      key: of any kind; of another than threefry's the bits come from jax.
+      key: any random key; for keys other than threefry's, jax generates the bits.
       number: at most 2³².
 
-    Source: Threefry-2x32 with 20 rounds (Salmon et al., SC 2011), counters as jax_threefry_partitionable has them.
+    Source: Threefry-2x32 with 20 rounds (Salmon et al., SC 2011), with the counters of jax_threefry_partitionable.
     """
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return jax.random.bits(key, (number,), jnp.uint32)
