@@ -307,10 +307,10 @@ def test_imported_weights_are_the_weights_bit_for_bit(place, tmp_path):
         ({"relation_embeddings.weight": lambda x: x[:5]}, {}, "relation_embeddings.weight.*latent"),
         ({TEXT: lambda x: x[1:]}, {}, r"item_embeddings.weight.*\(30, 6\).*\(31, 6\)"),
         ({TEXT: lambda x: x + 1}, {}, "item_embeddings.weight.*row 0"),
-        ({}, {"embedding_dim": 16, "num_heads": 4}, "embedding_dim is 16, the shapes say 12"),
-        ({}, {"embedding_dim": 64}, "embedding_dim is 64, the shapes say 12"),  # stated, though it is the default
-        ({}, {"num_latent_relations": 3}, "num_latent_relations is 3, the shapes say 2"),
-        ({}, {"num_latent_relations": 6}, "num_latent_relations is 6, the shapes say 2"),
+        ({}, {"embedding_dim": 16, "num_heads": 4}, "embedding_dim is 16, but the shapes give 12"),
+        ({}, {"embedding_dim": 64}, "embedding_dim is 64, but the shapes give 12"),  # stated, though it is the default
+        ({}, {"num_latent_relations": 3}, "num_latent_relations is 3, but the shapes give 2"),
+        ({}, {"num_latent_relations": 6}, "num_latent_relations is 6, but the shapes give 2"),
         ({}, {"pooling": "attention"}, "A.*missing"),
         ({}, {"num_heads": 8}, "num_heads"),
         ({}, {"name": "kda"}, "no such parameter|relation_embeddings.weight"),
@@ -378,13 +378,13 @@ def test_messages_name_the_options_of_import(place, tmp_path):
             "--out",
             held,
         ): f"error: {held}, field '--out': the folder already holds a run. Choose another folder with --out.",
-        ("--out", "a[b]"): "the path holds a square bracket. Choose another with --out.",
+        ("--out", "a[b]"): "the path contains a square bracket. Choose another with --out.",
         (
             "--out",
             tmp_path / "new",
             "--model",
             "popularity",
-        ): "field '--model': no weights of popularity were published",
+        ): "field '--model': the published code has no model popularity",
     }
     for words, expected in told.items():
         answer = interop("import", state, "--model", "kda_lrd", "--data", data, *words)
@@ -410,7 +410,8 @@ def test_import_and_fine_tuning_as_commands(place, tmp_path):
     again = interop("import", *arguments, "--out", out)
     assert again.returncode == 2 and "already holds a run" in again.stderr
     back = interop("export", out, "--out", tmp_path / "back.safetensors")
-    assert back.returncode == 0 and "what its shapes do not tell: --model.num-heads 2\n" in back.stdout, back.stderr
+    assert back.returncode == 0, back.stderr
+    assert "options that do not follow from its shapes: --model.num-heads 2\n" in back.stdout
     assert load_file(tmp_path / "back.safetensors").keys() == load_file(tmp_path / "state.safetensors").keys()
 
     small = ["--run.epochs", 1, "--optim.learning-rate", 1e-12, "--run.workdir", tuned]
@@ -420,7 +421,7 @@ def test_import_and_fine_tuning_as_commands(place, tmp_path):
     jax.tree.map(lambda *pair: np.testing.assert_allclose(*pair, atol=1e-10), load_trained(tuned).params, params)
     wider = config.model_copy(update={"model": config.model.model_copy(update={"embedding_dim": 16})})
     run = wider.run.model_copy(update={"workdir": tmp_path / "wider", "init_from": out})
-    with pytest.raises(UserError, match=r"run\.init_from.*\[8\] there and .*\[16\] here"):
+    with pytest.raises(UserError, match=r"run\.init_from.*\[8\] in the checkpoint and .*\[16\] in the run"):
         train_and_evaluate(wider.model_copy(update={"run": run}))
 
 
