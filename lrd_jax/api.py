@@ -69,9 +69,9 @@ class Dataset:
         known = self._map_of(kind, number)
         own = np.array([known.get(str(one), 0) for one in raw], np.int32)
         if len(own) and not own.all():
-            strange = raw[int(np.flatnonzero(own == 0)[0])]
+            unknown = raw[int(np.flatnonzero(own == 0)[0])]
             remedy = f"Use ids as they are in the source, such as {', '.join(list(known)[:3])}"
-            raise UserError(f"there is no {kind} {strange!r}", file=self.folder, remedy=remedy)
+            raise UserError(f"there is no {kind} {unknown!r}", file=self.folder, remedy=remedy)
         return own
 
     @functools.cache  # noqa: B019 - a program has only a few datasets, and they live until it ends

@@ -255,8 +255,8 @@ def _run_and_report(
     if missing:
         print(f"not finished: {len(missing)}" + ("" if runs.only_report else " (other processes train them)"))
     if failures:
-        told = "\n".join(f"  {error}" for error in dict.fromkeys(map(str, failures.values())))
-        raise UserError(f"the report is incomplete, because {len(failures)} failed:\n{told}".rstrip("."))
+        messages = "\n".join(f"  {error}" for error in dict.fromkeys(map(str, failures.values())))
+        raise UserError(f"the report is incomplete, because {len(failures)} failed:\n{messages}".rstrip("."))
 
 
 def _command() -> str:

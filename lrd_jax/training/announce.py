@@ -49,8 +49,8 @@ def failure_of(seeds: Sequence[SeedRun], failed: Sequence[SeedRun]) -> UserError
     """The error that ends the command: the failure of the only seed, or all failures of several in one message."""
     if len(seeds) == 1:
         return failed[0].failure
-    told = " ".join(f"{seed_names([seed]).capitalize()}: {seed.failure}" for seed in failed)
-    return UserError(f"{len(failed)} of {len(seeds)} seeds failed, {seed_names(failed)}. {told}".rstrip("."))
+    messages = " ".join(f"{seed_names([seed]).capitalize()}: {seed.failure}" for seed in failed)
+    return UserError(f"{len(failed)} of {len(seeds)} seeds failed, {seed_names(failed)}. {messages}".rstrip("."))
 
 
 def seed_names(seeds: Sequence[SeedRun]) -> str:

@@ -105,10 +105,10 @@ def _decided(path: Path, file: Path, layout: TextLayout, tabs: bool) -> _Form:
         remedy = "Give one ASCII character (\\t for a tab), or replace the separator in the file"
         raise UserError(f"{separator!r} is not one character", field="--separator", remedy=remedy)
     with path.open(encoding="utf-8", newline="") as lines:
-        told, first, skipped = None, next(lines, ""), 0
-        while first and (not first.strip() or (told := _SEPARATOR_LINE.fullmatch(first.rstrip("\r\n")))):
-            separator = told[1] if told and separator is None else separator
-            told, first, skipped = None, next(lines, ""), skipped + 1
+        directive, first, skipped = None, next(lines, ""), 0
+        while first and (not first.strip() or (directive := _SEPARATOR_LINE.fullmatch(first.rstrip("\r\n")))):
+            separator = directive[1] if directive and separator is None else separator
+            directive, first, skipped = None, next(lines, ""), skipped + 1
         if not first:
             raise UserError("the file is empty", file=file, remedy="Copy or download it again")
         if separator is None:
