@@ -125,7 +125,7 @@ def test_evaluate_returns_what_the_command_writes(place, tmp_path):
         run.evaluate("full", negatives=3)
 
 
-def test_a_loop_of_ones_own_trains_as_ours_does(place):
+def test_a_custom_loop_trains_as_ours_does(place):
     """`Setup.train_epoch` by hand gives the parameters of the run's epochs, bit for bit, and `loss` has gradients."""
     run = lrd_jax.load_run(place / "kda")
     with small_runs.quickly_compiled():  # as the run was, since other programs round otherwise

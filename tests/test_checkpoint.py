@@ -132,7 +132,7 @@ def test_what_does_not_fit_is_refused(checkpoints, change, expected):
     assert "latest/2" in str(error.value)
 
 
-def test_missing_checkpoints_are_told(checkpoints):
+def test_missing_checkpoints_are_reported(checkpoints):
     with pytest.raises(UserError, match="there is no best checkpoint"):
         checkpoints.restore("best", make_state())
     checkpoints.save("best", 2, make_state())
@@ -140,7 +140,7 @@ def test_missing_checkpoints_are_told(checkpoints):
         checkpoints.restore("best", make_state(), epoch=1)
 
 
-def test_damaged_checkpoint_is_told(checkpoints, tmp_path):
+def test_damaged_checkpoint_is_reported(checkpoints, tmp_path):
     checkpoints.save("latest", 2, make_state())
     for path in (tmp_path / "run/latest/2/arrays").rglob("*"):
         if path.is_file() and path.stat().st_size > 200:
@@ -149,7 +149,7 @@ def test_damaged_checkpoint_is_told(checkpoints, tmp_path):
         checkpoints.restore("latest", make_state())
 
 
-def test_unwritable_folder_is_told(tmp_path):
+def test_unwritable_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--run.workdir"):
         Checkpoints(tmp_path / "file")

@@ -253,7 +253,7 @@ def test_find_line():
     assert [find_line(text, key) for key in ("run.seed", "model", "model.name", "model.x")] == [2, 3, 4, None]
 
 
-def test_run_command_tells_without_a_traceback(capsys):
+def test_run_command_reports_without_a_traceback(capsys):
     def bad_input():
         raise UserError("the list does not parse", file="a.csv", line=3, field="items", remedy="Write it as JSON")
 

@@ -100,7 +100,7 @@ def test_every_command_of_the_page(place):
 
 @pytest.mark.process
 def test_ranks_of_the_protocol(place):
-    """Against the run's own scores by the protocol "full", whose candidates these are a part of."""
+    """Compares with the run's scores by the protocol "full", which has these candidates and more."""
     folder = place / "ranked"
     done = run(
         place, place / "site", "-m", "lrd_jax.train", "--model.name", "popularity", "--run.workdir", folder, *QUICK
@@ -116,7 +116,7 @@ def test_ranks_of_the_protocol(place):
 
 
 @pytest.mark.process
-def test_help_tells_the_names_and_imports_no_package(place, tmp_path):
+def test_help_lists_the_names_and_imports_no_package(place, tmp_path):
     shutil.copytree(place / "site", tmp_path / "site")
     for module in (tmp_path / "site/my_lrd").glob("*.py"):
         module.write_text("raise SystemExit('imported')")

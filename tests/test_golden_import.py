@@ -60,7 +60,7 @@ def _quick():
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """name → the run folder of a fixture, imported when it is first asked for."""
+    """name → the run folder of a fixture, imported at first use."""
     place = tmp_path_factory.mktemp("golden_import")
 
     def imported(name):
@@ -106,7 +106,7 @@ def test_exported_as_it_came_and_imported_again(runs, name, tmp_path):
         np.testing.assert_array_equal(arrays(tmp_path / "again" / "ranks.npz")[key], ranks)
 
 
-def test_options_that_no_shape_tells_are_asked_for(tmp_path):
+def test_options_that_do_not_follow_from_shapes_are_required(tmp_path):
     for name, untold in UNTOLD.items():
         for missing in untold:
             stated = {option: value for option, value in untold.items() if option != missing}

@@ -182,7 +182,7 @@ def test_other_sizes(tmp_path):
 
 
 def test_without_attributes_every_relation_counts_the_same(tmp_path):
-    """With no values in the file, nothing tells item-item, attribute and latent relations apart."""
+    """Without values in the file, item-item, attribute and latent relations cannot be distinguished."""
     changes = {"batch/item_values": np.zeros_like, "batch/item_val": np.zeros_like, "batch/value_id": np.zeros_like}
     compared = {one.name: one for one in compare_file(changed(tmp_path, "kda_lrd_released", changes))}
     assert compared["out/lrd_loss"].agrees and not compared["out/prediction"].agrees
@@ -224,7 +224,7 @@ def test_without_attributes_every_relation_counts_the_same(tmp_path):
         ("ranking_metrics", {"out/MRR": np.float64(0.1)}, "out/MRR"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told(tmp_path, name, changes, told):
+def test_a_file_that_cannot_be_read_is_reported(tmp_path, name, changes, told):
     path = changed(tmp_path, name, changes)
     with pytest.raises(UserError, match=re.escape(told)) as caught:
         compare_file(path)
@@ -329,7 +329,7 @@ def test_weights_that_do_not_fit_are_refused(place, tmp_path, change, options, t
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.pth", "model.bin", "model.pkl"])
-def test_without_torch_a_pickle_is_not_read_but_how_to_convert_it_is_told(place, tmp_path, monkeypatch, name):
+def test_without_torch_the_error_for_a_pickle_explains_how_to_convert_it(place, tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / name).write_bytes(b"\x80\x02.")
     with pytest.raises(UserError, match=rf"{name}.*weights_only=True.*numpy\.savez"):

@@ -253,7 +253,7 @@ MOMENTS += [in_later_epoch, after_training]
 
 
 def kill_when(process: subprocess.Popen, moment: Callable[[Path], bool], folder: Path) -> None:
-    """SIGKILL the process at a moment that is told by its run folder.
+    """Kills the process (SIGKILL) at a moment that its run folder shows.
 
     The process is halted before the moment is looked at a second time, so that it cannot have passed.
     """

@@ -81,7 +81,7 @@ def test_relations_among_reviewed_items_in_the_order_of_the_file(raw):
     }
 
 
-def test_origin_tells_files_and_counts_but_not_where_they_lay(tmp_path):
+def test_origin_gives_files_and_counts_but_not_their_folder(tmp_path):
     origins = [read_amazon_2014("Pens", source=write(tmp_path / name)).origin for name in ("one", "two")]
     file = tmp_path / "one" / "meta_Pens.json.gz"
     assert origins[0] == origins[1]
@@ -174,7 +174,7 @@ class TestSources:
         with pytest.raises(UserError, match="no category 'Ofice_Products'. Perhaps you mean Office_Products"):
             read_amazon_2014("Ofice_Products")
 
-    def test_no_network_is_told_with_a_remedy(self, monkeypatch):
+    def test_no_network_is_reported_with_a_remedy(self, monkeypatch):
         def refuse(url, timeout):
             raise urllib.error.URLError("no route")
 

@@ -38,7 +38,7 @@ def test_checking_writes_nothing(folder, bare):
     assert (done.corpus.num_users, done.corpus.num_items) == (2, 5)
 
 
-def test_a_mistake_in_the_folder_is_told(folder):
+def test_a_mistake_in_the_folder_is_reported(folder):
     replace("dev.csv", "[5, 5]", "[5, 6]")(folder)
     with pytest.raises(UserError, match="dev.csv, line 3, field 'neg_items'"):
         complete_folder(folder)
@@ -107,7 +107,7 @@ def test_another_template_for_a_folder_made_here(tmp_path):
 
 
 def test_damaged_records_of_a_folder_made_here(tmp_path):
-    """A card that lacks something is made anew; a marker that cannot be read is told."""
+    """An incomplete card is made again; an unreadable marker is reported."""
     folder = prepare_folder(make_raw(), tmp_path / "made", PrepareOptions(core=3, negatives=5)).folder
     (folder / "data_card.json").write_text("{}")
     complete_folder(folder, template="{title:2}", force=True)

@@ -42,7 +42,7 @@ def test_rows_are_counted_as_in_the_file(tmp_path):
             read_interaction_table(file, columns)
 
 
-def test_without_times_the_card_tells_no_dates(tmp_path):
+def test_without_times_the_card_gives_no_dates(tmp_path):
     rows = [f"u{u},i{(u + k) % 5}" for u in range(4) for k in range(4)]
     raw, said = read_interaction_table(
         write(tmp_path / "t.csv", "user,item\n" + "\n".join(rows)), InteractionColumns("user", "item")

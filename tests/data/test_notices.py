@@ -183,7 +183,7 @@ class TestTooFewNegatives:
         assert marker["drop_users_with_too_few_negatives"] is True and marker["users"] == 8
         assert (tmp_path / "made/dev.csv").read_text().count("\n") == 9
 
-    def test_whoever_is_short_without_the_dropped_users_items_goes_too(self, command, tmp_path):
+    def test_users_who_lack_items_after_a_drop_are_dropped_too(self, command, tmp_path):
         own = [("hoarder", f"own{item}", 800 + item) for item in range(2)]
         rows = [("hoarder", f"i{item:02d}", 700 + item) for item in range(11)] + own
         rows += [("second", f"i{item:02d}", 700 + item) for item in range(8)]  # leaves 5, without `own` 3
@@ -208,7 +208,7 @@ def kinds(folder):
 
 
 class TestFolder:
-    """What reading a folder tells, for `train` and `prepare rechorus`."""
+    """The notices from reading a folder, for `train` and `prepare rechorus`."""
 
     def test_few_candidates_and_repeats(self, folder):
         found = kinds(folder)

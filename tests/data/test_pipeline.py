@@ -19,7 +19,7 @@ NO_VALUES = pl.DataFrame(schema={"item": pl.String, "value": pl.String})
 
 
 def make_raw(seed=0, *, numbers=False, number=400):
-    """Interactions with duplicates and ties, items that nobody touched, values and pairs that come twice."""
+    """Interactions with duplicates and ties, items without interactions, repeated values and pairs."""
     rng = np.random.default_rng(seed)
     user = (lambda n: int(n) * 10**12) if numbers else (lambda n: f"ü{n} ✓")
     item = (lambda n: int(n) + 7) if numbers else (lambda n: f"B{n:03d}")
@@ -191,7 +191,7 @@ def test_no_interactions(tmp_path):
         prepare_folder(raw, tmp_path / "none", PrepareOptions())
 
 
-def test_a_folder_that_may_not_be_replaced_is_told_before_any_work(tmp_path):
+def test_a_folder_that_may_not_be_replaced_is_reported_before_any_work(tmp_path):
     (tmp_path / "mine").mkdir()
     PrepareOptions(out=tmp_path / "mine").check()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
@@ -201,7 +201,7 @@ def test_a_folder_that_may_not_be_replaced_is_told_before_any_work(tmp_path):
     PrepareOptions(out=tmp_path / "mine").check()
 
 
-def test_an_unknown_column_is_told_before_anything_is_written(tmp_path):
+def test_an_unknown_column_is_reported_before_anything_is_written(tmp_path):
     with pytest.raises(UserError, match="there is no column 'brand'. Available columns: title"):
         prepare_folder(make_raw(), tmp_path / "made", PrepareOptions(core=2, negatives=5, template="{brand}"))
     assert not list(tmp_path.iterdir())

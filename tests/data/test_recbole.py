@@ -69,7 +69,7 @@ def test_interactions(atomic):
         (("Sep 13 2020", "Sep 14 2020", "Sep 15 2020"), {"time_format": "%b %d %Y"}, (-44800, 41600, 128000)),
     ],
 )  # fmt: skip
-def test_times_are_told_by_their_values(atomic, cells, options, seconds):
+def test_times_are_recognised_by_their_values(atomic, cells, options, seconds):
     text = INTER
     for old, new in zip(("10.9", "1e3", "10\n"), (*cells[:2], cells[2] + "\n"), strict=True):
         text = text.replace(old, new, 1)
@@ -233,7 +233,7 @@ def test_bad_input(atomic, case):
         read_recbole(atomic)
 
 
-def test_unknown_names_are_told_with_those_that_exist(atomic):
+def test_unknown_names_are_reported_with_those_that_exist(atomic):
     with pytest.raises(UserError, match="no token or token_seq column 'weight'.*the title, year, class, code"):
         read_recbole(atomic, attributes=["weight"])
     with pytest.raises(UserError, match="there is no relation 'actor' of items.*book.genre, film.film.actor"):

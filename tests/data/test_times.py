@@ -1,4 +1,4 @@
-"""What columns of times hold: told by all of their values, in full, and refused where the values disagree."""
+"""Time columns: recognised from all values, at full resolution, rejected if the values disagree."""
 
 from __future__ import annotations
 

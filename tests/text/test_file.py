@@ -193,7 +193,7 @@ def test_no_file(tmp_path, name):
         read_file(TextConfig(encoder="file"), 4)
 
 
-def test_neither_texts_nor_the_folder_are_touched(dataset):
+def test_neither_texts_nor_the_folder_are_changed(dataset):
     np.save(dataset.parent / "a.npy", VECTORS)
     (dataset / "item_text.tsv").unlink()
     before = sorted(dataset.iterdir())

@@ -17,7 +17,7 @@ def other(texts):
     return expected(texts, MODEL + "other")
 
 
-def test_it_is_found_when_something_has_to_be_asked(server):
+def test_it_is_found_when_a_request_is_needed(server):
     encoder(server).encode(WORDS)
     server.weights = "other"
     np.testing.assert_array_equal(encoder(server).encode(WORDS), expected(WORDS))  # nothing is asked
@@ -66,7 +66,7 @@ def test_rounding_is_not_another_model(server, monkeypatch):
     assert encoder(server).encode([*WORDS, "new"]).shape == (4, 8)
 
 
-def test_caches_of_before_have_no_test_text(server):
+def test_older_caches_have_no_test_text(server):
     encoder(server).encode(WORDS)
     with Database(cache_path()) as database:
         keys = set(encoder(server).plan(WORDS).keys)

@@ -55,7 +55,7 @@ def stored_texts(server, texts):
     return {text for text, vector in zip(texts, expected(texts), strict=True) if vector.tobytes() in blobs}
 
 
-def test_vectors_and_what_is_asked(server, capsys):
+def test_vectors_and_requests(server, capsys):
     texts = ["alpha", "beta", "alpha", "gamma  ", "日本 😀", "a\nb"]
     first = encoder(server)
     np.testing.assert_array_equal(first.encode(texts), expected(texts))
@@ -196,7 +196,7 @@ def test_what_holds_for_every_text_is_found_with_the_test_text(server, fault, wo
     assert server.requests["POST /v1/embeddings"] == requests and not server.asked
 
 
-def test_after_a_failure_what_is_under_way_is_kept_and_nothing_more_is_asked(server):
+def test_after_a_failure_running_requests_are_kept_and_no_new_ones_sent(server):
     texts = [f"text {n}" for n in range(10)]
     server.delay = 0.3
     server.faults.extend(["ok", "ok", "401", "ok"])  # the first is the test text's
@@ -352,7 +352,7 @@ def test_what_another_process_is_asking_for_is_waited_for(server, capsys):
 
 @pytest.mark.process
 def test_killed_twice_and_resumed(server, tmp_path, monkeypatch):
-    """Nothing is lost, and nothing that was answered and stored is asked twice."""
+    """Nothing is lost, and no stored answer is requested twice."""
     texts = [f"film {n}" for n in range(60)]
     folder = write_dataset(tmp_path / "films", texts)
     options = [folder, "--encoder", "openai", "--model", MODEL, "--base-url", server.url]

@@ -69,7 +69,7 @@ def test_an_index_that_comes_twice():
         ([{"index": 0}] * 2, "2 embeddings with the same index"),
     ],
 )
-def test_an_order_that_is_not_known_is_not_asked_for_again(indices, words):
+def test_an_unknown_order_is_not_requested_again(indices, words):
     with pytest.raises(UserError, match=f"{words}.*--request-inputs 1"):
         read_answer({"data": [index | {"embedding": [1.0, 2]} for index in indices]}, 2, 2)
 

@@ -116,7 +116,7 @@ def test_rows_that_failed_in_passing_are_handed_in_again(server, capsys, outcome
         ("rows refused", "4 of 10 texts have no embedding: Row of nobody is not to be had .4 times", 6),
     ],
 )
-def test_what_failed_for_good_is_told_and_the_rest_kept(server, outcome, words, kept):
+def test_permanent_failures_are_reported_and_the_rest_kept(server, outcome, words, kept):
     server.batches.outcomes.append(outcome)
     with pytest.raises(UserError, match=words):
         encoder(server).encode(TEXTS)

@@ -1,4 +1,4 @@
-"""Texts that a server does not embed: the others are asked for and kept, and these are named with their items."""
+"""Texts that a server rejects: the others are stored, and these are listed with their items."""
 
 import re
 
@@ -71,7 +71,7 @@ def test_requests_that_are_too_large_are_split(server, capsys):
     assert server.requests["POST /v1/embeddings"] == 1 + 5 + 32  # the test text; 200, 100, 50, 25, 13 refused; answers
 
 
-def test_a_server_that_refuses_everything_from_now_on_is_not_asked_for_each_text(server):
+def test_a_server_that_starts_to_reject_everything_does_not_get_each_text(server):
     server.faults.append("ok")
     server.always = "400"
     with pytest.raises(UserError, match="answered with status 400: This is refused"):
@@ -117,7 +117,7 @@ def test_rows_of_a_batch(server, capsys):
     np.testing.assert_array_equal(batch_encoder(server).encode(TEXTS), expected(TEXTS))
 
 
-def test_many_refusals_are_told_in_few_words():
+def test_many_rejections_are_reported_briefly():
     texts = [f"text {n}" for n in range(200)]
     told = str(TextsRefused(texts, {n: f"reason {n % 5}" for n in range(190)}, range(1, 201)))
     assert told.startswith("190 of 200 texts have no embedding: reason 0 (38 times: item 1 'text 0', item 6 'text 5', ")

@@ -93,13 +93,13 @@ def test_what_an_encoder_must_not_give(encoder, wrong):
         store.embed_texts(["", "a", "b"], encoder)
 
 
-def test_hash_tells_borders_order_and_count():
+def test_hash_depends_on_borders_order_and_count():
     lists = [["", "ab", "c"], ["", "a", "bc"], ["", "c", "ab"], ["", "abc"], ["", "ab", "c", ""], ["", "é"], ["", "e"]]
     assert len({store.text_hash(texts) for texts in lists}) == len(lists)
 
 
 def refused(dataset, words, config=CONFIG):
-    """Loading fails, says `words` and how to mend it, and leaves the files as they are."""
+    """Loading fails with `words` and a remedy, and leaves the files unchanged."""
     before = {path: path.read_bytes() for path in dataset.iterdir()}
     with pytest.raises(UserError, match=words) as error:
         store.load_or_embed(dataset, 4, config)
@@ -236,7 +236,7 @@ def test_read_only_folder_with_its_own_embeddings(dataset, cache, encoder):
     assert len(encoder.calls) == 1 and not (cache / "text").exists()
 
 
-def test_stale_embeddings_in_a_read_only_folder_can_be_mended(dataset, encoder):
+def test_stale_embeddings_in_a_read_only_folder_can_be_replaced(dataset, encoder):
     store.load_or_embed(dataset, 4, CONFIG)
     texts = [*TEXTS[:4], "another text"]
     write_texts(dataset, texts)
