@@ -143,7 +143,7 @@ BAD = {
     "review": ({"reviews": review_lines() + '{"reviewerID": \n'}, "reviews_Pens_5.json.gz, line 6: the line is not"),
     "no time": ({"reviews": '{"reviewerID": "u", "asin": "B1"}\n'}, "line 1, field 'unixReviewTime': the time is miss"),
     "only blanks": ({"reviews": "\n"}, "reviews_Pens_5.json.gz: the file contains no reviews"),
-    "other category": ({"meta": meta_lines([{"asin": "C1"}])}, "meta_Pens.json.gz: it tells of none of the items"),
+    "other category": ({"meta": meta_lines([{"asin": "C1"}])}, "meta_Pens.json.gz: it describes none of the reviewed items"),
     "no metadata": ({"meta": "a\nb\n" + meta_lines()}, "meta_Pens.json.gz, line 1: 2 of its 7 lines are neither"),
     "neither": ({"meta": '{"asin": "B1", "title": nil}\n'}, "meta_Pens.json.gz, line 1: 1 of its 1 lines are neither"),
 }
@@ -165,7 +165,7 @@ class TestSources:
         assert list(raw.origin["files"]) == ["reviews_Pens_5.json.gz", "meta_Pens.json"]
 
     def test_folder_without_them(self, tmp_path):
-        with pytest.raises(UserError, match="there is no reviews_Pens_5.json.gz in it.*--reviews and --meta"):
+        with pytest.raises(UserError, match="there is no reviews_Pens_5.json.gz or .* in it.*--reviews and --meta"):
             read_amazon_2014("Pens", source=tmp_path)
         with pytest.raises(UserError, match="it is not a folder"):
             read_amazon_2014("Pens", source=tmp_path / "none")

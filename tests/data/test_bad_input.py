@@ -61,7 +61,7 @@ BAD = {
     ),
     "column twice": (
         replace("item_meta.csv", "i_color", "i_tag"),
-        "line 1, field 'i_tag': a column's name",
+        "line 1, field 'i_tag': a column name",
     ),
     "too few fields": (
         replace("train.csv", "2\t3\t5", "2\t3"),
@@ -157,7 +157,7 @@ BAD = {
     ),
     "target as negative": (
         replace("dev.csv", "[5, 5]", "[5, 2]"),
-        "line 3, field 'neg_items': item 2 is the target",
+        "line 3, field 'neg_items': item 2 is both the target",
     ),
     "huge negative": (
         replace("dev.csv", "[5, 5]", "[5, 4294967297]"),
@@ -173,7 +173,7 @@ BAD = {
     ),
     "item twice": (
         replace("item_meta.csv", "5\t1\t", "3\t1\t"),
-        "item_meta.csv, line 5, field 'item_id': '3' comes a",
+        "item_meta.csv, line 5, field 'item_id': '3' appears",
     ),
     "no item id": (
         replace("item_meta.csv", "item_id", "id"),

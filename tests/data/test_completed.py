@@ -79,7 +79,7 @@ def test_the_sources_ids_may_be_called_item_id_and_look_like_the_folders(bare, t
     ("items", "item_id", "message"),
     [
         (None, None, "there is no item data. Set --items to a table with item columns"),
-        ("asin,title\nB1,x\n", None, r"field 'item_id': the column is missing. .*--item-id \(found: asin, title\)"),
+        ("asin,title\nB1,x\n", None, r"field 'item_id': the column is missing. .*--item-id.* \(found: asin, title\)"),
         ("asin,title\nB1,x\n", "asin", "the folder does not list the source's ids"),
         ("item_id,title\n9,x\n", None, "it has none of the items"),
         ("item_id,title\n1,x\n1,y\n", None, "row 2 repeats '1'"),

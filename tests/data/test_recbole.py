@@ -180,7 +180,7 @@ def test_interactions_alone_are_enough(atomic):
     raw = read_recbole(atomic)
     assert raw.items["item"].to_list() == ["007", "a"]
     assert (raw.attributes, raw.relations) == ({}, {})
-    with pytest.raises(UserError, match="holds no tiny.kg and tiny.link"):
+    with pytest.raises(UserError, match="tiny.kg or tiny.link is missing"):
         read_recbole(atomic, relations=["x"])
 
 
@@ -195,10 +195,10 @@ def change(kind, old, new):
 
 
 BAD = {
-    "none": (lambda folder: (folder / "tiny.inter").unlink(), "it holds 0 .inter files, not one"),
+    "none": (lambda folder: (folder / "tiny.inter").unlink(), "it contains 0 .inter files, not one"),
     "two": (
         lambda folder: (folder / "other.inter").write_text(INTER),
-        "it holds 2 .inter files, not one (other, tiny)",
+        "it contains 2 .inter files, not one (other, tiny)",
     ),
     "no type": (
         change("inter", "item_id:token", "item_id"),

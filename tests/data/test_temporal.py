@@ -84,7 +84,7 @@ def test_dates_that_are_not_given():
     assert complete_dates(times, Dates(dev_from=500)) == (500, 700)
     assert complete_dates(times, Dates(7, 3)) == (7, 3)
     for given in (Dates(-5), Dates(5000), Dates(None, -5), Dates(None, 5000)):
-        with pytest.raises(UserError, match="nothing is left"):
+        with pytest.raises(UserError, match="would be empty"):
             temporal_split(np.ones(900, int), times, *complete_dates(times, given))
 
 

@@ -79,7 +79,7 @@ def test_days_and_whole_floats():
         (["1600000000", "1600000001", "20200913"], "row 1 has '1600000000'.*row 3 has '20200913'"),
         (
             ["1600000000", "2020-09-13"],
-            "row 1 has '1600000000', which is not a recognised time .* row 2 has '2020-09-13'",
+            "row 1 has '1600000000', which is not a recognised time.* row 2 has '2020-09-13'",
         ),
         (["1600000000", "1600000000", "2020-09-13"], "row 3 has '2020-09-13', which is not a recognised time"),
         (["0", "1e9", "1e9", "1e300"], "row 4 has '1e300'"),

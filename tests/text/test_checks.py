@@ -35,7 +35,7 @@ def array(*zeros, items=5):
         (
             array(2, 5),
             ["", "a", "b", "c", "d", "\u00a0"],
-            ["1 of 5 items have no text (the f", "a.npy: 1 of 5 items with"],
+            ["1 of 5 items have no text (f", "a.npy: 1 of 5 items with"],
         ),
         (array(1, 2, 3, 4, 5), None, ["a.npy: 5 of 5 items have a zero vector"]),
         (np.concatenate([np.zeros((1, 3)), np.ones((4, 3))]), None, ["a.npy: all 4 items have the same vector"]),

@@ -48,7 +48,7 @@ def test_npz(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("two.npz", r"there are 2 arrays, not one .it holds: text, other.*two.npz:NAME"),
+        ("two.npz", r"there are 2 arrays, not one .arrays in it: text, other.*two.npz:NAME"),
         ("two.npz:nowhere", "there is no array nowhere"),
         ("two.npz:other", r"shape \(3,\)"),
         ("none.npz", "0 arrays"),

@@ -66,7 +66,7 @@ def test_requests_that_are_too_large_are_split(server, capsys):
     server.most = 10
     texts = [f"text {n}" for n in range(200)]
     np.testing.assert_array_equal(encoder(server).encode(texts), expected(texts))
-    assert "warning: the server refused requests" in (err := capsys.readouterr().err)
+    assert "warning: the server rejected requests" in (err := capsys.readouterr().err)
     assert "--request-inputs 7" in err
     assert server.requests["POST /v1/embeddings"] == 1 + 5 + 32  # the test text; 200, 100, 50, 25, 13 refused; answers
 
