@@ -116,10 +116,16 @@ def without(state: State, *names: str) -> State:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda s: s._replace(step=jnp.float32(0)), ".step is int32[] there and float32[] here"),
-        (lambda s: s._replace(key=jnp.zeros(4, jnp.uint32)), ".key is uint32[2] there and uint32[4] here"),
-        (lambda s: without(s, "mask"), "['mask'] is bool[6] there and missing here"),
-        (lambda s: s._replace(params=s.params | {"new": jnp.ones(2)}), "['new'] is missing there and float32[2] here"),
+        (lambda s: s._replace(step=jnp.float32(0)), ".step is int32[] in the checkpoint and float32[] in the run"),
+        (
+            lambda s: s._replace(key=jnp.zeros(4, jnp.uint32)),
+            ".key is uint32[2] in the checkpoint and uint32[4] in the run",
+        ),
+        (lambda s: without(s, "mask"), "['mask'] is bool[6] in the checkpoint and missing in the run"),
+        (
+            lambda s: s._replace(params=s.params | {"new": jnp.ones(2)}),
+            "['new'] is missing in the checkpoint and float32[2] in the run",
+        ),
         (lambda s: without(s, "mask", "half", "any_bits", "emb"), "and 2 more"),
         (lambda s: s._replace(params={}), "more"),
     ],

@@ -48,7 +48,7 @@ def test_help_shows_every_option():
     shown = " ".join(re.sub("[│╭╮╰╯─]", " ", answer.stdout).split())
     assert "Attention heads; must divide the embedding width. (default: 4)" in shown
     assert "The interactions to train on." in shown
-    assert "--seeds N,N,... Train with these seeds, at once where memory allows" in shown
+    assert "--seeds N,N,... Train one run per seed, at the same time if memory allows" in shown
 
 
 @pytest.mark.process

@@ -195,7 +195,7 @@ def test_without_attributes_every_relation_counts_the_same(tmp_path):
         ("kda", {"param/relational_dynamic_aggregation.freq_imag.weight": None}, "freq_imag"),
         ("kda", {"param/W3.weight": np.zeros((2, 2), np.float32)}, "param/W3.weight"),
         ("kda", {"param/W1.weight": np.zeros((16, 8), np.float32)}, "param/W1.weight"),
-        ("kda", {f"param/{next(iter(TIED))}": np.zeros((5, 16), np.float32)}, "one parameter"),
+        ("kda", {f"param/{next(iter(TIED))}": np.zeros((5, 16), np.float32)}, "the same parameter"),
         ("kda", {f"param/{next(iter(TIED))}": None}, next(iter(TIED))),
         ("kda", {"out/kg_loss": None}, "out/kg_loss"),
         ("kda", {"out/lrd_loss": np.float32(0)}, "out/lrd_loss"),

@@ -94,5 +94,5 @@ def test_other_kinds_of_file(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"state.csv: not \.npz, \.safetensors, \.pt or \.pth"):
         read_arrays(tmp_path / "state.csv")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match="torch, which is not installed. Install torch, or name a .npz"):
+    with pytest.raises(UserError, match="torch, which is not installed. Install torch, or use a .npz"):
         check_can_write(tmp_path / "state.pt", "--out")

@@ -143,7 +143,10 @@ BAD = {
     "review": ({"reviews": review_lines() + '{"reviewerID": \n'}, "reviews_Pens_5.json.gz, line 6: the line is not"),
     "no time": ({"reviews": '{"reviewerID": "u", "asin": "B1"}\n'}, "line 1, field 'unixReviewTime': the time is miss"),
     "only blanks": ({"reviews": "\n"}, "reviews_Pens_5.json.gz: the file contains no reviews"),
-    "other category": ({"meta": meta_lines([{"asin": "C1"}])}, "meta_Pens.json.gz: it describes none of the reviewed items"),
+    "other category": (
+        {"meta": meta_lines([{"asin": "C1"}])},
+        "meta_Pens.json.gz: it describes none of the reviewed items",
+    ),
     "no metadata": ({"meta": "a\nb\n" + meta_lines()}, "meta_Pens.json.gz, line 1: 2 of its 7 lines are neither"),
     "neither": ({"meta": '{"asin": "B1", "title": nil}\n'}, "meta_Pens.json.gz, line 1: 1 of its 1 lines are neither"),
 }

@@ -42,7 +42,9 @@ def test_one_form():
     ],
 )
 def test_lost_digits(values):
-    with pytest.raises(UserError, match="f.csv, field 'id': row 2 has .* has lost digits.*Export the column again as text"):
+    with pytest.raises(
+        UserError, match="f.csv, field 'id': row 2 has .* has lost digits.*Export the column again as text"
+    ):
         refuse_lost_digits(values, "f.csv", "id")
 
 

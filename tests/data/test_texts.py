@@ -47,7 +47,10 @@ def test_bad_texts(folder, case):
 BAD_PAIR = {
     "raw id twice": (replace("Any.text", "B7", "B1"), "Any.text, line 4, field 'id': 'B1' appears twice"),
     "raw id unknown": (replace("Any.text", "B7", "B8"), "Any.text, line 4, field 'id': 'B8' is not in Any.item2index"),
-    "index twice": (replace("Any.item2index", "A3\t3", "A3\t1"), "Any.item2index, line 3, field 'item_id': '1' appears"),
+    "index twice": (
+        replace("Any.item2index", "A3\t3", "A3\t1"),
+        "Any.item2index, line 3, field 'item_id': '1' appears",
+    ),
     "no text file": (lambda folder: (folder / "Any.text").unlink(), "Any.text: the file is missing"),
     "two pairs": (lambda folder: (folder / "B.item2index").write_text("x\t1"), "there are 2 files *.item2index"),
     "tab in the text": (replace("Any.text", " one", "one\t"), "Any.text, line 3: the line has 3 tab-separated fields"),

@@ -101,7 +101,10 @@ def test_words():
         (lambda: parse_options(["run.epochs=3", "run.epochs=4"]), "run.epochs is given twice"),
         (lambda: cells(system_variants(["kda"]), options={"run.epoch": 3}), "run.epoch'.*you mean run.epochs"),
         (lambda: cells(system_variants(["kda"]), options={"run.epochs": "many"}), "'run.epochs': expected an integer"),
-        (lambda: cells(system_variants(["kda"]), options={"run.seed": 1}), "'run.seed': this option cannot be set.*--seeds"),
+        (
+            lambda: cells(system_variants(["kda"]), options={"run.seed": 1}),
+            "'run.seed': this option cannot be set.*--seeds",
+        ),
         (lambda: cells(system_variants(["kdda"])), "no configuration of kdda on office.*Choose one of .*kda, kda_lrd"),
         (lambda: cells(system_variants(["kda"]), ["offic"]), "kda on offic.*The datasets are .*office"),
         (lambda: cells(system_variants(["kda", "kda"])), "the variant 'kda' is given twice"),
