@@ -11,23 +11,22 @@ __version__ = "0.2.0"
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lrd_jax.api import Dataset as Dataset
-    from lrd_jax.api import Evaluation as Evaluation
-    from lrd_jax.api import Run as Run
-    from lrd_jax.api import dataset_from_frame as dataset_from_frame
-    from lrd_jax.api import fit as fit
-    from lrd_jax.api import load_dataset as load_dataset
-    from lrd_jax.api import load_run as load_run
-    from lrd_jax.api import setup as setup
+    from lrd_jax.api.dataset import Dataset as Dataset
+    from lrd_jax.api.dataset import dataset_from_frame as dataset_from_frame
+    from lrd_jax.api.dataset import load_dataset as load_dataset
+    from lrd_jax.api.fitting import fit as fit
+    from lrd_jax.api.fitting import setup as setup
+    from lrd_jax.api.run import Evaluation as Evaluation
+    from lrd_jax.api.run import Run as Run
+    from lrd_jax.api.run import load_run as load_run
     from lrd_jax.config.schema import Config as Config
     from lrd_jax.config.toml_file import load_config as load_config
     from lrd_jax.errors import UserError as UserError
 
 _PUBLIC = {
-    **dict.fromkeys(
-        ("Dataset", "Evaluation", "Run", "dataset_from_frame", "fit", "load_dataset", "load_run", "setup"),
-        "lrd_jax.api",
-    ),
+    **dict.fromkeys(("Dataset", "dataset_from_frame", "load_dataset"), "lrd_jax.api.dataset"),
+    **dict.fromkeys(("Evaluation", "Run", "load_run"), "lrd_jax.api.run"),
+    **dict.fromkeys(("fit", "setup"), "lrd_jax.api.fitting"),
     "Config": "lrd_jax.config.schema",
     "load_config": "lrd_jax.config.toml_file",
     "UserError": "lrd_jax.errors",

@@ -13,6 +13,8 @@ COMMANDS = {
     "prepare": "Make a dataset folder from raw data.",
     "embed": "Embed the item texts of a dataset folder with a language model.",
     "evaluate": "Rank the targets of dev or test with trained runs.",
+    "recommend": "Recommend items to users or for histories, with reasons.",
+    "similar": "List the items most similar to an item.",
     "study": "Train many runs and compare them: tables, ablation, sensitivity, search.",
     "interop": "Exchange weights with the published code and compare results with it.",
 }

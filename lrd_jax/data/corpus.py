@@ -74,6 +74,11 @@ class Corpus:
         """The virtual relation, the item-item relations and the attribute relations."""
         return 1 + len(self.item_relations) + len(self.attributes)
 
+    def relation_names(self, num_relations: int) -> tuple[str, ...]:
+        """Of R relations: "virtual", the item-item relations, the attributes, then "latent 1" and so on."""
+        latent = num_relations - self.num_defined_relations
+        return ("virtual", *self.item_relations, *self.attributes, *(f"latent {k}" for k in range(1, latent + 1)))
+
     @property
     def num_stored_triples(self) -> int:
         """Item-item triples plus (item, attribute, value) triples."""
@@ -82,4 +87,5 @@ class Corpus:
     @property
     def holds_value(self) -> np.ndarray:
         """Which positions of item_values contain a value, not padding or "none"; bool [I + 1, A, V]."""
-        return (self.item_values > 0) & (self.item_values != self.none_entities[:, None])
+        held: np.ndarray = (self.item_values > 0) & (self.item_values != self.none_entities[:, None])
+        return held

@@ -39,7 +39,8 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
 
     for folder in flags.runs:  # told before the long work
         check_holds_run(folder)
-    frames, run, hashes = [], None, {}
+    hashes: dict[str, str] = {}
+    frames, run = [], None
     for folder in flags.runs:
         trained = load_trained(folder, assembled=run, data=flags.data)
         corpus = trained.run.corpus

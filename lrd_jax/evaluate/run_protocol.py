@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from lrd_jax.data.batch import from_host
 from lrd_jax.devices import data_mesh
 from lrd_jax.models.system import Params
 from lrd_jax.ranking.metrics import Counts
@@ -50,6 +51,7 @@ def build_ranking(run: Setup, split_name: SplitName, protocol: Protocol) -> Call
                 by_row = put([x[part] for x in evaluation.by_row])
                 parts.append(jax.device_get(evaluation.counts(params, run.arrays, *by_row, *shared)))
                 bar.update(min(size, num_rows - start))
-        return Counts(*(np.concatenate(x)[:num_rows] for x in zip(*parts, strict=True)))
+        greater, equal, finite = (np.concatenate(x)[:num_rows] for x in zip(*parts, strict=True))
+        return Counts(from_host(greater), from_host(equal), from_host(finite))
 
     return count

@@ -86,7 +86,8 @@ def read_inputs(
     Raises:
       UserError: an array is missing, shapes do not match, or ids are out of range.
     """
-    arrays, sizes = {}, {}
+    arrays: dict[str, np.ndarray] = {}
+    sizes: dict[str, int] = {}
     for name, (axes, kind) in layouts.items():
         value = arrays[name] = golden.get("batch", name)
         expected = tuple(sizes.get(axis, axis) for axis in axes)

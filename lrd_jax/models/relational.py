@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -26,7 +27,7 @@ def masked_softmax(logits: jax.Array, valid: jax.Array) -> jax.Array:
     return unnormalised / jnp.maximum(jnp.sum(unnormalised, axis=0, keepdims=True), jnp.finfo(logits.dtype).tiny)
 
 
-def aggregate_history(
+def history_weights(
     history_emb: jax.Array,
     valid: jax.Array,
     decay: jax.Array | None,
@@ -35,7 +36,7 @@ def aggregate_history(
     logits: RelationLogits | None = None,
     precision: Precision = "float32",
 ) -> jax.Array:
-    """Aggregates one history through each relation to one candidate: s_r = Σ_i ω(i, c, r) · decay_r(Δt_i) · v_i.
+    """How much of each item of one history each relation to one candidate lets through: ω(i, c, r) · decay_r(Δt_i).
 
     ω is the softmax over the history of φ(i, c, r), or of φ(i, c, r) + log q_r(i, c) with the classifier's logits.
 
@@ -49,16 +50,31 @@ def aggregate_history(
       precision: precision of the products.
 
     Returns:
-      [R, D].
+      [H, R].
 
-    Source: Eq. 11 and 12; the decay is from KDA.
+    Source: Eq. 12; the decay is KDA's.
     """
     scores = distmult(history_emb, relations, candidate_emb, precision)  # [H, R]
     if logits is not None:
         scores += jax.nn.log_softmax(logits.history + logits.target[None], axis=-1)
     weights = masked_softmax(scores, valid)  # [H, R]
-    if decay is not None:
-        weights = weights * decay
+    return weights if decay is None else weights * decay
+
+
+def aggregate_history(
+    history_emb: jax.Array,
+    valid: jax.Array,
+    decay: jax.Array | None,
+    relations: jax.Array,
+    candidate_emb: jax.Array,
+    logits: RelationLogits | None = None,
+    precision: Precision = "float32",
+) -> jax.Array:
+    """One history seen through each relation to one candidate: s_r = Σ_i ω(i, c, r) · decay_r(Δt_i) · v_i, [R, D].
+
+    Arguments as of `history_weights`. Source: Eq. 11.
+    """
+    weights = history_weights(history_emb, valid, decay, relations, candidate_emb, logits, precision)
     return matmul(weights.T, history_emb, precision)
 
 
@@ -91,7 +107,7 @@ class RelationalModel(nn.Module):
       temporal: whether to use KDA's decay over time.
       num_frequencies: F of the decay.
       embedding_dim, num_layers, num_heads, dropout, pooling, attention_dim, include_value: see `ModelConfig`.
-      pairs_per_block, precision: see `RelationBlock`.
+      precision: see `RelationBlock`.
     """
 
     num_users: int
@@ -109,7 +125,6 @@ class RelationalModel(nn.Module):
     pooling: Literal["mean", "max", "attention"]
     attention_dim: int
     include_value: bool
-    pairs_per_block: int | None = None
     precision: Precision = "float32"
 
     @property
@@ -128,7 +143,7 @@ class RelationalModel(nn.Module):
             shape = (self.num_relations, self.num_frequencies)
             self.decay_real = self.param("decay_real", NORMAL_INIT, shape)
             self.decay_imag = self.param("decay_imag", NORMAL_INIT, shape)
-        self.block = RelationBlock(self.num_heads, self.num_layers, self.dropout, self.pairs_per_block, self.precision)
+        self.block = RelationBlock(self.num_heads, self.num_layers, self.dropout, self.precision)
         self.pool = RelationPooling(self.pooling, self.attention_dim)
 
     def __call__(
@@ -155,8 +170,15 @@ class RelationalModel(nn.Module):
           float32 [B, C].
         """
         candidate_emb = self.entity_embeddings[candidates]  # [B, C, D]
-        user_emb = self.user_embeddings[users]  # [B, D]
         tokens = self.relation_tokens(candidates, candidate_emb, history, item_values, logits)
+        return self.score_tokens(users, candidates, tokens, deterministic=deterministic)
+
+    def score_tokens(
+        self, users: jax.Array, candidates: jax.Array, tokens: jax.Array, *, deterministic: bool = True
+    ) -> jax.Array:
+        """Scores candidates [B, C] of users [B], given what `relation_tokens` returns, [B, C, R, D]; [B, C]."""
+        candidate_emb = self.entity_embeddings[candidates]  # [B, C, D]
+        user_emb = self.user_embeddings[users]  # [B, D]
         b, c, r, d = tokens.shape
         tokens = self.block(tokens.reshape(b * c, r, d), deterministic=deterministic).reshape(b, c, r, d)
         pooled = self.pool(tokens, user_emb)  # [B, C, D]
@@ -171,13 +193,34 @@ class RelationalModel(nn.Module):
         logits: RelationLogits | None,
     ) -> jax.Array:
         """The history aggregated through each relation to each candidate, [B, C, R, D] (Eq. 11)."""
+        one = functools.partial(aggregate_history, precision=self.precision)
+        return self._over_pairs(one, candidates, candidate_emb, history, item_values, logits)
+
+    def history_weights(
+        self, candidates: jax.Array, history: History, item_values: jax.Array, logits: RelationLogits | None = None
+    ) -> jax.Array:
+        """ω(i, c, r) · decay_r(Δt_i), how much of each history item each relation lets through, [B, C, H, R]."""
+        one = functools.partial(history_weights, precision=self.precision)
+        candidate_emb = self.entity_embeddings[candidates]
+        return self._over_pairs(one, candidates, candidate_emb, history, item_values, logits)
+
+    def _over_pairs(
+        self,
+        function: Callable[..., jax.Array],
+        candidates: jax.Array,
+        candidate_emb: jax.Array,
+        history: History,
+        item_values: jax.Array,
+        logits: RelationLogits | None,
+    ) -> jax.Array:
+        """A function of one history and one candidate, over users and candidates."""
         history_emb = self.entity_embeddings[history.items]  # [B, H, D]
         valid = history.items > 0
         relations = self.candidate_relations(candidates, item_values)  # [B, C, R, D]
         # The decay depends only on user and history, so compute it once per user, not once per candidate.
         decay = temporal_decay(history.intervals, self.decay_real, self.decay_imag) if self.temporal else None
-        one = functools.partial(aggregate_history, precision=self.precision)
-        over_candidates = jax.vmap(one, in_axes=(None, None, None, 0, 0, logits and RelationLogits(None, 0)))
+        axes: Any = None, 0  # of the logits' history and target
+        over_candidates = jax.vmap(function, in_axes=(None, None, None, 0, 0, logits and RelationLogits(*axes)))
         return jax.vmap(over_candidates)(history_emb, valid, decay, relations, candidate_emb, logits)
 
     def candidate_relations(self, candidates: jax.Array, item_values: jax.Array) -> jax.Array:

@@ -93,12 +93,14 @@ def _over_rows(
     def local(shared: tuple[Any, ...], by_row: tuple[Any, ...]) -> Counts:
         blocks = jax.tree.map(lambda x: x.reshape(num_blocks, block_size, *x.shape[1:]), by_row)
         counts = jax.lax.map(lambda parts: block(*shared, *parts), blocks)
-        return jax.tree.map(jnp.ravel, counts)
+        flat: Counts = jax.tree.map(jnp.ravel, counts)
+        return flat
 
     sharded = jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data"), check_vma=False)
     padding = num_blocks * block_size * mesh.size - number
     padded = jax.tree.map(lambda x: jnp.pad(x, ((0, padding), *((0, 0) for _ in x.shape[1:]))), by_row)
-    return jax.tree.map(lambda x: x[:number], sharded(shared, padded))
+    counts: Counts = jax.tree.map(lambda x: x[:number], sharded(shared, padded))
+    return counts
 
 
 def _count(
@@ -114,7 +116,9 @@ def _count(
     chunks = candidates.reshape(len(rows), num_chunks, candidates_per_block).swapaxes(0, 1)
     is_target = (jnp.arange(candidates_per_block, dtype=jnp.int32) == 0)[None]  # in the first chunk
 
-    def add_chunk(carry: tuple[jax.Array, Counts], chunk: tuple[jax.Array, jax.Array]):
+    def add_chunk(
+        carry: tuple[jax.Array, Counts], chunk: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, Counts], None]:
         target_scores, counts = carry
         candidates, is_first = chunk
         scores = system.score(params, encoded, candidates, arrays.tables)  # [B, candidates_per_block]

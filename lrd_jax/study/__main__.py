@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lrd_jax.study.outcomes import Outcome
 
 
-def _comma_list(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
+def _comma_list(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
     """A comma-separated list of values."""
     return PrimitiveConstructorSpec(
         nargs=1,
@@ -255,8 +255,8 @@ def _run_and_report(
     if missing:
         print(f"not finished: {len(missing)}" + ("" if runs.only_report else " (other processes train them)"))
     if failures:
-        messages = "\n".join(f"  {error}" for error in dict.fromkeys(map(str, failures.values())))
-        raise UserError(f"the report is incomplete, because {len(failures)} failed:\n{messages}".rstrip("."))
+        told = "\n".join(f"  {error}" for error in dict.fromkeys(map(str, failures.values())))
+        raise UserError(f"the report is incomplete, because {len(failures)} failed:\n{told}".rstrip("."))
 
 
 def _command() -> str:
@@ -265,7 +265,12 @@ def _command() -> str:
 
 def main() -> None:
     """Parses the command line and runs the study."""
-    commands = {"table": table, "ablation": ablation, "sensitivity": sensitivity, "sweep": sweep}
+    commands: dict[str, Callable[..., None]] = {
+        "table": table,
+        "ablation": ablation,
+        "sensitivity": sensitivity,
+        "sweep": sweep,
+    }
     tyro.extras.subcommand_cli_from_dict(commands, prog="python -m lrd_jax.study", description=__doc__.split(":")[0])
 
 

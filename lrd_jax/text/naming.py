@@ -26,7 +26,7 @@ def model_name(encoder_config: EncoderConfig) -> str | None:
     return os.path.abspath(os.path.expanduser(model)) if is_folder else model
 
 
-def text_path(folder: str | os.PathLike, encoder_config: EncoderConfig) -> Path:
+def text_path(folder: str | os.PathLike[str], encoder_config: EncoderConfig) -> Path:
     """The path of the array in `folder` with the configured width.
 
     If existing embeddings of full width have the configured width, it is their path, so they are not made again.
@@ -39,7 +39,7 @@ def text_path(folder: str | os.PathLike, encoder_config: EncoderConfig) -> Path:
     return full.with_name(f"{_stem(encoder_config)}-{width}d.npy")
 
 
-def embeddings_path(folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig) -> Path:
+def embeddings_path(folder: str | os.PathLike[str], texts: Sequence[str], encoder_config: EncoderConfig) -> Path:
     """The path of the array of these texts: in the dataset folder, or in the cache if the folder is read-only.
 
     The cache takes precedence over an array in a read-only folder, which could not be replaced when it no longer fits.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -105,10 +106,10 @@ def _decided(path: Path, file: Path, layout: TextLayout, tabs: bool) -> _Form:
         remedy = "Give one ASCII character (\\t for a tab), or replace the separator in the file"
         raise UserError(f"{separator!r} is not one character", field="--separator", remedy=remedy)
     with path.open(encoding="utf-8", newline="") as lines:
-        directive, first, skipped = None, next(lines, ""), 0
-        while first and (not first.strip() or (directive := _SEPARATOR_LINE.fullmatch(first.rstrip("\r\n")))):
-            separator = directive[1] if directive and separator is None else separator
-            directive, first, skipped = None, next(lines, ""), skipped + 1
+        told, first, skipped = None, next(lines, ""), 0
+        while first and (not first.strip() or (told := _SEPARATOR_LINE.fullmatch(first.rstrip("\r\n")))):
+            separator = told[1] if told and separator is None else separator
+            told, first, skipped = None, next(lines, ""), skipped + 1
         if not first:
             raise UserError("the file is empty", file=file, remedy="Copy or download it again")
         if separator is None:
@@ -142,15 +143,15 @@ def _chosen(form: _Form, columns: Sequence[str] | None, layout: TextLayout) -> l
 
 def _read_fast(path: Path, form: _Form, chosen: Sequence[int]) -> pl.DataFrame | None:
     """The chosen columns, read by polars; None if it would not read them correctly."""
-    options = {"has_header": False, "skip_lines": form.skipped, "infer_schema": False}
+    scan = functools.partial(pl.scan_csv, path, has_header=False, skip_lines=form.skipped, infer_schema=False)
     try:
-        lines = pl.scan_csv(path, separator=_NO_LINE_HAS, quote_char=None, schema={"line": pl.String}, **options)
+        lines = scan(separator=_NO_LINE_HAS, quote_char=None, schema={"line": pl.String})
         marked, short = _facts(lines, form)
         if marked is None:
             return None
         schema = dict.fromkeys(map(str, range(len(form.names))), pl.String)
         mark = form.mark if marked else None
-        rows = pl.scan_csv(path, separator=form.separator, quote_char=mark, schema=schema, **options)
+        rows = scan(separator=form.separator, quote_char=mark, schema=schema)
         wanted = [str(i) for i in chosen]
         table = rows.select(wanted).collect(engine="streaming")
         if table.select(_blank().any()).item():  # the other columns show whether the line is blank

@@ -1,0 +1,1 @@
+"""From a trained run to recommendations: lists, reasons, similar items, retrieval for large catalogues."""
