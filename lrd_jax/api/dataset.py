@@ -78,7 +78,7 @@ class Dataset:
         own = pl.DataFrame({"id": wanted}).join(table, on="id", how="left", maintain_order="left")["own"]
         if own.null_count():
             unknown = wanted.filter(own.is_null())[0]
-            remedy = f"Give ids as the source has them, such as {', '.join(known.head(3))}"
+            remedy = f"Use ids as they are in the source, such as {', '.join(known.head(3))}"
             raise UserError(f"there is no {kind} {unknown}", file=self.folder, remedy=remedy)
         return own.to_numpy()
 
