@@ -71,7 +71,7 @@ def parse_options(kind: type[AnyOptions], name: str, about: str, argv: Sequence[
             raise UserError(f"must be 1 or more, not {value}", field="--" + field.replace("_", "-"))
     if getattr(options, "data", None) is not None and getattr(options, "scale", None) is not None:
         raise UserError("--data and --scale exclude each other", remedy="Give one of them")
-    write_lines([], options.json)  # a place that cannot be written is told before the long measurement
+    write_lines([], options.json)  # fails before the long measurement if it cannot be written
     return options
 
 

@@ -1,4 +1,4 @@
-"""The two sides of `benchmarks.peers`, which train, rank dev and rank test when they are told to."""
+"""The two sides of `benchmarks.peers`, which train, rank dev and rank test on request."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Side(Protocol):
         """Ranks every dev target among all items that its user has not seen; keeps the best weights so far."""
 
     def test(self) -> Timed:
-        """Ranks the test targets likewise, with the best weights."""
+        """Ranks the test targets in the same way, with the best weights."""
 
 
 class Ours:

@@ -2,7 +2,7 @@
 
 Dimension letters, used in every shape comment and docstring of this package:
 B batch, C candidates, H history, R relations (virtual, item-item, attribute, latent, in this order),
-A attribute relations, V values an item holds per attribute, K latent relations, D embedding, T text embedding,
+A attribute relations, V values of an item per attribute, K latent relations, D embedding, T text embedding,
 F frequencies, I items, U users, E entities (items, then attribute values; id 0 is padding), N rows of any other kind.
 """
 
@@ -31,7 +31,7 @@ _PUBLIC = {
     "load_config": "lrd_jax.config.toml_file",
     "UserError": "lrd_jax.errors",
 }
-"""What `import lrd_jax` offers, by the module that holds it; imported when first used (PEP 562)."""
+"""The public names and the module that defines each; imported at first use (PEP 562)."""
 
 __all__ = sorted([*_PUBLIC, "__version__"])
 

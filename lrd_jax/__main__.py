@@ -16,21 +16,21 @@ COMMANDS = {
     "recommend": "Recommend items to users or for histories, with reasons.",
     "similar": "List the items most similar to an item.",
     "study": "Train many runs and compare them: tables, ablation, sensitivity, search.",
-    "interop": "Exchange weights with the published code and compare with what it computes.",
+    "interop": "Exchange weights with the published code and compare results with it.",
 }
-"""What each does, in the order of --help; the module of a command has its name."""
+"""What each command does, in the order of --help. Each command is the module of the same name."""
 
 
 def main() -> None:
-    """Run the command that the first argument names, with the other arguments.
+    """Run the command named by the first argument, with the other arguments.
 
     Raises:
-      SystemExit: what the command exits with; 2 for an unknown command or none, after a message on stderr.
+      SystemExit: the command's exit code; 2, after a message on stderr, if the command is unknown or missing.
     """
     command, arguments = sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:]
     if command in COMMANDS:
         sys.argv = [f"lrd-jax {command}", *arguments]
-        # Imported only now: --help needs neither jax nor the options of a run.
+        # Imported only here, because --help needs neither jax nor the options of a run.
         runpy.run_module(f"lrd_jax.{command}", run_name="__main__", alter_sys=True)
     elif command in ("--help", "-h"):
         print(_usage())

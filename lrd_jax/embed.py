@@ -35,28 +35,29 @@ ML_100K = "ml-100k"
 class EmbedFlags:
     """Embed the texts of a dataset's items with a language model, for the LRD models.
 
-    Writes text_ENCODER-MODEL.npy and .json into the dataset folder, or into the cache if that is read-only. Of the
-    encoder file it writes nothing: it checks the file, which training reads as it is.
+    Writes text_ENCODER-MODEL.npy and .json into the dataset folder, or into the cache if the folder is read-only. With
+    --encoder file it writes nothing: it only checks the file, which training reads directly.
     """
 
     dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
-    """Dataset folder, or ml-100k for MovieLens-100k (prepared first if need be)."""
+    """Dataset folder, or ml-100k for MovieLens-100k (prepared first if necessary)."""
     encoder: tyro.conf.OmitArgPrefixes[EncoderConfig] = EncoderConfig()
     """The language model."""
     force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Embed again even if there are embeddings already. A server (openai, openai-batch) is then asked, and paid, again
-    for all texts, and its answers replace those in the cache; if texts have changed since, only for what is missing."""
+    """Embed again even if there are embeddings already. With openai and openai-batch, this requests and pays for all
+    texts again and replaces the cached vectors; but if texts have changed since, only missing vectors are requested."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print items, tokens, requests and price of openai or openai-batch. Asks nothing, writes nothing, needs no key."""
+    """Print items, tokens, requests and price for openai or openai-batch. Sends no request, writes nothing, needs no
+    API key."""
     server: tyro.conf.OmitArgPrefixes[ServerOptions] = ServerOptions()
     requests: tyro.conf.OmitArgPrefixes[RequestOptions] = RequestOptions()
     batches: tyro.conf.OmitArgPrefixes[BatchOptions] = BatchOptions()
 
     def check(self) -> None:
-        """Refuse options that the encoder has no use for.
+        """Rejects options that the encoder does not use.
 
         Raises:
-          UserError: of the first group of them.
+          UserError: an option is not used by the encoder.
         """
         groups = {"server": ("openai", "openai-batch"), "requests": ("openai",), "batches": ("openai-batch",)}
         for group, encoders in groups.items():
@@ -66,20 +67,20 @@ class EmbedFlags:
             ]
             if given and self.encoder.encoder not in encoders:
                 raise UserError(
-                    f"the encoder {self.encoder.encoder} has no use for it",
+                    f"the encoder {self.encoder.encoder} does not use it",
                     field="--" + given[0].replace("_", "-"),
                     remedy=f"Leave it out, or choose --encoder {' or '.join(encoders)}",
                 )
         if self.dry_run and self.encoder.encoder not in groups["server"]:
             raise UserError(
-                f"the encoder {self.encoder.encoder} runs here and costs nothing",
+                f"the encoder {self.encoder.encoder} runs on this machine and has no price",
                 field="--dry-run",
                 remedy="Leave it out",
             )
 
 
 class _Options(Section):
-    """The groups of options that are validated, by the names in messages."""
+    """The groups of options that are validated, under the names that messages use."""
 
     text: EncoderConfig
     server: ServerOptions
@@ -88,10 +89,10 @@ class _Options(Section):
 
 
 def parse_flags(argv: Sequence[str] | None = None) -> EmbedFlags:
-    """Read the command line of `embed`; that of the process by default.
+    """Reads the command line of `embed`; by default, that of the process.
 
     Raises:
-      UserError: an option is out of range, or of no use to the encoder.
+      UserError: an option is out of range, or not used by the encoder.
       SystemExit: after --help (0), or after tyro has explained a misspelt or malformed argument on stderr (2).
     """
     flags = tyro.cli(EmbedFlags, prog="python -m lrd_jax.embed", args=argv, registry=plain_sections())
@@ -118,21 +119,21 @@ def embed_dataset(
     build: Callable[..., Encoder] | None = None,
     server: str | None = None,
 ) -> tuple[Path, bool]:
-    """Make the embeddings of a dataset's items, or check those that are there.
+    """Makes the embeddings of a dataset's items, or checks existing ones.
 
     Args:
       folder: the dataset folder.
-      encoder_config: which encoder and how wide.
-      force: replace what is there.
-      build: makes the encoder of the configuration, `force` and `ask_all`; None: `build_encoder`.
-      server: base URL of the server that embeddings which are there must be of; None: any.
+      encoder_config: the encoder and its width.
+      force: replace existing embeddings.
+      build: makes the encoder from the configuration, `force` and `ask_all`; None: `build_encoder`.
+      server: base URL of the server that existing embeddings must come from; None: any server.
 
     Returns:
-      The array's path, and whether it was written now; of the encoder file, the file.
+      The path of the array (for the encoder "file", the file itself), and whether it was written now.
 
     Raises:
-      UserError: the dataset cannot be read, the encoder cannot be used, or, without `force`, what is there does not
-        fit.
+      UserError: the dataset cannot be read, the encoder cannot be used, or, without `force`, the existing embeddings
+        do not fit.
     """
     from lrd_jax.data.rechorus import read_corpus, read_texts
     from lrd_jax.text.encoders import build_encoder
@@ -152,14 +153,14 @@ def embed_dataset(
     ask_all = force and not texts_changed(folder, texts, encoder_config)
     encoder = (build or build_encoder)(encoder_config, force=force, ask_all=ask_all)
     path = write_embeddings(folder, texts, embed_texts(texts, encoder), encoder, encoder_config)
-    load_embeddings(folder, texts, encoder_config)  # as training will; it warns of vectors of zeros
+    load_embeddings(folder, texts, encoder_config)  # as training does; it warns about vectors of zeros
     return path, True
 
 
 def print_price(
     folder: Path, encoder_config: EncoderConfig, *, force: bool = False, build: Callable[..., Encoder]
 ) -> None:
-    """Print what embedding a dataset with a paid encoder would come to.
+    """Prints what it would cost to embed a dataset with a paid encoder.
 
     Args:
       folder, encoder_config, force, build: as `embed_dataset`.
@@ -179,7 +180,7 @@ def print_price(
 
 
 def main() -> None:
-    """Parse the command line, embed, say what was written."""
+    """Parses the command line, embeds, and reports what was written."""
     flags = parse_flags()
     folder = Path(flags.dataset)
     if flags.dataset == ML_100K and not folder.is_dir():
@@ -208,7 +209,7 @@ def main() -> None:
     elif flags.encoder.encoder == "file":
         print(f"{quoted(path)} fits the items: train with --text.encoder file --text.file {quoted(path)}")
     else:
-        print(f"{quoted(path)} fits the texts already (--force embeds them again)")
+        print(f"{quoted(path)} already matches the texts (--force embeds them again)")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Errors caused by user input, and names that are safe to print: a terminal would obey escape codes in them."""
+"""Errors caused by user input, and text that is safe to print: without the control codes that a terminal would obey."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # control, format, lone sur
 
 
 class UserError(Exception):
-    """Bad input, explained in one message: where it is, what is wrong, what to do.
+    """An error caused by user input. Its message says where the mistake is, what is wrong and what to do.
 
     Commands print it without a traceback and exit with code 2 (`lrd_jax.command_line.parse.run_command`).
 
     Args:
       problem: what is wrong, as a sentence without a full stop.
-      file: the file that holds it.
+      file: the file with the mistake.
       line: 1-based line of that file (the header is line 1).
       field: the column or option.
       remedy: what the user can do, as a sentence without a full stop.
@@ -32,7 +32,7 @@ class UserError(Exception):
         field: str | None = None,
         remedy: str | None = None,
     ) -> None:
-        """Compose the message from its parts."""
+        """Composes the message from its parts."""
         where = ", ".join(
             part
             for part in (
@@ -48,12 +48,12 @@ class UserError(Exception):
 
 
 class UnderWay(Exception):
-    """No error: what was asked for takes its time elsewhere, and the same command goes on with it later."""
+    """Not an error: the requested work is still running elsewhere; the same command continues it later."""
 
 
 @contextlib.contextmanager
 def told_of(file: str | PathLike[str], prefix: str = "") -> Iterator[None]:
-    """A `UserError` within that names no file becomes one of this file, its field preceded by `prefix`."""
+    """Adds this file, and `prefix` before the field, to any `UserError` raised inside that names no file."""
     try:
         yield
     except UserError as error:
@@ -64,7 +64,7 @@ def told_of(file: str | PathLike[str], prefix: str = "") -> Iterator[None]:
 
 
 def printable(text: str) -> str:
-    """The text with every character that is no visible one as an escape, such as \\x1b; line breaks stay."""
+    """The text with invisible characters replaced by escapes such as \\x1b; line breaks stay."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -74,7 +74,7 @@ def printable(text: str) -> str:
 
 
 def quoted(name: object) -> str:
-    """A name as it is, or in quotation marks with escapes where it holds characters that are not visible."""
+    """The name unchanged; if it contains invisible characters, in quotation marks and with escapes."""
     text = str(name)
     return repr(text) if any(map(_is_hidden, text)) else text
 

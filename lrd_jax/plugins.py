@@ -1,7 +1,7 @@
-"""Where models, encoders, sources and protocols are, by name: ours, one line each, and those of other packages.
+"""Registry of models, encoders, sources and protocols by name: the built-in ones and those that other packages add.
 
-Another package registers its own as entry points, under the group of the kind: see docs/extending.md. Nothing is
-imported before it is chosen, so that --help is fast and a plug-in that does not work stops only those who want it.
+Other packages register theirs as entry points, under the group of the kind: see docs/extending.md. Nothing is imported
+before it is chosen. So --help is fast, and a broken plug-in affects only runs that use it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Kind:
     """One kind of thing that a package can add.
 
     Attributes:
-      word: for messages.
-      group: of the entry points.
-      option: that chooses one, for messages.
+      word: what messages call it.
+      group: the group of its entry points.
+      option: the option that chooses one, for messages.
       needs: the attributes that each must have.
-      ours: {name: "module:attribute"}, in the order in which --help shows them.
+      ours: the built-in ones, {name: "module:attribute"}, in the order of --help.
     """
 
     word: str
@@ -99,20 +99,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def names(kind: Kind) -> tuple[str, ...]:
-    """Every name that can be chosen, ours first."""
+    """Every name that can be chosen, the built-in ones first."""
     return tuple(kind.ours) + tuple(sorted(set(_theirs(kind)) - set(kind.ours)))
 
 
 def load(kind: Kind, name: str) -> Any:
-    """What a name stands for, imported now.
+    """Imports what a name stands for.
 
     Args:
-      kind: of what.
+      kind: the kind of thing.
       name: one of `names`.
 
     Raises:
-      UserError: two packages use the name, or what another package registers cannot be imported or lacks an attribute
-        that all of the kind have.
+      UserError: two packages use the name, or the plug-in cannot be imported or lacks an attribute that its kind needs.
     """
     check_name(kind, name)
     if name in kind.ours:
@@ -120,7 +119,7 @@ def load(kind: Kind, name: str) -> Any:
     (entry,) = _theirs(kind)[name]
     try:
         found = entry.load()
-    except Exception as error:  # another package's code may fail in any way
+    except Exception as error:  # importing a plug-in may raise anything
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise _broken(kind, entry, f"cannot be loaded ({reason})") from error
     for attribute in kind.needs:
@@ -131,20 +130,20 @@ def load(kind: Kind, name: str) -> Any:
 
 
 def load_ours(kind: Kind) -> dict[str, Any]:
-    """Everything of lrd_jax by name, imported now; of use where --help shows it all."""
+    """Imports all built-in ones, by name; used where --help shows them all."""
     return {name: _load_ours(kind, name) for name in kind.ours}
 
 
 def check_name(kind: Kind, name: str, reserved: Collection[str] = ()) -> None:
-    """Refuse a name that does not tell which thing is meant, without importing anything.
+    """Rejects an ambiguous name, without importing anything.
 
     Args:
-      kind: of what.
-      name: that was chosen.
+      kind: the kind of thing.
+      name: the chosen name.
       reserved: names of lrd_jax that are not in `kind.ours`.
 
     Raises:
-      UserError: two packages use it, lrd_jax being one of them or not, or it does not fit into file names.
+      UserError: two packages (lrd_jax counts as one) use the name, or it cannot be part of a file name.
     """
     theirs = _theirs(kind).get(name, [])
     owners = ["lrd_jax"] if name in kind.ours or name in reserved else []
@@ -154,12 +153,12 @@ def check_name(kind: Kind, name: str, reserved: Collection[str] = ()) -> None:
         remedy = f"Rename it in one of them, or uninstall {_package(theirs[-1])}"
         raise UserError(f"{listed} both have the {kind.word} {name!r}", field=kind.option, remedy=remedy)
     if theirs and not _NAME.fullmatch(name):
-        remedy = "Use letters, digits, '.', '_' and '-' for the name of the entry point"
-        raise _broken(kind, theirs[0], "has a name that does not fit into file names", remedy)
+        remedy = "Use only letters, digits, '.', '_' and '-' in the name of the entry point"
+        raise _broken(kind, theirs[0], "has a name that cannot be part of a file name", remedy)
 
 
 def package_of(kind: Kind, name: str) -> str:
-    """The package that adds a name, with its version, such as "my_models 1.0"; "lrd_jax" for ours."""
+    """The package that adds a name, with its version, such as "my_models 1.0"; "lrd_jax" for built-in ones."""
     return "lrd_jax" if name in kind.ours else " and ".join(map(_package, _theirs(kind)[name]))
 
 
@@ -169,7 +168,7 @@ def _load_ours(kind: Kind, name: str) -> Any:
 
 @functools.cache
 def _theirs(kind: Kind) -> dict[str, list[EntryPoint]]:
-    """The entry points of the kind by name, which more than one package may use."""
+    """The entry points of the kind by name; several packages may use the same name."""
     found: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=kind.group):
         found.setdefault(entry.name, []).append(entry)

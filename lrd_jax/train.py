@@ -1,4 +1,4 @@
-"""Train a recommender, test its best epoch: `python -m lrd_jax.train --config configs/office/kda_lrd.toml`."""
+"""Train a recommender and test its best epoch: `python -m lrd_jax.train --config configs/office/kda_lrd.toml`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lrd_jax.command_line.parse import parse_config, run_command, seed_configs
 
 
 def main() -> None:
-    """Parse the command line, then train; jax is imported only after that, so that --help answers at once."""
+    """Parses the command line, then trains. jax is imported only after parsing, so that --help is fast."""
     config, flags = parse_config()
     configs = seed_configs(config, flags.seeds)
     from lrd_jax.command_line.jax_setup import set_up_jax

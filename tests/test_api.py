@@ -92,9 +92,9 @@ def test_only_the_end_of_a_long_history_counts(place):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "give either users or histories"),
-        ({"users": [1], "histories": [[1]]}, "give either users or histories"),
-        ({"users": [999]}, "there is no user 999. Give ids as the source has them, such as 1, 2, 3"),
+        ({}, "expected either users or histories"),
+        ({"users": [1], "histories": [[1]]}, "expected either users or histories"),
+        ({"users": [999]}, "there is no user 999. Use ids as they are in the source, such as 1, 2, 3"),
         ({"users": [1], "items": [0]}, "there is no item 0"),
         ({"histories": [[1], []]}, "history 1 is empty"),
         ({"histories": [[1, 2]], "times": [[5]]}, "the times are not as many as the items"),
@@ -125,7 +125,7 @@ def test_evaluate_returns_what_the_command_writes(place, tmp_path):
         run.evaluate("full", negatives=3)
 
 
-def test_a_loop_of_ones_own_trains_as_ours_does(place):
+def test_a_custom_loop_trains_as_ours_does(place):
     """`Setup.train_epoch` by hand gives the parameters of the run's epochs, bit for bit, and `loss` has gradients."""
     run = lrd_jax.load_run(place / "kda")
     with small_runs.quickly_compiled():  # as the run was, since other programs round otherwise
@@ -174,7 +174,7 @@ def test_dataset_from_frames(tmp_path, monkeypatch):
     assert here.folder == tmp_path / "here" and here.corpus.attributes == ()
     with pytest.raises(lrd_jax.UserError, match="interactions, field 'whom'"):
         lrd_jax.dataset_from_frame(pl.DataFrame(columns), user="whom", item="what")
-    with pytest.raises(lrd_jax.UserError, match="interactions is a list. Give a frame of polars or pandas"):
+    with pytest.raises(lrd_jax.UserError, match="interactions is a list. Give a polars or pandas frame"):
         lrd_jax.dataset_from_frame([1, 2], user="who", item="what")
     pandas = pytest.importorskip("pandas")
     of_pandas = lrd_jax.dataset_from_frame(

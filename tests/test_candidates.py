@@ -45,7 +45,7 @@ def test_left_out(keep_seen, places_per_step, corpus, arrays, monkeypatch):
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "popularity"])
-def test_negatives_are_distinct_and_untouched(sampling, corpus, arrays):
+def test_negatives_are_distinct_and_unseen(sampling, corpus, arrays):
     counts = item_counts(corpus)[1:] if sampling == "popularity" else np.ones(corpus.num_items)
     with np.errstate(divide="ignore"):
         log_weights = np.log(counts).astype(np.float32)

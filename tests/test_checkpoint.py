@@ -116,10 +116,16 @@ def without(state: State, *names: str) -> State:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda s: s._replace(step=jnp.float32(0)), ".step is int32[] there and float32[] here"),
-        (lambda s: s._replace(key=jnp.zeros(4, jnp.uint32)), ".key is uint32[2] there and uint32[4] here"),
-        (lambda s: without(s, "mask"), "['mask'] is bool[6] there and missing here"),
-        (lambda s: s._replace(params=s.params | {"new": jnp.ones(2)}), "['new'] is missing there and float32[2] here"),
+        (lambda s: s._replace(step=jnp.float32(0)), ".step is int32[] in the checkpoint and float32[] in the run"),
+        (
+            lambda s: s._replace(key=jnp.zeros(4, jnp.uint32)),
+            ".key is uint32[2] in the checkpoint and uint32[4] in the run",
+        ),
+        (lambda s: without(s, "mask"), "['mask'] is bool[6] in the checkpoint and missing in the run"),
+        (
+            lambda s: s._replace(params=s.params | {"new": jnp.ones(2)}),
+            "['new'] is missing in the checkpoint and float32[2] in the run",
+        ),
         (lambda s: without(s, "mask", "half", "any_bits", "emb"), "and 2 more"),
         (lambda s: s._replace(params={}), "more"),
     ],
@@ -132,7 +138,7 @@ def test_what_does_not_fit_is_refused(checkpoints, change, expected):
     assert "latest/2" in str(error.value)
 
 
-def test_missing_checkpoints_are_told(checkpoints):
+def test_missing_checkpoints_are_reported(checkpoints):
     with pytest.raises(UserError, match="there is no best checkpoint"):
         checkpoints.restore("best", make_state())
     checkpoints.save("best", 2, make_state())
@@ -140,7 +146,7 @@ def test_missing_checkpoints_are_told(checkpoints):
         checkpoints.restore("best", make_state(), epoch=1)
 
 
-def test_damaged_checkpoint_is_told(checkpoints, tmp_path):
+def test_damaged_checkpoint_is_reported(checkpoints, tmp_path):
     checkpoints.save("latest", 2, make_state())
     for path in (tmp_path / "run/latest/2/arrays").rglob("*"):
         if path.is_file() and path.stat().st_size > 200:
@@ -149,7 +155,7 @@ def test_damaged_checkpoint_is_told(checkpoints, tmp_path):
         checkpoints.restore("latest", make_state())
 
 
-def test_unwritable_folder_is_told(tmp_path):
+def test_unwritable_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--run.workdir"):
         Checkpoints(tmp_path / "file")

@@ -47,8 +47,8 @@ def test_help_shows_every_option():
         assert f"--{key.replace('_', '-')}" in answer.stdout
     shown = " ".join(re.sub("[│╭╮╰╯─]", " ", answer.stdout).split())
     assert "Attention heads; must divide the embedding width. (default: 4)" in shown
-    assert "Which interactions to learn from." in shown
-    assert "--seeds N,N,... Train with these seeds, at once where memory allows" in shown
+    assert "The interactions to train on." in shown
+    assert "--seeds N,N,... Train one run per seed, at the same time if memory allows" in shown
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_find_line():
     assert [find_line(text, key) for key in ("run.seed", "model", "model.name", "model.x")] == [2, 3, 4, None]
 
 
-def test_run_command_tells_without_a_traceback(capsys):
+def test_run_command_reports_without_a_traceback(capsys):
     def bad_input():
         raise UserError("the list does not parse", file="a.csv", line=3, field="items", remedy="Write it as JSON")
 

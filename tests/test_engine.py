@@ -484,7 +484,7 @@ def test_equal_scores_rank_in_the_middle(setup):
     assert finite.all() and set(ranks) == {16.0}
 
 
-def test_scores_that_are_not_finite_are_told(setup):
+def test_scores_that_are_not_finite_are_reported(setup):
     s = setup(2)
     split = s.corpus.dev
     users = s.corpus.sequence_users[split.rows]
@@ -613,7 +613,7 @@ def test_nothing_is_wider_than_32_bits(programs):
         assert "float32" in kinds
 
 
-def test_accelerators_are_asked_for_float32_products(programs):
+def test_accelerators_compute_float32_products(programs):
     for name, jaxpr in programs.items():
         products = [e.params["precision"] for e in equations(jaxpr) if e.primitive.name == "dot_general"]
         assert len(products) > 5 and set(products) == {(jax.lax.Precision.HIGHEST,) * 2}, name
@@ -621,5 +621,5 @@ def test_accelerators_are_asked_for_float32_products(programs):
 
 def test_nothing_to_learn_from_is_refused(corpus):
     firsts = np.unique(corpus.sequence_offsets[corpus.sequence_users])
-    with pytest.raises(UserError, match="nothing to learn from"):
+    with pytest.raises(UserError, match="no training example"):
         put_corpus(dataclasses.replace(corpus, train_rows=firsts.astype(np.int32)), None, make_mesh(1))

@@ -126,7 +126,7 @@ def repeats(place):
 
 
 def test_full_protocol_ranks_a_target_that_the_user_had_before(repeats):
-    """It stays among the candidates, while the user's other items of before do not."""
+    """It stays a candidate, while the user's other earlier items do not."""
     run = load_trained(repeats)
     corpus, counts = run.run.corpus, item_counts(run.run.corpus)
     had = [
@@ -147,7 +147,7 @@ def test_full_protocol_ranks_a_target_that_the_user_had_before(repeats):
 
 
 @pytest.mark.parametrize("protocol", ["given", "sampled", "full", "full-keep-seen"])
-def test_new_and_repeated_targets_are_told_apart(protocol, place, repeats, tmp_path, monkeypatch, capsys):
+def test_new_and_repeated_targets_are_separated(protocol, place, repeats, tmp_path, monkeypatch, capsys):
     out, summary = tmp_path / "out.parquet", tmp_path / "out.json"
     options = {"sampled": ["--negatives", 9], "full-keep-seen": ["--keep-seen"]}.get(protocol, [])
     name = protocol.removesuffix("-keep-seen")
@@ -171,7 +171,7 @@ def test_new_and_repeated_targets_are_told_apart(protocol, place, repeats, tmp_p
 
 
 def test_figures_that_are_one_by_construction(place, repeats, tmp_path, monkeypatch, capsys):
-    """Said once for a dataset, on the terminal, and in the JSON of each run; with `full` it depends on the row."""
+    """Shown once per dataset on the terminal, and in the JSON of each run; with `full` it depends on the row."""
     summary = tmp_path / "out.json"
     files = ["--json", summary, "--out", tmp_path / "out.parquet"]
     command(monkeypatch, repeats, "--protocol", "sampled", "--negatives", 9, "--at", "5,10,20", *files)
@@ -329,7 +329,7 @@ def test_two_runs_in_one_table(name, place, tmp_path, monkeypatch, capsys):
 
 
 def test_columns_tell_the_dataset(place, popular, monkeypatch):
-    """Without --out the file is in the run folder, with a name that tells what is in it."""
+    """Without --out the file is in the run folder, with a name that describes it."""
     command(monkeypatch, place / "popular", "--protocol", "full")
     frame = pl.read_parquet(place / "popular/evaluation-test-full.parquet")
     corpus = popular.run.corpus

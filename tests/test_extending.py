@@ -100,7 +100,7 @@ def test_every_command_of_the_page(place):
 
 @pytest.mark.process
 def test_ranks_of_the_protocol(place):
-    """Against the run's own scores by the protocol "full", whose candidates these are a part of."""
+    """Compares with the run's scores by the protocol "full", which has these candidates and more."""
     folder = place / "ranked"
     done = run(
         place, place / "site", "-m", "lrd_jax.train", "--model.name", "popularity", "--run.workdir", folder, *QUICK
@@ -116,7 +116,7 @@ def test_ranks_of_the_protocol(place):
 
 
 @pytest.mark.process
-def test_help_tells_the_names_and_imports_no_package(place, tmp_path):
+def test_help_lists_the_names_and_imports_no_package(place, tmp_path):
     shutil.copytree(place / "site", tmp_path / "site")
     for module in (tmp_path / "site/my_lrd").glob("*.py"):
         module.write_text("raise SystemExit('imported')")
@@ -178,7 +178,7 @@ def test_names_that_are_not_there(place, tmp_path):
     assert "line 2" in refused(done) and "Perhaps you mean 'place-mean'." in done.stderr
     (tmp_path / "run.toml").write_text('[model]\nname = "transducer"\n')  # of a package that has been uninstalled
     done = run(place, place / "site", "-m", "lrd_jax.train", "--config", tmp_path / "run.toml")
-    assert "If it is a model of another package, install that package." in refused(done)
+    assert "If another package adds this model, install that package." in refused(done)
 
 
 USES = {
@@ -221,7 +221,7 @@ def test_an_encoder_that_lacks_something(place, tmp_path):
     message = refused(run(place, tmp_path, *USES["lrd_jax.encoders"]))
     assert "'odd' of the package odd_package 0.3 has no model, version, dimensions, pooling" in message
     message = refused(run(place, tmp_path, "-m", "lrd_jax.embed", "ml-100k", "--encoder", "other"))
-    assert "'other' of the package odd_package 0.3 gives its name as 'hashed-words'" in message
+    assert "'other' of the package odd_package 0.3 has the attribute name='hashed-words'" in message
 
 
 TAKEN = """
@@ -275,7 +275,7 @@ def test_names_that_two_packages_use(tmp_path):
     assert told[1].startswith(f"field 'model.name': {ours} model 'sasrec'.")
     assert "first 1.0 and second 2.0 both have the model 'twice'" in told[2] or "second 2.0 and first 1.0" in told[2]
     assert told[3] == "fine"
-    assert "first 1.0 (nowhere:nothing) has a name that does not fit into file names" in told[4]
+    assert "first 1.0 (nowhere:nothing) has a name that cannot be part of a file name" in told[4]
     assert told[5:7] == [f"field 'text.encoder': {ours} encoder 'file'. {remedy} first 1.0.", "fine"]
     assert told[7:9] == [f"field 'prepare': {ours} source 'table'. {remedy} first 1.0.", "fine"]
     assert told[9:11] == [f"field '--protocol': {ours} protocol 'full'. {remedy} first 1.0.", "fine"]

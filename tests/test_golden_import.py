@@ -60,7 +60,7 @@ def _quick():
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """name → the run folder of a fixture, imported when it is first asked for."""
+    """name → the run folder of a fixture, imported at first use."""
     place = tmp_path_factory.mktemp("golden_import")
 
     def imported(name):
@@ -106,7 +106,7 @@ def test_exported_as_it_came_and_imported_again(runs, name, tmp_path):
         np.testing.assert_array_equal(arrays(tmp_path / "again" / "ranks.npz")[key], ranks)
 
 
-def test_options_that_no_shape_tells_are_asked_for(tmp_path):
+def test_options_that_do_not_follow_from_shapes_are_required(tmp_path):
     for name, untold in UNTOLD.items():
         for missing in untold:
             stated = {option: value for option, value in untold.items() if option != missing}
@@ -154,7 +154,7 @@ def test_check_counts_what_differs(runs, tmp_path):
     ("change", "told"),
     [
         ({"scores": None}, "'scores'.*missing"),
-        ({"rank": lambda x: x[1:]}, "'rank'.*a row for each user_id"),
+        ({"rank": lambda x: x[1:]}, "'rank'.*one row per user_id"),
         ({"scores": lambda x: x[:, :9]}, r"'scores'.*\(60, 25\).*\(60, 9\)"),
         ({"user_id": lambda x: x * 0 + 1}, "row 0: test.csv has no row of user 1 and item|row 1"),
         ({"item_id": lambda x: x + 1000}, "row 0: test.csv has no row of user"),
@@ -174,8 +174,8 @@ def test_files_that_cannot_be_checked(runs, tmp_path, change, told):
 def test_what_cannot_be_exported(runs, tmp_path):
     (tmp_path / "there.npz").write_bytes(b"mine")
     for out, told in {
-        "there.npz": "there.npz, field '--out': the file exists already. Name another file",
-        "state.bin": "state.bin, field '--out': not a kind of file",
+        "there.npz": "there.npz, field '--out': the file already exists. Name another file",
+        "state.bin": "state.bin, field '--out': this format cannot be written",
         "nowhere/state.npz": "its folder does not exist",
     }.items():
         with pytest.raises(UserError, match=told):

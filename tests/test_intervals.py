@@ -82,7 +82,7 @@ def test_flat_start_at_any_interval(num_relations, num_frequencies, level):
 
 
 @pytest.mark.parametrize("decay_init", ["flat", "dft", "random"])
-def test_systems_start_with_the_decay_that_was_asked_for(corpus, text, decay_init):
+def test_systems_start_with_the_configured_decay(corpus, text, decay_init):
     model = ModelConfig(name="kda_lrd", embedding_dim=4, num_heads=1, num_latent_relations=2, decay_init=decay_init)
     config = Config(model=model)
     system = build_system(config, corpus, has_triples=True)

@@ -46,7 +46,7 @@ def corpus(tmp_path_factory):
 
 
 class Setup(NamedTuple):
-    """A system with its parameters on the host, and what is asked of it."""
+    """A system with its parameters on the host, and its options."""
 
     system: object
     arrays: object

@@ -30,7 +30,7 @@ def holder(tmp_path):
 
 @pytest.mark.process
 def test_the_other_process_is_named_and_a_killed_one_holds_nothing(holder, tmp_path):
-    with pytest.raises(GoingOn, match=f"{tmp_path}/run: the run is going on in process {holder.pid}. Wait"):
+    with pytest.raises(GoingOn, match=f"{tmp_path}/run: the run is in progress in process {holder.pid}. Wait"):
         with held(tmp_path / "run"):
             pass
     runs = [Config(run=RunConfig(workdir=tmp_path / name)) for name in ("run", "other")]
@@ -75,8 +75,8 @@ def test_a_second_resume_is_refused_at_once(tmp_path):
     for answer in (again, second):
         assert answer.returncode == 2, answer.stderr
         (line,) = answer.stderr.splitlines()
-        assert "already holds a run" in line or f"run: the run is going on in process {first.pid}. " in line
-    assert "is going on" in second.stderr
+        assert "already holds a run" in line or f"run: the run is in progress in process {first.pid}. " in line
+    assert "is in progress" in second.stderr
     assert first.poll() is None
     first.send_signal(signal.SIGKILL)
     assert finish(first).returncode == -signal.SIGKILL

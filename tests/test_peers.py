@@ -230,7 +230,7 @@ class TestEnvironment:
         marker.write_text(f"{RECBOLE}\n")
         assert find_recbole(cuda=False) is None
 
-    def test_a_python_without_releases_is_told_at_once(self, tmp_path, monkeypatch):
+    def test_a_python_without_releases_is_reported_at_once(self, tmp_path, monkeypatch):
         monkeypatch.setenv("LRD_JAX_CACHE", str(tmp_path))
         monkeypatch.setattr(peers_environment, "_NEWEST_PYTHON", (3, 10))
         with pytest.raises(UserError, match="Run this benchmark with Python 3.11 or 3.12"):
@@ -305,7 +305,7 @@ class TestRecBole:
         assert losses[0] == pytest.approx(np.log(corpus.num_items + 1), abs=0.2)  # a mean over the batches
         assert 0 < ranked.value < 1 and 0 < tested.value < 1 and ranked.seconds > 0
 
-    def test_tells_why_it_ended(self, tmp_path):
+    def test_reports_why_it_ended(self, tmp_path):
         settings = recbole_settings(small_config("gru4rec"), tmp_path, use_gpu=False)  # no interactions are there
         with pytest.raises(UserError, match="its last words: .*known dataset name"):
             RecBole(PYTHON, "GRU4Rec", settings, tmp_path)

@@ -94,7 +94,7 @@ def test_bfloat16_lives_from_rounding_to_product_only(precision):
 
 
 @pytest.mark.parametrize(("precision", "asked"), [("float32", "HIGHEST"), ("tf32", "HIGH"), ("bfloat16", "DEFAULT")])
-def test_what_is_asked_of_accelerators(precision, asked):
+def test_precision_requested_from_accelerators(precision, asked):
     model = build(precision=precision)
     score = in_float32(lambda params: model.apply(params, *inputs()))
     products = [

@@ -301,7 +301,7 @@ def test_flags_that_do_not_fit(flags, message, tmp_path):
         ({"users": [1], "retrieve": 0}, "Set retrieve to 1 or more"),
         ({"users": [1], "where": pl.col("colour") == "red"}, "the filter does not fit the items"),
         ({"histories": [["3"]], "times": [[float("nan")]]}, "do not ascend"),
-        ({}, "give either users or histories"),
+        ({}, "expected either users or histories"),
     ],
 )
 def test_what_cannot_be_recommended(arguments, message, place):

@@ -154,7 +154,7 @@ def test_unknown_table():
         fill(page, {"ours": "new"})
 
 
-def test_changed_page_is_told(tables, monkeypatch, tmp_path):
+def test_changed_page_is_reported(tables, monkeypatch, tmp_path):
     monkeypatch.setattr(command, "_tables", lambda: tables)
     page = tmp_path / "results.md"
     page.write_text((FOLDER.parent / "results.md").read_text().replace(".4063 ± .0014", ".4064 ± .0014"))

@@ -15,7 +15,7 @@ def data(tmp_path):
 
 
 def said(folder, data, capsys, model="popularity"):
-    """{kind: notice} of a run's results.json, which stderr has told line by line."""
+    """{kind: notice} of a run's results.json, which stderr shows line by line."""
     small_runs.train(folder, data, model=model)
     warnings = json.loads((folder / "results.json").read_text())["warnings"]
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
@@ -33,7 +33,7 @@ def test_nothing_to_say(tmp_path, data, capsys):
     assert said(tmp_path / "run", data, capsys) == {}
 
 
-def test_all_that_a_folder_tells(tmp_path, data, capsys):
+def test_all_notices_of_a_folder(tmp_path, data, capsys):
     change(data / "item_meta.csv", r_complement=pl.lit("[]"), i_category=pl.lit("0"), year=pl.lit("1999"))
     for name in ("dev.csv", "test.csv"):
         few = pl.col("neg_items").str.split(", ").list.head(4).list.join(", ") + "]"

@@ -38,7 +38,7 @@ def _no_silent_broadcasting():
 
 
 def make_corpus(triples=TRIPLES, holders=HOLDERS, sequences=((1, 2, 3), (2, 5), (7,)), in_train=None):
-    """A corpus of ITEMS items in which user u + 1 touched sequences[u], all of it in training by default."""
+    """A corpus of ITEMS items in which user u + 1 interacts with sequences[u], all in training by default."""
     held = [[[], []] for _ in range(ITEMS + 1)]
     for value, items in holders.items():
         for item in items:
@@ -112,7 +112,7 @@ draw_items = jax.jit(draw_excluding, static_argnums=3)
 
 @pytest.fixture
 def ranks(monkeypatch):
-    """Makes draws deterministic: `ranks(array)` is what randint returns, which must be within the bounds asked for."""
+    """Makes draws deterministic: `ranks(array)` is what randint returns, which must be within the requested bounds."""
 
     def fix(array):
         def randint(key, shape, minval, maxval, *_, **__):
@@ -207,7 +207,7 @@ def test_published_negatives_avoid_held_out_items_too(leaking):
         assert_uniform(second, [i for i in range(1, ITEMS + 1) if i not in {5} | held_out[1]])
 
 
-def test_user_who_has_touched_everything_is_refused():
+def test_user_who_has_interacted_with_everything_is_rejected():
     everything = tuple(range(1, ITEMS + 1))
     with pytest.raises(UserError, match=f"user 2 has interacted with all {ITEMS} items"):
         build_sampler(make_corpus(sequences=((1,), everything, (2,))))

@@ -65,13 +65,13 @@ def test_seeds_override_the_file(tmp_path):
     [
         (["--seeds", ""], "'--seeds': a seed is missing.*as in --seeds 0,1,2"),
         (["--seeds", "0,"], "'--seeds': a seed is missing.*as in --seeds 0,1,2"),
-        (["--seeds", "0,two"], "'--seeds': 'two' is no seed.*as in --seeds 0,1,2"),
-        (["--seeds", "0, 1"], "'--seeds': ' 1' is no seed.*as in --seeds 0,1,2"),
-        (["--seeds", "1.0"], "'--seeds': '1.0' is no seed"),
-        (["--seeds=-1,0"], "'--seeds': '-1' is no seed.*from 0 to 2147483647"),
-        (["--seeds", "0,2147483648"], "'--seeds': '2147483648' is no seed.*from 0 to 2147483647"),
-        (["--seeds", "9" * 5000], "'--seeds': '9+' is no seed"),
-        (["--seeds", "1,2,01"], "'--seeds': the seed 1 is there twice.*once"),
+        (["--seeds", "0,two"], "'--seeds': 'two' is not a seed.*as in --seeds 0,1,2"),
+        (["--seeds", "0, 1"], "'--seeds': ' 1' is not a seed.*as in --seeds 0,1,2"),
+        (["--seeds", "1.0"], "'--seeds': '1.0' is not a seed"),
+        (["--seeds=-1,0"], "'--seeds': '-1' is not a seed.*from 0 to 2147483647"),
+        (["--seeds", "0,2147483648"], "'--seeds': '2147483648' is not a seed.*from 0 to 2147483647"),
+        (["--seeds", "9" * 5000], "'--seeds': '9+' is not a seed"),
+        (["--seeds", "1,2,01"], "'--seeds': the seed 1 is given twice.*once"),
         (["--seeds", "0,1", "--run.seed", "0"], "--seeds and --run.seed exclude each other.*Give one"),
         (["--run.seed=5", "--seeds", "5"], "--seeds and --run.seed exclude each other.*Give one"),
     ],
@@ -85,7 +85,7 @@ def test_folder_of_one_run_is_not_for_several(tmp_path):
     (tmp_path / "config.toml").touch()
     assert len(configs("--run.workdir", str(tmp_path), "--seeds", "0,1")) == 2  # a configuration alone is no run
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UserError, match=f"{tmp_path}.*the folder of one run.*--run.workdir"):
+    with pytest.raises(UserError, match=f"{tmp_path}.*the folder of a single run.*--run.workdir"):
         configs("--run.workdir", str(tmp_path), "--seeds", "0,1")
 
 

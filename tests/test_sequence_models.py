@@ -149,7 +149,7 @@ def test_length_of_the_arrays(case, encode):
     expected = encode(batch.users, batch.history)[short]
     np.testing.assert_allclose(encode(batch.users[short], history), expected, rtol=0, atol=1e-6)
     longer = History(*(np.pad(x, ((0, 0), (0, 1))) for x in batch.history[:3]), batch.history.shortest)
-    with pytest.raises(ValueError, match="8 places of history, but the model has 7"):
+    with pytest.raises(ValueError, match="the history has 8 positions, the model 7"):
         system.encode(params, batch.users, longer, None)
 
 

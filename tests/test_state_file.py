@@ -28,7 +28,7 @@ def test_what_is_written_is_read(tmp_path, kind):
     assert read.keys() == ARRAYS.keys()
     for name, value in ARRAYS.items():
         np.testing.assert_array_equal(read[name], value)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         check_can_write(path, "--out")
 
 
@@ -66,9 +66,9 @@ def test_nothing_but_tensors_is_taken_from_torch(tmp_path):
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.pt").write_bytes(b"")
     told = {
-        "harmful.pt": "something else than tensors",
-        "pickle.pth": "something else than tensors",
-        "module.pt": "something else than tensors",
+        "harmful.pt": "more than tensors",
+        "pickle.pth": "more than tensors",
+        "module.pt": "more than tensors",
         "nested.pt": "field 'state_dict': expected a dense tensor, got dict",
         "tensor.pt": "expected tensors by name, got a Tensor",
         "sparse.pt": "field 'a': expected a dense tensor",
@@ -94,5 +94,5 @@ def test_other_kinds_of_file(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"state.csv: not \.npz, \.safetensors, \.pt or \.pth"):
         read_arrays(tmp_path / "state.csv")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match="torch, which is not installed. Install torch, or name a .npz"):
+    with pytest.raises(UserError, match="torch, which is not installed. Install torch, or use a .npz"):
         check_can_write(tmp_path / "state.pt", "--out")

@@ -228,7 +228,7 @@ MOMENTS += [in_later_epoch, after_training]
 
 
 def kill_when(process: subprocess.Popen, moment: Callable[[Path], bool], folder: Path) -> None:
-    """SIGKILL the process at a moment that is told by its run folder.
+    """Kills the process (SIGKILL) at a moment that its run folder shows.
 
     The process is halted before the moment is looked at a second time, so that it cannot have passed.
     """
@@ -324,11 +324,11 @@ def test_more_epochs_without_patience_for_them(small_run, tmp_path, capsys):
     )
     first = train_and_evaluate(config)
     assert train_and_evaluate(longer(config, epochs=9), resume=True) == first
-    said = "the run does not train on: dev NDCG@5 has not improved for 2 epochs. Give a larger --run.patience too."
+    said = "the run does not continue: dev NDCG@5 has not improved for 2 epochs. Raise --run.patience too."
     assert said in capsys.readouterr().out
     assert len(epoch_records(tmp_path / "run")) == 3
     shutil.rmtree(tmp_path / "run/checkpoints")
-    with pytest.raises(UserError, match="no checkpoint left to train on from"):
+    with pytest.raises(UserError, match="no checkpoint to continue from"):
         train_and_evaluate(longer(config, epochs=9, patience=9), resume=True)
     assert outcome(tmp_path / "run")["epochs"] == 3
 
@@ -388,9 +388,9 @@ def changed_text(data: Path) -> None:
 
 BAD_DATA = [
     (without_train, ["train.csv", "the file is missing", "Add it"]),
-    (target_among_negatives, ["dev.csv, line 4, field 'neg_items'", "the target and a negative at once", "Replace it"]),
+    (target_among_negatives, ["dev.csv, line 4, field 'neg_items'", "both the target and a negative", "Replace it"]),
     (without_a_text, ["item_text.tsv, field 'text'", "item 7 has no text", "Add a line"]),
-    (not_a_number, ["text_wordllama.npy", "item 5 holds NaN or infinity", "python -m lrd_jax.embed"]),
+    (not_a_number, ["text_wordllama.npy", "item 5 contains NaN or infinity", "python -m lrd_jax.embed"]),
     (changed_text, ["text_wordllama.json, field 'text_hash'", "texts have changed", "python -m lrd_jax.embed"]),
 ]
 
@@ -586,16 +586,16 @@ def test_resuming_with_other_data_is_refused(workplace, small_run, tmp_path):
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for change in (other_embedding, other_time):
         change(data)
-        with pytest.raises(UserError, match=f"{folder}.*the dataset in .* or its text embeddings are not"):
+        with pytest.raises(UserError, match=f"{folder}.*the dataset in .* or its text embeddings differ"):
             train_and_evaluate(config, resume=True)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
         moved = config.model_copy(
             update={"data": config.data.model_copy(update={"path": shutil.move(data, tmp_path / "m")})}
         )
-        with pytest.raises(UserError, match=f"{folder}.*are not those.*name where they are now with --data.path"):
+        with pytest.raises(UserError, match=f"{folder}.*differ from those.*set --data.path to where they are now"):
             train_and_evaluate(moved, resume=True)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
-        with pytest.raises(UserError, match=f"{data}: the run's dataset is not there. .*--data.path"):
+        with pytest.raises(UserError, match=f"{data}: the run's dataset is missing. .*--data.path"):
             train_and_evaluate(config, resume=True)
         shutil.rmtree(tmp_path / "m")
         shutil.copytree(workplace / "data", data, dirs_exist_ok=True)

@@ -90,7 +90,7 @@ def test_changed_data_are_refused(told_by, place, copy):
         (copy / "results.json").write_text(json.dumps(results))
     load_trained(copy)  # it is the data that is refused
     changed_data(place, copy)
-    with pytest.raises(UserError, match=f"{copy}: the dataset in .* or its text embeddings are not those"):
+    with pytest.raises(UserError, match=f"{copy}: the dataset in .* or its text embeddings differ from those"):
         load_trained(copy)
 
 
@@ -119,7 +119,7 @@ def test_moved_data(place, copy, tmp_path):
     held = copy / "config.toml"
     held.write_text(held.read_text().replace(str(place / "data"), str(tmp_path / "gone")))
     before = files(copy)
-    with pytest.raises(UserError, match=f"{tmp_path}/gone: the run's dataset is not there. .*with --data.path"):
+    with pytest.raises(UserError, match=f"{tmp_path}/gone: the run's dataset is missing. .*--data.path"):
         load_trained(copy)
     trained = load_trained(copy, data=tmp_path / "moved")
     assert trained.config.data.path == tmp_path / "moved" and trained.run.corpus.name == "moved"
@@ -127,7 +127,7 @@ def test_moved_data(place, copy, tmp_path):
         np.testing.assert_array_equal(trained.run.rank_targets(trained.params, "test"), ranks["test_ranks"])
     other_time(tmp_path / "moved")
     with pytest.raises(
-        UserError, match=f"{copy}: the dataset in {tmp_path}/moved or its text embeddings are not those"
+        UserError, match=f"{copy}: the dataset in {tmp_path}/moved or its text embeddings differ from those"
     ):
         load_trained(copy, data=tmp_path / "moved")
     assert files(copy) == before

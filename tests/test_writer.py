@@ -110,7 +110,7 @@ def test_only_what_has_an_effect_may_not_change(tmp_path):
                 open_run_folder(folder, changed, resume=True)
 
 
-def test_unwritable_folder_is_told(tmp_path):
+def test_unwritable_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file/run"):
         with pytest.raises(UserError, match="cannot be written.*--run.workdir"):
@@ -150,7 +150,7 @@ def test_resumed_file_equals_an_uninterrupted_one(tmp_path):
     assert (tmp_path / "killed/metrics.jsonl").read_bytes() == b""
 
 
-def test_mangled_metrics_are_told(tmp_path):
+def test_mangled_metrics_are_reported(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\nnonsense\n')
     with pytest.raises(UserError, match="metrics.jsonl, line 2"):
         RunWriter(tmp_path, resume_after=2)

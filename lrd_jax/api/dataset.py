@@ -30,14 +30,14 @@ class Dataset:
     """A dataset folder.
 
     Attributes:
-      folder: where it is; docs/datasets.md says what it holds.
+      folder: its path; docs/datasets.md describes its contents.
     """
 
     folder: Path
 
     @functools.cached_property
     def corpus(self) -> Corpus:
-        """Its arrays, read once."""
+        """The arrays of the dataset, read once."""
         return read_corpus(self.folder)
 
     @functools.cached_property
@@ -61,13 +61,13 @@ class Dataset:
         return ItemFinder(self.item_ids, self.facts["title"])
 
     def ids_of(self, kind: Literal["user", "item"], ids: np.ndarray) -> pl.Series:
-        """The source's ids, String [N], of the folder's own ids [N] of users or items; the own ones where there is no
-        map."""
+        """Translates the folder's own ids [N] of users or items to the source's ids, String [N]. Without an id map, the
+        two are the same."""
         raw = raw_ids(self.folder, kind, ids)
         return raw if raw.null_count() < len(raw) or not len(raw) else pl.Series(ids).cast(pl.String)
 
     def own_ids(self, kind: Literal["user", "item"], raw: Sequence[Any] | pl.Series) -> np.ndarray:
-        """The folder's own ids, int32 [N], of the source's ids of users or items.
+        """Translates the source's ids of users or items to the folder's own ids, int32 [N].
 
         Raises:
           UserError: an id is unknown.
@@ -78,7 +78,7 @@ class Dataset:
         own = pl.DataFrame({"id": wanted}).join(table, on="id", how="left", maintain_order="left")["own"]
         if own.null_count():
             unknown = wanted.filter(own.is_null())[0]
-            remedy = f"Give ids as the source has them, such as {', '.join(known.head(3))}"
+            remedy = f"Use ids as they are in the source, such as {', '.join(known.head(3))}"
             raise UserError(f"there is no {kind} {unknown}", file=self.folder, remedy=remedy)
         return own.to_numpy()
 
@@ -89,13 +89,13 @@ def as_ids(raw: Sequence[Any] | pl.Series) -> pl.Series:
 
 
 def load_dataset(folder: str | Path) -> Dataset:
-    """A dataset folder, read and checked.
+    """Reads and checks a dataset folder.
 
     Raises:
-      UserError: anything missing or wrong in its files, with file, line, field and remedy.
+      UserError: something in its files is missing or wrong; the message gives file, line, field and a fix.
     """
     dataset = Dataset(Path(folder).absolute())
-    _ = dataset.corpus  # read now, so that a mistake comes here
+    _ = dataset.corpus  # read now, so that a mistake in the files raises here
     return dataset
 
 
@@ -115,21 +115,21 @@ def dataset_from_frame(
     negatives: int = 99,
     seed: int = 0,
 ) -> Dataset:
-    """A dataset of a frame of interactions and perhaps one of items, as `python -m lrd_jax.prepare table` makes it.
+    """Makes a dataset from a frame of interactions and perhaps one of items, as `python -m lrd_jax.prepare table` does.
 
     Args:
-      interactions: of polars or pandas, a row for each.
-      user, item: its columns of ids, whatever they look like.
-      time: its column of times: seconds, milliseconds, dates, ... None: the order of the rows.
-      items: of polars or pandas, a row for each item; its columns can fill the template.
-      item_id: its column of ids. None: as in the interactions.
-      attributes: columns of items whose values, one or a list of them, become attributes.
+      interactions: polars or pandas frame, one row per interaction.
+      user, item: its columns of user and item ids, in any format.
+      time: its column of times: seconds, milliseconds, dates, ... None: the rows are in order of time.
+      items: polars or pandas frame, one row per item; its columns can fill the template.
+      item_id: its column of item ids. None: the same name as in the interactions.
+      attributes: columns of items that become attributes; a cell holds one value or a list of values.
       relations: columns of items with lists of other items' ids.
-      template: of the item texts, as in "{title:32} {category}". None: all columns of items.
-      folder: where the dataset folder is written. None: in the cache, under a name made of the content.
-      core: interactions that every user and item must keep.
-      negatives: per row of dev and test.
-      seed: of the negatives.
+      template: template of the item texts, as in "{title:32} {category}". None: all columns of items.
+      folder: where to write the dataset folder. None: in the cache, under a name derived from the content.
+      core: users and items with fewer interactions are removed.
+      negatives: number of negatives per row of dev and test.
+      seed: seed of the negatives.
 
     Raises:
       UserError: a column is missing, a cell cannot be understood, or nothing is left after the filter.
@@ -149,7 +149,7 @@ def dataset_from_frame(
             about = ItemColumns(files["items"], item_id or item, tuple(attributes), tuple(relations))
         try:
             raw, _ = read_interaction_table(files["interactions"], InteractionColumns(user, item, time), about)
-        except UserError as error:  # the files are gone when the message is read: name the frames
+        except UserError as error:  # name the frames, because the temporary files no longer exist
             frame = Path(error.file).stem if error.file is not None else None
             raise UserError(error.problem, file=frame, field=error.field, remedy=error.remedy) from error
         prepare_folder(raw, Path(folder), options)
@@ -157,10 +157,10 @@ def dataset_from_frame(
 
 
 def _parquet(frame: Any, folder: Path, name: str) -> Path:
-    """A frame of polars or pandas as a file."""
+    """Writes a polars or pandas frame to a Parquet file."""
     if not isinstance(frame, pl.DataFrame):
         if not (hasattr(frame, "columns") and hasattr(frame, "to_numpy")):
-            raise UserError(f"{name} is a {type(frame).__name__}", remedy="Give a frame of polars or pandas")
+            raise UserError(f"{name} is a {type(frame).__name__}", remedy="Give a polars or pandas frame")
         columns = {}
         for column in frame.columns:
             values = frame[column].to_numpy()

@@ -20,19 +20,19 @@ def fit(config: Config | str | Path | None = None, dataset: Dataset | None = Non
     """Trains with early stopping on dev, tests the best epoch once, and keeps everything in the run folder.
 
     Args:
-      config: the options, or a TOML file of them. None: the defaults.
-      dataset: None: the one that the configuration names, MovieLens-100k by default.
-      resume: continue the run that the run folder holds.
+      config: the options, or a TOML file with them. None: the defaults.
+      dataset: the dataset to train on. None: the one that the configuration names, MovieLens-100k by default.
+      resume: continue the run in the run folder.
 
     Returns:
       The trained run.
 
     Raises:
-      UserError: bad input, a run folder that holds a run, or a loss that is not finite.
+      UserError: the input is bad, the run folder already holds a run, or the loss is not finite.
     """
     config = config if isinstance(config, Config) else Config() if config is None else load_config(config)
     options: dict[str, Any] = {} if dataset is None else {"data.path": str(dataset.folder)}
-    if jax.default_backend() == "cpu":  # what jax has in this process; commands choose it by run.cpu_devices
+    if jax.default_backend() == "cpu":  # as jax is set up in this process; commands set it by run.cpu_devices
         options["run.cpu_devices"] = jax.device_count()
     config = with_options(config, options)
     train_and_evaluate(config, resume=resume)
@@ -40,7 +40,7 @@ def fit(config: Config | str | Path | None = None, dataset: Dataset | None = Non
 
 
 def setup(config: Config, dataset: Dataset | None = None) -> Setup:
-    """What a training loop of one's own needs: the dataset on the devices, and pure functions of the parameters.
+    """Sets up a custom training loop: the dataset on the devices, and pure functions of the parameters.
 
     `Setup.init`, `Setup.train_epoch`, `Setup.loss` and `Setup.score` are stable.
 

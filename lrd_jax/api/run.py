@@ -38,9 +38,10 @@ class Evaluation(NamedTuple):
     """What `Run.evaluate` returns.
 
     Attributes:
-      metrics: one row: HR@K, NDCG@K, MRR@K and MRR, means over the rows.
-      slices: the same by the target's popularity, the history's length and, where there are any, repeated targets.
-      rows: one row per target: user, item, rank and what else `evaluate` writes to Parquet.
+      metrics: one row: HR@K, NDCG@K, MRR@K and MRR, means over all targets.
+      slices: the same metrics by the target's popularity, by the history's length and, if any target is repeated, for
+        repeated and new targets.
+      rows: one row per target: user, item, rank and the other columns that `evaluate` writes to Parquet.
     """
 
     metrics: pl.DataFrame
@@ -54,12 +55,12 @@ class Run:
 
     Attributes:
       folder: the run folder.
-      config: of the run.
-      dataset: what it was trained on.
+      config: the configuration of the run.
+      dataset: the dataset it was trained on.
       model: the model with its losses and scores, pure functions of the parameters (`lrd_jax.models.system.System`).
-      params: of the best epoch, a tree of arrays on the devices.
+      params: the parameters of the best epoch, a tree of arrays on the devices.
       epoch: the best epoch.
-      results: what results.json holds: metrics on dev and test, seconds, versions; None where the run has not finished.
+      results: the contents of results.json: metrics on dev and test, seconds, versions. None if the run is unfinished.
       setup: the dataset on the devices and the compiled functions.
     """
 
@@ -88,21 +89,22 @@ class Run:
         histories: Sequence[Sequence[Any]] | None = None,
         times: Sequence[Sequence[float]] | None = None,
     ) -> np.ndarray:
-        """Scores items for users with all their interactions, or for histories of anybody.
+        """Scores items for known users, with all their interactions as history, or for any given histories.
 
         Args:
-          users: B ids of the source.
-          items: C ids of the source. None: all items, in the order of the dataset's own ids.
-          histories: in place of users, B lists of item ids of the source, oldest first, one item at least in each. The
-            user's own vector is then the mean of all users'.
-          times: of the histories, in seconds; ascending. None: all at once.
+          users: B user ids of the source.
+          items: C item ids of the source. None: all items, in the order of the dataset's own ids.
+          histories: instead of users, B lists of item ids of the source, oldest first, each with at least one item. The
+            user embedding is then the mean over all users.
+          times: times of the histories in seconds, ascending. None: all interactions happen at the same time.
 
         Returns:
-          float32 [B, C]; higher is better, and only scores of one row compare. The moment of prediction is that of the
+          float32 [B, C]; higher is better. Compare scores only within a row. The time of prediction is the time of the
           newest interaction.
 
         Raises:
-          UserError: an unknown id, an empty history, times that do not fit, or users and histories both or neither.
+          UserError: an id is unknown, a history is empty, the times do not fit, or not exactly one of users and
+            histories is given.
         """
         candidates = self.dataset.own_ids("item", items) if items is not None else self._all_items
         return self.ranker.score(self.histories(users, histories, times), candidates)
@@ -119,10 +121,11 @@ class Run:
         """What the ranker reads: all interactions of known users, or histories of anybody; arguments as of `recommend`.
 
         Raises:
-          UserError: an unknown id, an empty history, times that do not fit, or users and histories both or neither.
+          UserError: an id is unknown, a history is empty, the times do not fit, or not exactly one of users and
+            histories is given.
         """
         if (users is None) == (histories is None):
-            raise UserError("give either users or histories", remedy="Leave one of them out")
+            raise UserError("expected either users or histories", remedy="Give exactly one of them")
         if users is not None:
             found = Histories.of_users(self.dataset.corpus, self.dataset.own_ids("user", users))
         else:
@@ -354,14 +357,14 @@ class Run:
         """Ranks the targets of a split by a protocol, as `python -m lrd_jax.evaluate` does.
 
         Args:
-          protocol: "given", "sampled", "full", or the name of another package's.
+          protocol: "given", "sampled", "full", or the name of a protocol that another package adds.
           split: "dev" or "test".
-          ties: the rank of a target among candidates of its score.
+          ties: how a target is ranked among candidates with the same score.
           at: the cutoffs K.
-          options: of the protocol: negatives, sampling and seed of "sampled", keep_seen of "full".
+          options: options of the protocol: negatives, sampling and seed of "sampled"; keep_seen of "full".
 
         Raises:
-          UserError: an unknown protocol or option, or a score that is not finite.
+          UserError: the protocol or an option is unknown, or a score is not finite.
         """
         chosen = _protocol(protocol, options)
         counts = build_ranking(self.setup, split, chosen)(self.params)
@@ -377,11 +380,11 @@ class Run:
 
 
 def load_run(folder: str | Path, *, data: str | Path | None = None) -> Run:
-    """The best epoch of a run folder, finished or not.
+    """Loads the best epoch of a run folder, finished or not.
 
     Args:
       folder: the run folder.
-      data: where its dataset is now. None: where it was.
+      data: where its dataset is now. None: where it was during training.
 
     Raises:
       UserError: there is no run or no checkpoint, or the dataset is missing or has changed.

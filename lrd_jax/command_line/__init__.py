@@ -1,1 +1,1 @@
-"""What every command shares: its options, its signals and its streams."""
+"""Shared by all commands: options, signals and standard streams."""

@@ -1,4 +1,4 @@
-"""What a command does before its other imports, which take long enough for Ctrl-C to come."""
+"""First step of every command, before its slow imports, during which the user may press Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from lrd_jax.command_line import interrupts, streams
 
 
 def begin() -> None:
-    """Makes this process one of a command: signals end it with one line, and its streams cannot fail it."""
-    streams.set_up()  # first, since any file that is opened would take the place of a closed stream
+    """Sets up this process for a command: signals end it with one line, and output errors do not stop it."""
+    streams.set_up()  # first, because an opened file would take the file descriptor of a closed stream
     interrupts.listen()
     if os.environ.get("NO_COLOR"):
         os.environ.setdefault("PYTHON_TYRO_ANSI_CODES", "False")

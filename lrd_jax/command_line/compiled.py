@@ -1,4 +1,4 @@
-"""Compiled programs that outlive the process, and what a full disk has damaged of them."""
+"""Keeps compiled programs on disk for later processes, and deletes entries that a full disk has damaged."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _TROUBLE = re.compile(r"Error (reading|writing) persistent compilation cache ent
 
 
 def keep_compiled(folder: Path) -> None:
-    """Keeps what is compiled in a folder, from which later processes take it: seconds become tenths of a second.
+    """Keeps compiled programs in a folder. Later processes load them in tenths of a second instead of seconds.
 
-    A place that the user has given jax (JAX_COMPILATION_CACHE_DIR) stands; JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
+    JAX_COMPILATION_CACHE_DIR, if set, takes precedence over the folder; JAX_ENABLE_COMPILATION_CACHE=0 turns this off.
     """
     _look_after_damage()
     if _cache_dir() is not None:
         return
-    # Programs for a CPU use what this very one can do; a folder may be shared between machines.
+    # CPU programs depend on the features of the CPU, and machines may share the folder.
     processor = platform.processor() + platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -48,9 +48,9 @@ def _cache_dir() -> str | None:
 
 
 def _look_after_damage() -> None:
-    """Where jax warns of an entry that it cannot read or write, deletes what is damaged.
+    """Deletes damaged entries when jax warns that it cannot read or write one.
 
-    A full disk leaves half an entry, which jax would try to read at every start, and never replace.
+    A full disk leaves a truncated entry, which jax would try to read at every start and never replace.
     """
     show = warnings.showwarning
 
@@ -72,7 +72,7 @@ def _look_after_damage() -> None:
                 if _is_damaged(path):
                     path.unlink()
         if done == "reading":
-            warn(f"a compiled program in {folder} was damaged; it is deleted and compiled again")
+            warn(f"deleted a damaged compiled program in {folder}; it is compiled again")
         else:
             warn(f"a compiled program cannot be kept in {folder} ({reason.strip()}); the run goes on")
 
@@ -80,7 +80,7 @@ def _look_after_damage() -> None:
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether an entry is not what jax writes; with zstandard installed, any entry counts as damaged."""
+    """Whether an entry is not in the format that jax writes; with zstandard installed, any entry counts as damaged."""
     try:
         zlib.decompress(path.read_bytes())
     except zlib.error:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: one line, exit code 130 or 143, whatever the process is doing and whichever of its threads."""
+"""Handles Ctrl-C and SIGTERM: prints one line and exits with code 130 or 143, whatever the process is doing."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import signal
 import threading
 from collections.abc import Iterator
 
-_TOLD = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _SECONDS_TO_CLEAN_UP = 3.0
 
 _telling = threading.RLock()
 _received: int | None = None
-_cleans_up = False  # whether a main function runs whose temporary files are to be removed
+_cleans_up = False  # whether the running main function has temporary files to remove
 
 
 def listen() -> None:
-    """From now on both signals end this process; a signal that the parent has it ignore (nohup) stays ignored.
+    """Makes both signals end this process. A signal that the parent process set to be ignored (nohup) stays ignored.
 
-    Python runs a handler only between two of its own steps, which may be minutes apart in compiled code, and only in
-    the main thread. So a thread watches too: it says the line at once, and ends what does not end by itself.
+    Python runs signal handlers only in the main thread and only between bytecode instructions, which may be minutes
+    apart in compiled code. So a second thread watches too: it prints the line at once, and ends the process if it does
+    not end by itself.
     """
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _WORDS)
     watched, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(watched,), daemon=True).start()
-    for number in _TOLD:
+    for number in _WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)
     signal.pthread_sigmask(signal.SIG_SETMASK, held)
@@ -36,7 +37,7 @@ def listen() -> None:
 
 @contextlib.contextmanager
 def cleaning_up() -> Iterator[None]:
-    """Within, a signal raises KeyboardInterrupt in the main thread, and there are seconds to remove temporary files."""
+    """Inside, a signal raises KeyboardInterrupt in the main thread, which has seconds to remove temporary files."""
     global _cleans_up
     _cleans_up = True
     try:
@@ -50,7 +51,7 @@ def cleaning_up() -> Iterator[None]:
 
 
 def _handle(number: int, frame: object) -> None:
-    _tell(number)
+    _announce(number)
     if not _cleans_up:
         _end(number)
     raise KeyboardInterrupt
@@ -58,24 +59,24 @@ def _handle(number: int, frame: object) -> None:
 
 def _watch(watched: int) -> None:
     number = os.read(watched, 1)[0]
-    _tell(number)
+    _announce(number)
     if _cleans_up:
         select.select([watched], [], [], _SECONDS_TO_CLEAN_UP)  # or until a second signal
     _end(number)
 
 
-def _tell(number: int) -> None:
-    """Say the line, once, and let nothing be printed after it."""
+def _announce(number: int) -> None:
+    """Prints the line once, and suppresses all later output."""
     global _received
     with _telling:
         if _received is not None:
             return
         _received = number
-        line = f"{_TOLD[signal.Signals(number)]}\n"
+        line = f"{_WORDS[signal.Signals(number)]}\n"
         if os.isatty(2):
             line = f"\r\x1b[K\x1b[?25h{line}"  # in place of the progress bar, with the cursor that a spinner hides
         with contextlib.suppress(OSError):
-            if select.select([], [2], [], 1)[1]:  # a pipe that is full and that nobody reads would hold us up
+            if select.select([], [2], [], 1)[1]:  # do not block on a full pipe that nobody reads
                 os.write(2, line.encode())
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):

@@ -1,4 +1,4 @@
-"""The command line: options from a TOML file, overridden one by one; mistakes end in one line, not in a traceback."""
+"""The command line: options from a TOML file and overrides; mistakes are reported in one line without a traceback."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """The seeds in "0,1,2".
 
     Raises:
-      UserError: not integers from 0 to 2³¹ − 1 with commas between them, or one of them twice.
+      UserError: the text is not a comma-separated list of distinct integers from 0 to 2³¹ − 1.
     """
     seeds: list[int] = []
     for part in text.split(","):
         if not re.fullmatch(r"[0-9]{1,10}", part) or int(part) > MAX_SEED:
             remedy = f"Give integers from 0 to {MAX_SEED}, as in --seeds 0,1,2"
-            raise UserError(f"{part!r} is no seed" if part else "a seed is missing", field="--seeds", remedy=remedy)
+            raise UserError(f"{part!r} is not a seed" if part else "a seed is missing", field="--seeds", remedy=remedy)
         if int(part) in seeds:
-            raise UserError(f"the seed {int(part)} is there twice", field="--seeds", remedy="Give each seed once")
+            raise UserError(f"the seed {int(part)} is given twice", field="--seeds", remedy="Give each seed once")
         seeds.append(int(part))
     return tuple(seeds)
 
@@ -62,12 +62,12 @@ class TrainFlags:
     """Options of `train` besides the configuration of the run."""
 
     config: Path | None = None
-    """TOML file of options that differ from the defaults; options on the command line override it."""
+    """TOML file with options that differ from the defaults; options on the command line override it."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Continue the run in the run folder from its last checkpoint."""
     seeds: Annotated[tuple[int, ...] | None, SEEDS] = None
-    """Train with these seeds, at once where memory allows, each in a run folder of its own; with --run.workdir DIR, in
-    DIR/seedN. With --resume, a seed that has no run yet starts one."""
+    """Train one run per seed, at the same time if memory allows, each in its own run folder (DIR/seedN with
+    --run.workdir DIR). With --resume, seeds without a run start one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +76,10 @@ class _ConfigFile:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command's `main`; a `UserError` becomes its message on stderr and exit code 2, Ctrl-C exit code 130.
+    """Runs a command's `main`. A `UserError` prints its message on stderr and gives exit code 2; Ctrl-C gives 130.
 
-    Output that nobody reads any more, as in `--help | head`, ends it like SIGPIPE would, with 141. Output that cannot
-    be written for another reason is lost, `main` goes on, and the exit code is 2.
+    A closed output pipe, as in `--help | head`, ends the command with code 141, like SIGPIPE. Output that cannot be
+    written for another reason is lost: `main` continues, and the exit code is 2.
     """
     try:
         with interrupts.cleaning_up():
@@ -91,8 +91,8 @@ def run_command(main: Callable[[], None]) -> None:
             problem = streams.lost()
         if problem is not None:
             raise UserError(
-                f"some of the output could not be written ({problem.strerror}); the command itself went on to its end",
-                remedy="Make room, or send the output elsewhere",
+                f"some of the output could not be written ({problem.strerror}); the command itself has finished",
+                remedy="Free disk space, or send the output elsewhere",
             )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -106,16 +106,16 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def parse_config(argv: Sequence[str] | None = None) -> tuple[Config, TrainFlags]:
-    """Read the command line of `train`: the flags, and any option as `--section.option VALUE`.
+    """Reads the command line of `train`: the flags, and any option as `--section.option VALUE`.
 
     Args:
-      argv: arguments without the program's name; those of the process by default.
+      argv: arguments without the program's name; by default, those of the process.
 
     Returns:
       The validated configuration (defaults, then the file, then the command line) and the other flags.
 
     Raises:
-      UserError: a mistake in the file, or on the command line a value out of range or flags that exclude each other.
+      UserError: the file has a mistake, or the command line has a value out of range or flags that exclude each other.
       SystemExit: after --help (0), or after tyro has explained a misspelt or malformed argument on stderr (2).
     """
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -133,21 +133,21 @@ def parse_options(
     description: str | None,
     aliases: Mapping[str, str] = types.MappingProxyType({}),
 ) -> tuple[Config, Flags]:
-    """Read the command line of a command that takes every option of a run, and flags of its own.
+    """Reads the command line of a command that takes every option of a run and its own flags.
 
-    The configuration knows which options were given (`stated_options`), also where they are at their defaults.
+    The configuration records which options were given (`stated_options`), even if they equal their defaults.
 
     Args:
       argv: arguments without the program's name.
-      flags: a dataclass of the flags at their defaults, `config` among them: the TOML file that options override.
+      flags: a dataclass with the default flags, including `config`: the TOML file that options override.
       program, description: for --help.
       aliases: short names of options, {"section.option": "--name"}.
 
     Raises:
-      UserError: a mistake in the file, or on the command line a value out of range.
-      SystemExit: as `parse_config`.
+      UserError: the file has a mistake, or the command line has a value out of range.
+      SystemExit: as in `parse_config`.
     """
-    # The file's options are the defaults of the rest, so it comes first.
+    # Read the file first, because its options are the defaults for the rest.
     known, _ = tyro.cli(_ConfigFile, prog=program, args=argv, return_unknown_args=True, add_help=False)
     base = load_config(known.config) if known.config is not None else None
     values: Any = tyro.cli(
@@ -158,7 +158,7 @@ def parse_options(
         default=base or Config(),
         registry=plain_sections(flags, aliases),
     )
-    # Only what the file or the command line states, so that `stated_options` tells it from defaults.
+    # Keep only what the file or the command line sets, so that `stated_options` can distinguish it from defaults.
     stated = (stated_options(base) if base is not None else set()) | _named_options(argv, aliases)
     options = {
         section: {name: value for name, value in values[section].items() if f"{section}.{name}" in stated}
@@ -173,7 +173,7 @@ def parse_options(
 
 
 def _named_options(argv: Sequence[str], aliases: Mapping[str, str]) -> set[str]:
-    """The options ("section.option") that a command line names, by whatever spelling."""
+    """The options ("section.option") that a command line names, in any spelling."""
     names = {argument.partition("=")[0].replace("_", "-") for argument in argv}
     spellings: dict[str, str] = {}
     for section, field in Config.model_fields.items():
@@ -185,28 +185,28 @@ def _named_options(argv: Sequence[str], aliases: Mapping[str, str]) -> set[str]:
 
 
 def seed_configs(config: Config, seeds: Sequence[int] | None) -> list[Config]:
-    """The configuration of each seed; without seeds, the configuration as it is.
+    """The configuration of each seed; without seeds, the given configuration only.
 
     Raises:
-      UserError: run.workdir, below which the seeds' folders are to be, is itself the folder of a run.
+      UserError: run.workdir, the parent of the seeds' folders, is itself a run folder.
     """
     if seeds is None:
         return [config]
     workdir = config.run.workdir
     if workdir is not None and (workdir / "checkpoints").exists() and (workdir / "config.toml").exists():
         raise UserError(
-            "this is the folder of one run, so the seeds' folders cannot be in it",
+            "this is the folder of a single run, so it cannot contain the seeds' folders",
             file=workdir,
             field="run.workdir",
-            remedy="Give the folder that holds the seeds' folders with --run.workdir",
+            remedy="Set --run.workdir to the folder that contains the seeds' folders",
         )
     return [config.for_seed(seed) for seed in seeds]
 
 
 def plain_sections(flags: Any = None, aliases: Mapping[str, str] = types.MappingProxyType({})) -> ConstructorRegistry:
-    """Let tyro build plain dictionaries of the configuration, so that all validation, and its words, are ours.
+    """Lets tyro build plain dictionaries of the configuration, so that this package validates and words all messages.
 
-    The flags, if any, stand before the sections of a `Config`, so that --help shows them too.
+    The flags, if any, come before the sections of a `Config`, so that --help shows them too.
     """
     registry = ConstructorRegistry()
     sections = {field.annotation: name for name, field in Config.model_fields.items()}

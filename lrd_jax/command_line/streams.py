@@ -1,4 +1,4 @@
-"""Standard streams that cannot fail a command: closed, on a full disk, or in an encoding without our characters."""
+"""Standard streams that never stop a command: not if closed, on a full disk, or in an encoding with few characters."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _REPLACED = "lrd_jax.replaced"
 
 
 class _Lossy(io.FileIO):
-    """A file descriptor of which what cannot be written is lost, and the first reason kept; a closed pipe is an error.
+    """A file descriptor that drops output it cannot write and keeps the first reason; a closed pipe is an error.
 
     Attributes:
-      problem: the reason; None while nothing is lost.
+      problem: the first reason; None while nothing is lost.
     """
 
     problem: OSError | None = None
@@ -40,18 +40,18 @@ class _Lossy(io.FileIO):
 
 
 def set_up() -> None:
-    """Makes stdout and stderr such streams, written line by line; a closed one leads nowhere."""
+    """Replaces stdout and stderr by such streams, written line by line; output to a closed one is discarded."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
-        except OSError:  # else the next file that is opened would get the number, and what is meant for a stream
+        except OSError:  # else the next opened file would get this number, and the stream's output
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
     codecs.register_error(_REPLACED, _replaced)
     sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr)
 
 
 def lost() -> OSError | None:
-    """Why output on stdout or stderr was lost; None where none was."""
+    """Why output on stdout or stderr was lost; None if none was."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         problem: OSError | None = getattr(getattr(getattr(stream, "buffer", None), "raw", None), "problem", None)
@@ -61,7 +61,7 @@ def lost() -> OSError | None:
 
 
 def discard() -> None:
-    """Nothing is written any more: nobody reads what is still in the buffers."""
+    """Discards all further output, including what is still in the buffers, because nobody reads it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with contextlib.suppress(OSError, ValueError):
         os.dup2(nowhere, sys.stdout.fileno())
@@ -74,7 +74,7 @@ def _stream(number: int, before: TextIO | None) -> io.TextIOWrapper:
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
-    """Characters that the encoding lacks: by similar ones of ASCII, or by their number as Python writes it."""
+    """Replaces characters that the encoding lacks by similar ASCII characters, or by Python escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(_in_ascii, error.object[error.start : error.end])), error.end

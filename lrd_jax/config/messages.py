@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in plain words: the key, what was expected, the nearest right name."""
+"""Explains mistakes in a configuration in plain words: the key, the expected value, the nearest valid name."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from lrd_jax.config.schema import Config, Section
 
 
 def explain(error: ValidationError, sections: type[Section] = Config) -> tuple[str, str, str | None]:
-    """The first mistake that pydantic found, in our words; unknown options come before wrong values.
+    """Explains the first mistake that pydantic found; unknown options come before wrong values.
 
     Args:
-      error: of validating `sections`.
+      error: the error from validating `sections`.
       sections: the sections that hold the options.
 
     Returns:
-      (key, problem, remedy): the dotted key, what is wrong with it, what to do about it (the parts of `UserError`).
+      (key, problem, remedy): the dotted key, what is wrong and what to do (the parts of `UserError`).
     """
     details = error.errors(include_url=False)
     first = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
     path = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
         return ".".join(path), "there is no such option", _right_name(path)
-    key = ".".join(path[:2])  # what follows names the branch of a union
+    key = ".".join(path[:2])  # the rest names the branch of a union
     if first["type"] == "sections_disagree":
         return first["ctx"]["key"], first["ctx"]["error"], first["ctx"]["remedy"]
-    if "error" in first.get("ctx", {}):  # a rule between several options of a section
+    if "error" in first.get("ctx", {}):  # a rule that involves several options of a section
         return key, str(first["ctx"]["error"]), "Change one of them"
     if len(path) < 2:
-        return key, f"expected a table of options, got {first['input']!r}", f"Write [{key}] and the options below it"
+        return key, f"expected a table of options, got {first['input']!r}", f"Write [{key}], and the options below it"
     field = _fields(sections)[key]
     close = _nearest(str(first["input"]), _choices(field.annotation))
     problem = f"expected {expectation(field)}, got {first['input']!r}"
@@ -44,13 +44,13 @@ def explain(error: ValidationError, sections: type[Section] = Config) -> tuple[s
 
 
 def _remedy_without_a_guess(key: str) -> str | None:
-    """For a name that nothing is near to, which another package may have added when the file was written."""
+    """The remedy for a name with no similar valid name: it may belong to a package that is not installed."""
     words = [kind.word for kind in (plugins.MODELS, plugins.ENCODERS) if kind.option == key]
-    return f"If it is a {words[0]} of another package, install that package" if words else None
+    return f"If another package adds this {words[0]}, install that package" if words else None
 
 
 def expectation(field: FieldInfo) -> str:
-    """What an option takes, such as "an integer >= 1" or "one of 'rcf', 'kda'"."""
+    """The values that an option accepts, such as "an integer >= 1" or "one of 'rcf', 'kda'"."""
     return _describe(field.annotation, field.metadata)
 
 
@@ -72,7 +72,7 @@ def _describe(annotation: Any, rules: Iterable[Any]) -> str:
 
 
 def _choices(annotation: Any) -> list[str]:
-    """The words that an option takes; none for a number or a path."""
+    """The words that an option accepts; empty for a number or a path."""
     if get_origin(annotation) is Literal:
         return [str(choice) for choice in get_args(annotation)]
     return [choice for branch in get_args(annotation) for choice in _choices(branch)]
@@ -88,7 +88,7 @@ def _fields(sections: type[Section] = Config) -> dict[str, FieldInfo]:
 
 
 def _right_name(path: list[str]) -> str:
-    """Where an unknown key comes nearest: a section, an option of its own section, or one of another section."""
+    """Suggests a valid name near an unknown key: a section, an option of the same section, or of another section."""
     sections, options = list(Config.model_fields), list(_fields())
     if len(path) == 1 and (section := _nearest(path[0], sections)):
         return f"Perhaps you mean [{section}]"

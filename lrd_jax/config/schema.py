@@ -1,7 +1,7 @@
-"""Every option of a run, stated once: typed, documented, validated.
+"""Every option of a run, defined once: typed, documented, validated.
 
-The defaults are the quick start: KDA_LRD with one pass on MovieLens-100k, chosen on dev to be good within minutes.
-Files in configs/ hold differences only; theirs are the published settings.
+The defaults are the quick start: KDA_LRD with one pass on MovieLens-100k, chosen on dev to give good results within
+minutes. The files in configs/ hold only the differences that give the published settings.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from pydantic_core import PydanticCustomError
 from lrd_jax import plugins
 
 CUTOFFS = (5, 10)
-"""The values of K in HR@K and NDCG@K where no others are asked for."""
+"""The default values of K in HR@K and NDCG@K."""
 
 QUICK_START_DATASET = "ml-100k"
-"""The dataset that is learned from when data.path is None."""
+"""The dataset that is used when data.path is None."""
 
 WORDLLAMA_DIMENSIONS = 256
-"""Full width of wordllama, the only encoder whose width is known before it is asked."""
+"""Full width of wordllama, the only encoder with a width that is known before it runs."""
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 
 Negatives = Literal["unseen-in-training", "published"]
 
 COUNTING_MODELS = ("popularity", "item_knn")
-"""Models that learn nothing."""
+"""Models without trained parameters."""
 RELATIONAL_MODELS = ("rcf", "kda", "rcf_lrd", "kda_lrd")
-"""Models that look at relations of items. All other models are sequence models: those of `plugins.MODELS`."""
+"""Models that use item relations. All remaining models are sequence models: those of `plugins.MODELS`."""
 
-if TYPE_CHECKING:  # which names there are depends on the packages that are installed
+if TYPE_CHECKING:  # the valid names depend on the installed packages
     ModelName = str
     EncoderName = str
 else:
@@ -41,7 +41,7 @@ else:
 
 
 def _disagreement(key: str, problem: str, remedy: str) -> PydanticCustomError:
-    """What a rule between options raises; `config_errors.explain` tells it."""
+    """The error that a rule between options raises; `messages.explain` turns it into a message."""
     return PydanticCustomError("sections_disagree", "{error}", {"error": problem, "key": key, "remedy": remedy})
 
 
@@ -54,31 +54,31 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Which interactions to learn from."""
+    """The interactions to train on."""
 
     path: Path | None = None
-    """Dataset folder (train.csv, dev.csv, test.csv, item_meta.csv). None: MovieLens-100k, prepared by itself."""
+    """Dataset folder (train.csv, dev.csv, test.csv, item_meta.csv). None: MovieLens-100k, prepared automatically."""
     history_length: int = Field(20, ge=1, le=10_000)
-    """Most recent interactions of a user that the model sees."""
+    """Number of a user's most recent interactions that the model sees."""
 
 
 class EncoderConfig(Section):
     """A language model that turns texts into vectors."""
 
     encoder: EncoderName = "wordllama"
-    """What embeds the texts: a language model, or file, an array of embeddings made elsewhere."""
+    """What embeds the texts: a language model, or file for an array of embeddings made elsewhere."""
     model: str | None = Field(None, min_length=1)
-    """Which of the encoder's models: a folder or, for sentence-transformers, a name on the Hugging Face hub; for openai
-    a model of the API. None: the encoder's own, where it has one."""
+    """The encoder's model: a folder; for sentence-transformers a folder or a name on the Hugging Face hub; for openai a
+    model of the API. None: the encoder's default model, if it has one."""
     dimensions: int | None = Field(None, ge=1)
     """Width of the text embeddings. None: the encoder's full width (wordllama: 256)."""
     file: Path | None = None
-    """For encoder file: the embeddings, a row for each item from item 1: .npy, .npz (FILE.npz:NAME where it holds
-    several arrays), or the bare float64 or float32 numbers that the published code reads."""
+    """For encoder file: the embeddings, one row per item, starting with item 1. A .npy file, an .npz file
+    (FILE.npz:NAME if it holds several arrays), or the raw float64 or float32 numbers that the published code reads."""
 
     @property
     def known_dimensions(self) -> int | None:
-        """The width, where it is known without asking the encoder."""
+        """The width, if it is known without running the encoder; otherwise None."""
         return WORDLLAMA_DIMENSIONS if self.dimensions is None and self.encoder == "wordllama" else self.dimensions
 
     @model_validator(mode="after")
@@ -101,80 +101,80 @@ class EncoderConfig(Section):
 
 
 class TextConfig(EncoderConfig):
-    """Which language model reads the items' texts. Used by the LRD models only."""
+    """The language model that embeds the item texts. Used by the LRD models only."""
 
     scale: float = Field(1.0, gt=0.0)
-    """Factor on the text embeddings. An encoder's have length 1, those of a file are taken as they are."""
+    """Factor on the text embeddings. Those of an encoder have length 1; those of a file are used unchanged."""
 
 
 class ModelConfig(Section):
     """The recommender."""
 
     name: ModelName = "kda_lrd"
-    """RCF and KDA, each without and with latent relation discovery; a sequence model, which knows no relations; or
-    popularity and ItemKNN, which learn nothing."""
+    """RCF or KDA, each without or with latent relation discovery; a sequence model, which uses no relations; or
+    popularity or ItemKNN, which have no trained parameters."""
     embedding_dim: int = Field(64, ge=1)
     """Width of user, entity (item) and relation embeddings."""
     num_layers: int = Field(1, ge=0)
-    """Passes of the shared attention block over the relation tokens (published: 5); attention blocks of SASRec and
-    TiSASRec."""
+    """Number of passes of the shared attention block over the relation tokens (published: 5); for SASRec and TiSASRec,
+    the number of attention blocks."""
     num_heads: int = Field(4, ge=1)
     """Attention heads; must divide the embedding width."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout rate in the attention blocks, of the items that GRU4Rec reads and of what Caser's filters found."""
+    """Dropout rate in the attention blocks, on GRU4Rec's input embeddings and on the outputs of Caser's filters."""
     pooling: Literal["mean", "max", "attention"] = "mean"
     """How the relation tokens become one vector."""
     attention_dim: int = Field(10, ge=1)
     """Width of attention pooling."""
     include_value: bool = True
-    """Add the embedding of the candidate's attribute value to the relation's."""
+    """Add the embedding of the candidate's attribute value to the relation embedding."""
     precision: Precision = "float32"
     """Number format of the operands in the recommender's matrix products. Sums, softmax, normalisation, parameters and
-    Adam are float32 always."""
+    Adam are always float32."""
     num_neighbours: int = Field(100, ge=1)
-    """Most similar items that ItemKNN keeps of each item."""
+    """Number of most similar items that ItemKNN keeps for each item."""
     num_latent_relations: int = Field(6, ge=1)
-    """Latent relations that LRD discovers. Used by the LRD models only."""
+    """Number of latent relations that LRD discovers. Used by the LRD models only."""
     classifier_input: Literal["text", "id"] = "text"
-    """What the relation classifier reads of an item: its text embedding, or its learned embedding (the paper's "w/o
+    """Input of the relation classifier for each item: its text embedding, or its learned embedding (the paper's "w/o
     LLM"). Used by the LRD models only."""
     relation_prior: Literal["none", "fixed", "learned"] = "none"
     """Whether the classifier's log q is added to the logits of the weights over the history, so that language
     knowledge enters the ranking; "fixed" lets no gradient of the recommendation loss through it. Not in the paper.
     Used by the LRD models only."""
     num_dft_points: int = Field(64, ge=2, multiple_of=2)
-    """Points of the Fourier transform behind KDA's temporal decay; it has num_dft_points / 2 + 1 frequencies."""
+    """Number of points of the Fourier transform in KDA's temporal decay; it has num_dft_points / 2 + 1 frequencies."""
     decay_init: Literal["dft", "flat", "random"] = "dft"
-    """How KDA's temporal decay starts: as the histogram of observed intervals, at 0.9 everywhere, or random as
-    published, dead on about half of the intervals."""
+    """Initial values of KDA's temporal decay: the histogram of observed intervals, 0.9 everywhere, or random as
+    published, which is zero on about half of the intervals."""
     num_horizontal_filters: int = Field(16, ge=1)
-    """Caser's filters over successive items, of each height."""
+    """Number of Caser's horizontal filters (over successive items) of each height."""
     num_vertical_filters: int = Field(8, ge=1)
-    """Caser's filters over the places of the history."""
+    """Number of Caser's vertical filters (over the positions of the history)."""
     max_filter_height: int = Field(4, ge=1)
-    """Most successive items that a horizontal filter of Caser sees; at most the history length."""
+    """Height of Caser's tallest horizontal filter, in successive items; at most the history length."""
     gru_hidden_dim: int = Field(100, ge=1)
-    """Width of GRU4Rec's state."""
+    """Width of GRU4Rec's hidden state."""
     gru_out_bias: bool = False
-    """A bias in the linear layer behind GRU4Rec's state, as ReChorus has it now; the paper's code has none."""
+    """Add a bias to the linear layer after GRU4Rec's state, as in current ReChorus; the paper's code has none."""
     time_max: int = Field(512, ge=1)
-    """Longest interval that TiSASRec tells apart, in units of the user's shortest."""
+    """Longest interval that TiSASRec distinguishes, in units of the user's shortest interval."""
     longest_time_unit: int | None = Field(None, ge=1, lt=2**31)
-    """Longest unit of TiSASRec's intervals, in seconds (published: 65535, which is less than a day). None: no limit."""
+    """Largest unit of TiSASRec's intervals, in seconds (published: 65535, less than a day). None: no limit."""
 
     @property
     def is_relational(self) -> bool:
-        """Whether the model looks at relations of items, and so has a knowledge-graph loss."""
+        """Whether the model uses item relations, and so has a knowledge-graph loss."""
         return self.name in RELATIONAL_MODELS
 
     @property
     def learns(self) -> bool:
-        """Whether the model has parameters that are trained."""
+        """Whether the model has trained parameters."""
         return self.name not in COUNTING_MODELS
 
     @property
     def is_sequence(self) -> bool:
-        """Whether the model turns the history into one vector, and so can be trained with any `rec_objective`."""
+        """Whether the model encodes the history as one vector, and so can be trained with any `rec_objective`."""
         return self.learns and not self.is_relational
 
     @property
@@ -184,11 +184,11 @@ class ModelConfig(Section):
 
     @property
     def has_heads(self) -> bool:
-        """Whether the model is one of ours with attention heads."""
+        """Whether the model is built in and has attention heads."""
         return self.is_relational or self.name in ("sasrec", "tisasrec")
 
     def check_name(self) -> None:
-        """Refuse a name that more than one package uses.
+        """Rejects a name that more than one package uses.
 
         Raises:
           UserError: see `plugins.check_name`.
@@ -215,68 +215,70 @@ class LossConfig(Section):
     """
 
     rec_objective: Literal["bpr", "cross_entropy", "sampled_softmax", "gbce"] = "bpr"
-    """The recommendation term: BPR as published; for sequence models also the cross entropy over all items, over the
-    positive and its negatives, or gSASRec's generalised binary cross entropy."""
+    """The recommendation loss: bpr as published. For sequence models also cross_entropy over all items,
+    sampled_softmax (cross entropy over the positive and its negatives), or gbce (gSASRec's generalised binary cross
+    entropy)."""
     calibration: float = Field(0.75, ge=0.0, le=1.0)
-    """How much of the overconfidence that few negatives bring gbce takes back: 0 none, 1 all (gSASRec: 0.75)."""
+    """How far gbce corrects the overconfidence caused by few negatives: 0 not at all, 1 fully (gSASRec: 0.75)."""
     num_negatives: int = Field(4, ge=1)
-    """Negative items per positive (published: 1). Not used by cross_entropy."""
+    """Number of negative items per positive (published: 1). Not used by cross_entropy."""
     negatives: Negatives = "unseen-in-training"
-    """Which items can be negatives of a user. unseen-in-training: those that are not in the user's training
-    interactions. published: the user's dev and test items are excluded too, as in the published code. That leaks the
-    test set: the held-out items become the only unseen ones that training never pushes down."""
+    """Which items can be negatives of a user. unseen-in-training: all items outside the user's training interactions.
+    published: the user's dev and test items are excluded too, as in the published code. This leaks the test set: the
+    held-out items are then the only unseen items with scores that training never lowers."""
     history_negatives: Negatives = "unseen-in-training"
-    """The same for the items that replace the history in the latent-relation loss. published leaks the test set too."""
+    """The same choice for the items that replace the history in the latent-relation loss. Here too, published leaks the
+    test set."""
     kg_weight: Literal["auto"] | Annotated[float, Field(ge=0.0)] = 5.0
-    """Weight of the knowledge-graph loss. auto: stored triples per interaction, as published."""
+    """Weight of the knowledge-graph loss. auto: the number of stored triples per interaction, as published."""
     lrd_weight: float = Field(1.0, ge=0.0)
     """Weight of the latent-relation loss (published: 10, with the released objective). Used by the LRD models only."""
     lrd_objective: Literal["paper", "released"] = "paper"
-    """Eq. 14 as printed, or what the published code computes."""
+    """The latent-relation loss: Eq. 14 as printed in the paper, or as the published code computes it."""
     entropy_weight: float = Field(0.1, ge=0.0)
     """Weight of the posterior's entropy within the latent-relation loss."""
 
 
 class OptimConfig(Section):
-    """Adam with L2 added to the gradient; biases are exempt from it."""
+    """Adam with L2 regularisation added to the gradient, except for biases."""
 
     learning_rate: float = Field(2e-3, gt=0.0)
     """Adam's step size (published: 1e-3 for KDA, 1e-4 for RCF)."""
     l2: float = Field(1e-6, ge=0.0)
-    """L2 coefficient."""
+    """Coefficient of the L2 regularisation."""
     batch_size: int = Field(256, ge=1, le=1_000_000)
-    """Training examples per step."""
+    """Number of training examples per step."""
     update: Literal["dense", "lazy"] = "dense"
-    """Which rows of the embedding tables a step updates. dense: all. lazy: only those that its batch looks up (lazy
-    Adam: the others get no L2 and their moments stand still), which is faster where the tables are large."""
+    """Which rows of the embedding tables a step updates. dense: all rows. lazy: only the rows that the batch looks up
+    (lazy Adam: other rows get no L2 and keep their moments), which is faster for large tables."""
 
     @field_validator("update", mode="before")
     @classmethod
     def _read_earlier_word(cls, value: object) -> object:
-        """Run folders of earlier versions say "touched" for "lazy"."""
+        """Accepts "touched", the word for "lazy" in run folders of earlier versions."""
         return "lazy" if value == "touched" else value
 
 
 class RunConfig(Section):
-    """How long to train and where results go."""
+    """How long to train and where to write the results."""
 
     workdir: Path | None = None
     """Run folder. None: runs/DATASET-MODEL-seedN."""
     init_from: Path | None = None
-    """Run folder whose best parameters training starts from, with fresh moments of Adam; of the same model, sizes and
-    dataset. None: random parameters."""
+    """Run folder of the same model, sizes and dataset. Training starts from its best parameters, with Adam's moments at
+    zero. None: random parameters."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of every random stream."""
     epochs: int = Field(200, ge=1)
-    """Most epochs."""
+    """Maximum number of epochs."""
     patience: int = Field(5, ge=1)
-    """Stop when dev NDCG@5 has not improved for so many epochs (the paper: 10)."""
+    """Stop when dev NDCG@5 has not improved for this many epochs (the paper: 10)."""
     early_stopping: Literal["patience", "published"] = "patience"
-    """patience: see run.patience. published: the rule of the published code, which trains 21 epochs or more and stops
-    when dev NDCG@5 has not risen over 5 epochs in a row, or has had no new best for 20."""
+    """patience: see run.patience. published: the rule of the published code, which trains for at least 21 epochs and
+    stops when dev NDCG@5 has not risen over 5 epochs in a row, or has had no new best for 20 epochs."""
     cpu_devices: int | None = Field(None, ge=1)
-    """Without an accelerator, single-threaded CPU devices that share each batch; None: one per core. The order of sums
-    and the dropout depend on it, so the configuration in the run folder states it."""
+    """Without an accelerator: number of single-threaded CPU devices that share each batch. None: one per core. The
+    order of sums and the dropout depend on it, so the run folder records it."""
 
 
 class Config(Section):
@@ -328,18 +330,18 @@ class Config(Section):
 
     @property
     def uses_classifier(self) -> bool:
-        """Whether anything needs the relation classifier; without, latent relations are ones like the others."""
+        """Whether the relation classifier is used; otherwise latent relations are ordinary learned relations."""
         wanted = self.loss.lrd_weight > 0 or self.model.relation_prior != "none"
         return self.model.discovers_relations and wanted
 
     @property
     def uses_text(self) -> bool:
-        """Whether text embeddings are read."""
+        """Whether text embeddings are used."""
         return self.uses_classifier and self.model.classifier_input == "text"
 
     @property
     def leak(self) -> str | None:
-        """How the test set leaks into training, in words; None where it does not."""
+        """How the test set leaks into training, in words; None if it does not."""
         samples = self.model.learns and self.loss.rec_objective != "cross_entropy"
         has_history_negatives = self.model.discovers_relations and self.loss.lrd_weight > 0
         leaks = [
@@ -354,7 +356,7 @@ class Config(Section):
 
     @property
     def model_title(self) -> str:
-        """The model's name for tables, with the leak where there is one: such figures are never shown without it."""
+        """The model's name for tables. If the test set leaks into training, the name includes the leak."""
         return f"{self.model.name} ({self.leak})" if self.leak else self.model.name
 
     @property
@@ -368,6 +370,6 @@ class Config(Section):
         return self.run.workdir or Path("runs") / f"{self.dataset_name}-{self.model.name}-seed{self.run.seed}"
 
     def for_seed(self, seed: int) -> Config:
-        """The same with another seed, in a run folder of its own: seedN below run.workdir, where that is given."""
+        """The same configuration with another seed and its own run folder: seedN below run.workdir, if that is set."""
         workdir = self.run.workdir and self.run.workdir / f"seed{seed}"
         return self.model_copy(update={"run": self.run.model_copy(update={"seed": seed, "workdir": workdir})})

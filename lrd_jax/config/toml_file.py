@@ -1,4 +1,4 @@
-"""Configurations as TOML files: read with every mistake explained, written complete, compared."""
+"""Configurations as TOML files: reads them and explains mistakes, writes all options, and compares them."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def load_config(path: str | os.PathLike[str]) -> Config:
     Paths in it are relative to the current directory.
 
     Raises:
-      UserError: the file is missing or no TOML, an option is unknown, of the wrong type or out of range.
+      UserError: the file is missing or not TOML, or an option is unknown, of the wrong type or out of range.
     """
     values, text = read_toml(path)
     return _validate(values, file=path, text=text)
 
 
 def read_toml(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
-    """What a TOML file holds, and its text.
+    """The contents of a TOML file, and its text.
 
     Raises:
-      UserError: the file is missing, no regular file or no TOML.
+      UserError: the file is missing, not a regular file or not TOML.
     """
     refuse_irregular(Path(path))
     try:
@@ -55,7 +55,7 @@ def read_toml(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
             "not valid TOML: " + str(error).replace(place[0] if place else "", "").rstrip("."),
             file=path,
             line=int(place[1]) if place else None,
-            remedy="Write options as [section] and below it name = value, with texts in quotes",
+            remedy="Write [section], and below it name = value for each option, with text values in quotes",
         ) from error
 
 
@@ -70,10 +70,10 @@ def with_options(
     """The configuration with some options changed.
 
     Args:
-      config: complete.
+      config: the configuration to change.
       options: {"section.option": value}.
-      file, text: where the options come from, for the message.
-      table: within the file, such as "variants.mine.".
+      file, text: the file with the options and its text, for messages.
+      table: the table in the file, such as "variants.mine.".
 
     Raises:
       UserError: an option is unknown, of the wrong type or out of range.
@@ -90,7 +90,7 @@ def with_options(
 
 def _validate(values: Mapping[str, Any], *, file: str | os.PathLike[str] | None, text: str, table: str = "") -> Config:
     try:
-        # JSON mode is strict about types ("5" is no integer, true no number) and yet reads a path from a string.
+        # JSON mode is strict about types ("5" is not an integer, true not a number) but reads a path from a string.
         return Config.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         key, problem, remedy = explain(error)
@@ -105,10 +105,10 @@ def config_of(options: Mapping[str, Any], base: Config | None = None) -> Config:
 
     Args:
       options: {"section.option": value}.
-      base: what holds otherwise; the defaults where there is none.
+      base: the configuration to change. None: the defaults.
 
     Raises:
-      UserError: an option is unknown, of the wrong type or out of range; its field is the option.
+      UserError: an option is unknown, of the wrong type or out of range; the error's field is the option.
     """
     values = {} if base is None else base.model_dump(exclude_unset=True)
     for key, value in options.items():
@@ -127,11 +127,11 @@ def config_to_toml(config: Config) -> str:
 
 
 def config_difference(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
-    """Options that differ, as (key, old value, new value). Where run folder and dataset lie does not count, nor does
-    the recorded width of text embeddings where the new configuration leaves it to the encoder, nor the latent-relation
-    loss of a model that has none.
+    """The options that differ, as (key, old value, new value).
 
-    (Whether the dataset is still the same is told by its content, `Setup.fingerprint`.)
+    Not compared: the paths of run folder and dataset; the recorded width of text embeddings, if the new configuration
+    leaves it to the encoder; and the options of the latent-relation loss, if the model has none. (`Setup.fingerprint`
+    compares datasets by content.)
     """
     before, after = flatten(old), flatten(new)
     unasked = _PLACES + (("text.dimensions",) if new.text.dimensions is None else ())
@@ -141,7 +141,7 @@ def config_difference(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
 
 
 def flatten(config: Config) -> dict[str, Any]:
-    """All options as {"section.option": value}, in the order in which config.py states them."""
+    """All options as {"section.option": value}, in the order of schema.py."""
     return {
         f"{section}.{option}": value
         for section, options in config.model_dump().items()
@@ -150,7 +150,7 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def stated_options(config: Config) -> set[str]:
-    """The options ("section.option") that were given a value, be it their default; the others are at theirs."""
+    """The options ("section.option") that were set explicitly, even if to their default."""
     return {
         f"{section}.{option}" for section in Config.model_fields for option in getattr(config, section).model_fields_set
     }

@@ -1,1 +1,1 @@
-"""Raw files in, frozen arrays out: data knows no model."""
+"""Turns raw files into frozen arrays; independent of the models."""

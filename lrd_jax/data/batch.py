@@ -1,4 +1,4 @@
-"""What a model sees: arrays, already drawn and padded."""
+"""The input of a model: arrays, already sampled and padded."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def from_host(array: np.ndarray) -> jax.Array:
 
 
 class History(NamedTuple):
-    """What users did before the moment of prediction, oldest first, padded at the end.
+    """Users' interactions before the time of prediction, oldest first, padded at the end.
 
     Attributes:
       items: int32 [B, H], 0 for padding.
       intervals: float32 [B, H], Δt = max(log2(seconds / 60 + 1e-6), 0) from each item to the prediction.
       seconds: int32 [B, H], from each item to the prediction; 0 for padding.
-      shortest: int32 [B], the user's shortest time between two interactions at different moments, in seconds; 2³¹ − 1
-        where there are none.
+      shortest: int32 [B], the user's shortest nonzero time between two interactions, in seconds; 2³¹ − 1 if there is
+        none.
     """
 
     items: jax.Array
@@ -31,12 +31,12 @@ class History(NamedTuple):
 
 
 class Triples(NamedTuple):
-    """Knowledge-graph triples, each with its corruptions.
+    """Knowledge-graph triples, each with its corrupted versions.
 
     Attributes:
-      heads, tails: int32 [B, 1 + n], the stored triple's items first.
+      heads, tails: int32 [B, 1 + n], first the items of the stored triple, then those of the corrupted ones.
       relations: int32 [B].
-      values: int32 [B], the attribute value's entity, 0 for item-item relations.
+      values: int32 [B], the entity of the attribute value; 0 for item-item relations.
     """
 
     heads: jax.Array
@@ -51,9 +51,10 @@ class Batch(NamedTuple):
     Attributes:
       users: int32 [B].
       candidates: int32 [B, 1 + n], the positive item first, then its negatives.
-      history: of the users before the positive item.
-      triples: one per example, or None when the dataset holds none.
-      negative_history: int32 [B, H], an item the user has not touched for each place of the history; None without LRD.
+      history: the users' histories before the positive item.
+      triples: one per example, or None if the dataset has none.
+      negative_history: int32 [B, H], an item that the user has not interacted with for each position of the history;
+        None without LRD.
       weights: float32 [B], 1 for an example and 0 for padding of the last batch.
     """
 
@@ -66,7 +67,7 @@ class Batch(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Frozen facts about items that models look up.
+    """Constant item data that models look up.
 
     Attributes:
       item_values: int32 [I + 1, A, V], entities of each item's attribute values, padded with 0 (`Corpus`).

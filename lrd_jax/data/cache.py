@@ -1,6 +1,6 @@
-"""Where downloads and read corpora are kept, and the corpus cache itself.
+"""The cache folder for downloads and datasets, and the corpus cache.
 
-A cache only saves time: a corrupt entry is made again, an unwritable folder is passed over in silence.
+The cache only saves time: a corrupt entry is made again, and an unwritable folder is ignored without a message.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SPLITS = ("dev", "test")
 
 
 def cache_dir() -> Path:
-    """Folder for everything that can be made again: the environment's LRD_JAX_CACHE, else the user's cache folder."""
+    """The folder for reproducible files: the environment variable LRD_JAX_CACHE, or else the user's cache folder."""
     chosen = os.environ.get("LRD_JAX_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -36,10 +36,10 @@ def cache_dir() -> Path:
 
 
 def load_corpus(name: str, content_hash: str) -> Corpus | None:
-    """The cached corpus of this content, or None where there is none that can be read.
+    """The cached corpus with this content, or None if the cache has no readable one.
 
     Args:
-      name: the dataset's name; it is not content and comes from the caller.
+      name: the dataset's name, which is not part of the content.
       content_hash: SHA-256 (hex) of the files, `lrd_jax.data.rechorus.content_hash`.
     """
     try:
@@ -55,11 +55,11 @@ def load_corpus(name: str, content_hash: str) -> Corpus | None:
             }
             return Corpus(name=name, content_hash=content_hash, **fields)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None  # missing or damaged: the caller reads the files and stores it anew
+        return None  # missing or damaged: the caller reads the files and stores it again
 
 
 def store_corpus(corpus: Corpus) -> None:
-    """Keep a corpus for `load_corpus`: written under a temporary name, then renamed, so never seen half written."""
+    """Stores a corpus for `load_corpus`, under a temporary name first, so that readers never see a partial file."""
     meta = {field: getattr(corpus, field) for field in ("content_hash", *_COUNTS, *_NAMES)}
     arrays = {field: getattr(corpus, field) for field in _ARRAYS}
     for name in _SPLITS:

@@ -1,4 +1,4 @@
-"""The data card of a dataset folder: what a reader of results must know of the data, as JSON and as Markdown."""
+"""The data card of a dataset folder: what a reader of results must know about the data, as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ def data_card(
     texts: ItemTexts | None,
     further: Sequence[Notice] = (),
 ) -> dict[str, Any]:
-    """Everything that the card says.
+    """The full contents of the card.
 
     Args:
-      marker: of dataset.json; with "times" (see `RawDataset`) no dates are given.
-      dropped: interactions given, and dropped for each reason; empty where that is not known.
+      marker: the contents of dataset.json; if it has "times" (see `RawDataset`), the card gives no dates.
+      dropped: number of interactions in the input, and dropped for each reason; empty if unknown.
       splits: rows of each file.
       users, items, times: int [N], ids from 1, seconds.
       attributes: {name: item_id, value_id}.
       relations: {name: item_id, other_id}.
-      texts: of the items; None: nothing is known of any.
-      further: notices beside those that follow from all this.
+      texts: the item texts; None if the source has no item data.
+      further: notices in addition to those that the card derives.
     """
     num_items = marker["items"]
     leakage = _leakage(marker["split"], splits, times)
     if "times" in marker:
-        leakage["warning"] += " There are no times in the source, so all this goes by the order of its rows."
+        leakage["warning"] += " The source has no times, so these figures use the order of its rows."
     of_the_source = {key: value for key, value in marker.items() if key not in (*_SIZES, *_OPTIONS, "name")}
     card = {
         "name": marker["name"],
@@ -94,7 +94,7 @@ def data_card(
 
 
 def _is_uniform(values: pl.DataFrame, num_items: int) -> bool:
-    """Whether all items are alike in an attribute: none has a value, or all have the same one."""
+    """Whether an attribute is the same for all items: none has a value, or all have the same value."""
     return values["value_id"].n_unique() <= 1 and values["item_id"].n_unique() in (0, num_items)
 
 
@@ -105,7 +105,7 @@ def card_files(card: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def card_markdown(card: Mapping[str, Any]) -> str:
-    """The card for people."""
+    """The card as Markdown."""
     sizes, text, leakage = card["sizes"], card["text"], card["leakage"]
     lines = [f"# {card['name']}", "", *_bullets({**card["source"], **card["options"]}), "", "## Sizes", ""]
     lines += _table(("users", "items", "interactions", "density"), [[sizes[size] for size in (*_SIZES, "density")]])
@@ -127,7 +127,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
             lines += ["", f"## {title}", "", *_table((title.split()[0].lower(), *figures), rows)]
     lines += ["", "## Texts", "", f"{text['items']:,} items have a text ({text['coverage']:.1%})."]
     if text["items"]:
-        lines[-1] += f" The other {text['empty']:,} read {text['text_of_the_empty']!r}." if text["empty"] else ""
+        lines[-1] += f" The other {text['empty']:,} have {text['text_of_the_empty']!r}." if text["empty"] else ""
         lines += [f"Cut: {number:,} in {column}." for column, number in text["cut"].items()]
         rows = [[what, *text[what].values()] for what in ("words", "characters")]
         lines += ["", *_table(("per text", "least", "median", "mean", "most", "total"), rows)]
@@ -172,7 +172,7 @@ def card_of_texts(texts: ItemTexts | None, num_items: int) -> dict[str, Any]:
 
 
 def _leakage(split: str, splits: Mapping[str, np.ndarray], times: np.ndarray) -> dict[str, Any]:
-    """How far training looks into the future of what is evaluated, measured and in words."""
+    """How much training data lies in the future of the evaluated rows, as numbers and in words."""
     last_trained = times[splits["train"]].max()
     shares = {name: float((times[splits[name]] < last_trained).mean()) for name in ("dev", "test")}
     ordered = np.sort(times[splits["train"]])
@@ -181,23 +181,23 @@ def _leakage(split: str, splits: Mapping[str, np.ndarray], times: np.ndarray) ->
     found = {"rows_before_the_last_training_interaction": shares, "training_after_the_median_test_row": later}
     if split == "leave-one-out":
         warning = (
-            "Leave-one-out leaks time: other users' later interactions are trained on, and one user's dev and test "
-            f"rows may precede another's training. {shares['test']:.1%} of the test rows and {shares['dev']:.1%} of "
+            "Leave-one-out leaks the future: one user's dev and test rows may be older than another user's training "
+            f"interactions. {shares['test']:.1%} of the test rows and {shares['dev']:.1%} of "
             f"the dev rows happened before the last training interaction; {later:.1%} of the training interactions "
-            "happened after half of the test rows. Figures are comparable with published ones of the same split, but "
-            "say little about predicting the future; --split temporal does."
+            "happened after half of the test rows. Metrics are comparable with published ones for the same split, but "
+            "say little about predicting the future; use --split temporal for that."
         )
     elif shares["dev"] or shares["test"]:
         warning = (
-            f"Training looks into the future: {shares['test']:.1%} of the test rows and {shares['dev']:.1%} of the dev "
+            f"Training uses the future: {shares['test']:.1%} of the test rows and {shares['dev']:.1%} of the dev "
             f"rows happened before the last training interaction; {later:.1%} of the training interactions happened "
             "after half of the test rows."
         )
     else:
         warning = (
-            "Nothing that is trained on happened after anything that is evaluated. The core filter, the items that "
-            "there are, their metadata and the negatives (no item that the user touches at any time) still know the "
-            "whole data."
+            "All training interactions happened before all evaluated ones. But the core filter, the set of items, "
+            "their metadata and the negatives (no item that the user ever interacts with) still use the whole data, "
+            "including the future."
         )
     return {"warning": warning, **found}
 

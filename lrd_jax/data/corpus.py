@@ -1,4 +1,4 @@
-"""The frozen arrays that everything downstream reads."""
+"""The dataset as frozen arrays, the input of training and evaluation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Evaluation rows, one per (user, target), dev or test; one per user with leave-one-out, any number with a date.
+    """Evaluation rows of dev or test, one per (user, target): one per user with leave-one-out, any number with dates.
 
     Attributes:
-      rows: int32 [N], indices into the sequence arrays of `Corpus`; the target is sequence_items[row] and its history
-        is what the same user's rows before it hold.
+      rows: int32 [N], indices into the sequence arrays of `Corpus`; the target is sequence_items[row], and its history
+        is the same user's earlier rows.
       negatives: int32 [N, n], the given negative items of each row, duplicates kept.
     """
 
@@ -23,7 +23,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """A dataset as NumPy arrays; 32-bit integers on purpose, ranges checked when read.
+    """A dataset as NumPy arrays of 32-bit integers; ranges are checked when the files are read.
 
     Users and items have ids from 1; row 0 of any table indexed by them is padding.
 
@@ -31,8 +31,8 @@ class Corpus:
       name: the dataset folder's name.
       content_hash: SHA-256 (hex) of the files it was read from.
       num_users, num_items: largest ids.
-      num_entities: rows of the entity table: 1 + num_items + for each attribute one for "none" and one for each value.
-        Entities 1..num_items are the items, then come each attribute's "none" and its values in turn, as published.
+      num_entities: rows of the entity table: 1 + num_items + (1 + number of values) for each attribute. Entities
+        1..num_items are the items; then follow, for each attribute, "none" and its values, as published.
       item_relations: names of the item-item relations (columns r_*, without the prefix), in file order.
       attributes: names of the attribute relations (columns i_*, without the prefix), in file order.
       sequence_items, sequence_times, sequence_users: int32 [M], every interaction of train, history, dev and test,
@@ -45,9 +45,9 @@ class Corpus:
       triples: int32 [E, 3], (head item, relation, tail item) of the item-item relations; relation 1 is the first of
         item_relations (0 is the virtual relation).
       item_values: int32 [I + 1, A, V], entity ids of each item's values per attribute, padded with 0 at the end; an
-        item without a value has the attribute's "none" alone.
-      none_entities: int32 [A], the entity that stands for "none" of each attribute. No triple is made of it.
-      earlier_hash: what `content_hash` was before "none" had entities of its own; "" where it is not known.
+        item without a value has only the attribute's "none".
+      none_entities: int32 [A], the "none" entity of each attribute. No triple contains it.
+      earlier_hash: the value of `content_hash` in versions without "none" entities; "" if unknown.
     """
 
     name: str
@@ -86,6 +86,6 @@ class Corpus:
 
     @property
     def holds_value(self) -> np.ndarray:
-        """Which places of item_values hold a value, neither padding nor "none"; bool [I + 1, A, V]."""
+        """Which positions of item_values contain a value, not padding or "none"; bool [I + 1, A, V]."""
         held: np.ndarray = (self.item_values > 0) & (self.item_values != self.none_entities[:, None])
         return held

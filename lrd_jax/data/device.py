@@ -23,9 +23,9 @@ class Arrays(NamedTuple):
     Attributes:
       sequence_items, sequence_times, sequence_users, sequence_offsets: see `Corpus`.
       shortest_intervals: int32 [U + 1], see `History.shortest`; over all of a user's interactions, as published.
-      examples: int32 [N], the training rows that have a history, each an example.
-      sampler: what negatives and triples are drawn from.
-      tables: item facts.
+      examples: int32 [N], the training rows that have a history; each is a training example.
+      sampler: draws negatives and triples.
+      tables: constant item data.
     """
 
     sequence_items: jax.Array
@@ -45,16 +45,16 @@ def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh, loss: LossCo
       corpus: the dataset.
       text: float32 [I + 1, T]; None without LRD.
       mesh: the devices.
-      loss: says which items can be negatives. None: the default.
+      loss: determines which items can be negatives. None: the default.
 
     Raises:
-      UserError: no training interaction has another of its user's before it.
+      UserError: no user has two training interactions.
     """
     loss, rows = loss or LossConfig(), corpus.train_rows
     has_history = rows > corpus.sequence_offsets[corpus.sequence_users[rows]]
     if not has_history.any():
         raise UserError(
-            "no user has two training interactions, so there is nothing to learn from",
+            "no user has two training interactions, so there is no training example",
             file="train.csv",
             remedy="Add interactions",
         )
@@ -73,9 +73,9 @@ def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh, loss: LossCo
 
 
 def shortest_intervals(corpus: Corpus) -> np.ndarray:
-    """The shortest time between two interactions of a user at different moments, seconds, int32 [U + 1].
+    """The shortest nonzero time between two interactions of each user in seconds, int32 [U + 1].
 
-    2³¹ − 1 where there are none. Dev and test times count too. Source: ReChorus's TiSASRec.
+    2³¹ − 1 if there is none. Dev and test interactions count too. Source: ReChorus's TiSASRec.
     """
     shortest = np.full(corpus.num_users + 1, 2**31 - 1, np.int32)
     users, gaps = corpus.sequence_users, np.diff(corpus.sequence_times)  # times ascend within a user
@@ -99,7 +99,7 @@ def gather_history(arrays: Arrays, rows: jax.Array, history_length: int) -> Hist
     valid = place < length[:, None]  # [B, H]
     where = jnp.where(valid, rows[:, None] - length[:, None] + place, 0)
     items = jnp.where(valid, arrays.sequence_items[where], 0)
-    # Whole seconds are subtracted as integers: float32 cannot tell seconds apart in a Unix time.
+    # Subtract as integers: float32 cannot represent Unix times to the second.
     seconds = jnp.where(valid, arrays.sequence_times[rows][:, None] - arrays.sequence_times[where], 0)
     intervals = jnp.maximum(jnp.log2(seconds.astype(jnp.float32) / 60 + 1e-6), 0.0)
     return History(items, intervals, seconds, arrays.shortest_intervals[users])

@@ -1,4 +1,4 @@
-"""Writing a dataset folder: all of it or nothing, interactions with their negatives, tab-separated files."""
+"""Writes a dataset folder of tab-separated files, completely or not at all."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from lrd_jax.errors import UserError
 from lrd_jax.runs.terminal import row_progress
 
 MARKER = "dataset.json"
-"""The file that tells a folder of ours, which may be replaced, from one that the user made."""
+"""The file that marks a folder as written by this program, so that it may be replaced."""
 
-_ROWS_AT_ONCE = 2**15  # of a file while it is written, so that its text is never in memory as a whole
+_ROWS_AT_ONCE = 2**15  # rows written at once, so that the whole text is never in memory
 
 
 def write_interactions(
@@ -35,18 +35,18 @@ def write_interactions(
     *,
     like_notebooks: bool = False,
 ) -> None:
-    """Write a file per split, such as train.csv; every row of dev.csv and test.csv has negatives of its own.
+    """Writes one file per split, such as train.csv; every row of dev.csv and test.csv has its own negatives.
 
     Args:
       folder: where to write.
-      splits: rows of each file, from `leave_one_out` or `temporal_split`; without rows, no file.
+      splits: rows of each file, from `leave_one_out` or `temporal_split`; a split without rows gets no file.
       users, items, times: int [N], ids from 1 without gaps, times in seconds.
-      num_negatives: negatives per row; the user touches none of them in any split.
-      seed: of the negatives.
-      like_notebooks: draw them as the published notebooks do (`notebook_negatives`).
+      num_negatives: negatives per row; the user interacts with none of them in any split.
+      seed: seed of the negatives.
+      like_notebooks: draw negatives as the published notebooks do (`notebook_negatives`).
 
     Raises:
-      UserError: a user leaves too few items for the negatives.
+      UserError: a user has interacted with so many items that too few are left for the negatives.
     """
     touched = csr_array((np.ones(len(users), bool), (users, items)))
     touched.sum_duplicates()
@@ -69,7 +69,7 @@ def write_interactions(
 
 
 def _write_rows(path: Path, columns: Mapping[str, np.ndarray], negatives: np.ndarray | None) -> None:
-    """Write rows block by block, the negatives int [N, n] as JSON lists."""
+    """Writes rows block by block, the negatives int [N, n] as JSON lists."""
     number = len(columns["user_id"])
     with path.open("wb") as file, row_progress(number, path.name) as progress:
         for start in range(0, number, _ROWS_AT_ONCE):
@@ -89,12 +89,12 @@ def json_lists(lists: pl.Series) -> pl.Series:
 
 
 def write_tsv(path: Path, rows: pl.DataFrame) -> None:
-    """Write a tab-separated file with header; quotation marks mean nothing in it."""
+    """Writes a tab-separated file with header; quotation marks have no special meaning."""
     _write_tsv(path, rows)
 
 
 def tsv_bytes(rows: pl.DataFrame) -> bytes:
-    """What `write_tsv` writes."""
+    """The bytes that `write_tsv` writes."""
     content = io.BytesIO()
     _write_tsv(content, rows)
     return content.getvalue()
@@ -105,23 +105,23 @@ def _write_tsv(file: Path | IO[bytes], rows: pl.DataFrame, *, include_header: bo
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuse a folder that may not be replaced: it exists, is not empty and has no MARKER.
+    """Rejects a folder that must not be replaced: it is not empty and has no MARKER.
 
     Raises:
-      UserError: it is such a one, or a file.
+      UserError: the folder must not be replaced, or is a file.
     """
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / MARKER).exists())):
-        raise UserError("it exists and was not made by this program", file=folder, remedy="Name another folder")
+        raise UserError("it exists and was not made by this program", file=folder, remedy="Choose another folder")
 
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary sibling that becomes `folder` when the block ends well and vanishes otherwise.
+    """A temporary folder next to `folder`, renamed to it if the block succeeds and removed if it fails.
 
-    The block writes the files, MARKER among them.
+    The block writes the files, including MARKER.
 
     Raises:
-      UserError: the folder exists and holds something else than a dataset made here, or cannot be written.
+      UserError: the folder exists and was not made by this program, or cannot be written.
     """
     folder = Path(folder).absolute()
     old = None
@@ -132,9 +132,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"the folder cannot be written ({error.strerror})", file=folder) from None
     try:
-        temporary.chmod(0o755)  # mkdtemp's is for its owner only
+        temporary.chmod(0o755)  # mkdtemp gives access to the owner only
         yield temporary
-        if folder.exists():  # a folder that is not empty cannot be renamed over
+        if folder.exists():  # a rename cannot replace a folder that is not empty
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
             folder.rename(old / folder.name)
         temporary.rename(folder)

@@ -1,7 +1,7 @@
-"""The ids of the source behind a dataset folder's own.
+"""Maps a dataset folder's own ids to the ids of the source.
 
-Folders made here have users.tsv and items.tsv (raw_id, user_id or item_id); those that the LRD authors publish have
-NAME.item2index and perhaps NAME.user2index (no header; raw id and id).
+Folders made by `prepare` have users.tsv and items.tsv (raw_id, user_id or item_id); those that the LRD authors publish
+have NAME.item2index and perhaps NAME.user2index (no header; raw id and id).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from lrd_jax.files import is_there
 
 
 def raw_ids(folder: Path, kind: Literal["user", "item"], ids: np.ndarray) -> pl.Series:
-    """The source's ids of users or items, String [N]; null for an id that the map lacks, and without a map.
+    """The source's ids of users or items, String [N]; null for an id that is not in the map, or if there is no map.
 
     Args:
       folder: the dataset folder.
-      kind: of what.
+      kind: users or items.
       ids: int [N], from 1.
 
     Raises:
-      UserError: the map cannot be read, an id stands in it twice, or there are several.
+      UserError: the map cannot be read or contains an id twice, or there are several maps.
     """
     table = _map(Path(folder), kind)
     if table is None:

@@ -1,4 +1,4 @@
-"""How KDA's temporal decay starts."""
+"""Initial values of KDA's temporal decay."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from lrd_jax.data.corpus import Corpus
 
 
 def normalise_intervals(seconds: np.ndarray) -> np.ndarray:
-    """Δt = max(log2(seconds / 60 + 1e-6), 0), KDA's scale of time. `arrays.gather_history` does the same on device."""
+    """Δt = max(log2(seconds / 60 + 1e-6), 0), KDA's time scale. `device.gather_history` computes the same on device."""
     return np.maximum(np.log2(seconds / 60 + 1e-6), 0.0)
 
 
 def interval_histograms(corpus: Corpus, history_length: int, num_points: int) -> np.ndarray:
-    """How often each defined relation spans each interval between a history item and the next item in training.
+    """For each defined relation, counts the intervals between a related history item and the next item in training.
 
-    The virtual relation holds between all such pairs.
+    The virtual relation holds between all pairs of items.
 
     Args:
       corpus: the dataset; only training interactions are counted.
@@ -49,20 +49,20 @@ def interval_histograms(corpus: Corpus, history_length: int, num_points: int) ->
 
 
 def _is_among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which keys (≥ 0) are in `known`, ascending; np.isin would sort `known` again at every call."""
+    """Which keys (≥ 0) are in `known`, which is ascending; np.isin would sort `known` again at every call."""
     place = np.searchsorted(known, keys)
     found: np.ndarray = np.append(known, -1)[place] == keys
     return found
 
 
 def dft_decay(histograms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Decay coefficients with which the decay starts as each histogram over its maximum.
+    """Decay coefficients for which the initial decay equals each histogram divided by its maximum.
 
-    The inverse transform of a real signal needs half the frequencies, each but the first and last counted twice
-    ("folded"); the decay divides by 2F where the transform divides by the number of points ("scaled").
+    The inverse transform of a real signal needs only half the frequencies; all except the first and the last count
+    twice ("folded"). The decay divides by 2F where the transform divides by the number of points ("scaled").
 
     Args:
-      histograms: [R, P], P even; a row without counts starts as the virtual relation's.
+      histograms: [R, P], P even; a row without counts gets the histogram of the virtual relation.
 
     Returns:
       decay_real and decay_imag, float32 [R, P / 2 + 1].
@@ -78,7 +78,7 @@ def dft_decay(histograms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def flat_decay(num_relations: int, num_frequencies: int, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-    """Decay coefficients with which the decay starts at `level` for every relation and interval."""
+    """Decay coefficients for which the initial decay is `level` for every relation and interval."""
     real = np.zeros((num_relations, num_frequencies), np.float32)
     real[:, 0] = level * 2 * num_frequencies
     return real, np.zeros_like(real)

@@ -1,4 +1,4 @@
-"""What is known of the items -> item_meta.csv, the names of its values, and the fields that fill templates."""
+"""Turns item data into item_meta.csv, the names of its values, and the fields that fill templates."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from lrd_jax.data.folder import json_lists
 from lrd_jax.data.templates import clean
 
 FIELDS = "item_fields.jsonl"
-"""A line of JSON per item: item_id, raw_id and the columns that texts are made of."""
+"""One line of JSON per item: item_id, raw_id and the columns that fill the item texts."""
 RESERVED = ("item_id", "raw_id")
-"""Columns of FIELDS that no column of a source may be called."""
+"""Reserved columns of FIELDS; a source must not use these names."""
 VALUES = "values.tsv"
-"""attribute, value_id, value: the names of what the i_ columns of item_meta.csv hold as numbers."""
+"""attribute, value_id, value: the names of the value ids in the i_ columns of item_meta.csv."""
 
 
 def attribute_values(ids: pl.DataFrame, attributes: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The values of the items under ids of their own, from 1 in the order of their names, for each attribute.
+    """Numbers the values of each attribute from 1 in the order of their names.
 
     Args:
       ids: raw_id and item_id of the items that remain.
       attributes: as in `RawDataset`.
 
     Returns:
-      Edges: attribute, item_id, value_id, each once, in the order of the source; and names: attribute, value_id, value.
+      Edges: attribute, item_id, value_id, without duplicates, in the order of the source; and names: attribute,
+      value_id, value.
     """
     edges, names = [_empty(item_id=pl.Int64, value_id=pl.Int64)], [_empty(value_id=pl.Int64, value=pl.String)]
     for attribute, values in attributes.items():
@@ -45,7 +46,7 @@ def _empty(**columns: type[pl.DataType]) -> pl.DataFrame:
 
 
 def related_items(ids: pl.DataFrame, relations: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The pairs of remaining items that a relation holds between, each once, without items related to themselves.
+    """The pairs of remaining items in each relation, without duplicates and without items related to themselves.
 
     Args:
       ids: raw_id and item_id of the items that remain.
@@ -69,7 +70,7 @@ def item_metadata(
 ) -> pl.DataFrame:
     """The table item_meta.csv: item_id, i_NAME, r_NAME.
 
-    An attribute of which every item has at most one value is a column of numbers, 0 for none; any other one of lists.
+    An attribute with at most one value per item is a column of numbers, 0 for none; any other is a column of lists.
 
     Args:
       num_items: items have ids from 1 to this.
@@ -91,7 +92,7 @@ def item_metadata(
 
 
 def item_fields(ids: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-    """item_id, raw_id and all columns of text, a row for each remaining item, nulls where nothing is known."""
+    """item_id, raw_id and all text columns, one row per remaining item; null where a value is unknown."""
     columns = [name for name in items.columns if name != "item"]
     joined = ids.join(items, left_on="raw_id", right_on="item", how="left", maintain_order="left")
     return joined.select("item_id", "raw_id", *columns)

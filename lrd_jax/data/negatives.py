@@ -1,4 +1,4 @@
-"""The negatives of dev and test rows: items that the user touches in no split, drawn once and kept in the files."""
+"""Negatives of dev and test rows: items that the user interacts with in no split, drawn once and kept in the files."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lrd_jax.errors import UserError
 from lrd_jax.runs.terminal import row_progress
 
 _CELLS = 2**22  # (row, item) pairs in memory at once while negatives are drawn, 32 MiB of float64
-_LARGE_CATALOGUE = 8192  # items from which on a key per (row, item) pair costs more than drawing and refusing
+_LARGE_CATALOGUE = 8192  # above this many items, rejection sampling is faster than one key per (row, item) pair
 
 
 def short_of_items(
     users: np.ndarray, items: np.ndarray, evaluated: np.ndarray, num_items: int, needed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The users of whom too few items are left, ascending, int [S], and how many are left of each, int [S].
+    """The users with too few items left to draw negatives from, ascending, int [S], and how many are left, int [S].
 
     Args:
       users, items: int [N], all interactions.
-      evaluated: users for whom negatives are drawn; they may come several times.
-      num_items: that negatives are drawn from.
-      needed: how many must be left.
+      evaluated: users for whom negatives are drawn, possibly repeated.
+      num_items: number of items that negatives are drawn from.
+      needed: minimum number of items that must be left.
     """
     touched = np.bincount(users[~repeated(users, items)], minlength=int(users.max(initial=0)) + 1)
     evaluated = np.unique(evaluated)
@@ -33,7 +33,7 @@ def short_of_items(
 
 
 def notebook_items(splits: Mapping[str, np.ndarray], users: np.ndarray, items: np.ndarray, times: np.ndarray) -> int:
-    """How many items the published notebooks draw from: those left without every user's first interaction.
+    """Number of items that the published notebooks draw from: those left after dropping each user's first interaction.
 
     Args:
       splits: rows of each file.
@@ -46,29 +46,30 @@ def notebook_items(splits: Mapping[str, np.ndarray], users: np.ndarray, items: n
 
 
 def sample_negatives(touched: csr_array, users: np.ndarray, num_negatives: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw items that a user never had, uniformly and without replacement, anew for every entry of `users`.
+    """Draws items without an interaction of the user, uniformly and without replacement, for each entry of `users`.
 
-    Up to 8,192 items, every (row, item) pair gets a random key and the smallest win: the draw that our published
-    figures were made with, whose bytes must stay. In larger catalogues, where that would cost minutes, items are drawn
-    for a row until enough of them differ and are untouched; rows whose user leaves too few items for that get keys too.
+    Up to 8,192 items, every (row, item) pair gets a random key, and the smallest keys are drawn. This produced the
+    negatives of the published results of this package, so the bytes must not change. For larger catalogues, where this
+    would take minutes, rejection sampling draws items for a row until enough are distinct and without an interaction;
+    rows of users with too few items left for that use keys too.
 
     Args:
-      touched: bool [U + 1, I + 1], by user and item id; item 0 is padding and never drawn.
-      users: int [N], a user may come several times; sorted, the draw is faster.
-      num_negatives: items per entry.
-      rng: source of randomness.
+      touched: bool [U + 1, I + 1], whether the user interacted with the item; item 0 is padding and never drawn.
+      users: int [N], possibly repeated; faster if sorted.
+      num_negatives: negatives per entry.
+      rng: random generator.
 
     Returns:
       int32 [N, num_negatives]
 
     Raises:
-      UserError: a user has touched so many items that fewer than num_negatives are left.
+      UserError: a user has interacted with so many items that fewer than num_negatives are left.
     """
     width = touched.shape[1]
     untouched = width - 1 - np.diff(touched.indptr)[users]
     least = int(untouched.min(initial=width))
     if least < num_negatives:
-        problem = f"{num_negatives} negatives per user are too many: one user leaves only {least} items untouched"
+        problem = f"{num_negatives} negatives per user are too many: only {least} items are left for one user"
         raise UserError(problem, field="negatives", remedy=f"Choose at most {least}")
     negatives = np.empty((len(users), num_negatives), np.int32)
     by_key = np.ones(len(users), bool)
@@ -86,7 +87,7 @@ def sample_negatives(touched: csr_array, users: np.ndarray, num_negatives: int, 
 
 
 def _blocks(rows: np.ndarray, cells: int) -> Iterator[np.ndarray]:
-    """Rows, as many at once as fit in memory with so many cells each, and a bar while they last."""
+    """Blocks of rows that fit in memory with this many cells per row; shows a progress bar."""
     size = max(1, _CELLS // cells)
     with row_progress(len(rows), "negatives") as progress:
         for start in range(0, len(rows), size):
@@ -97,26 +98,26 @@ def _blocks(rows: np.ndarray, cells: int) -> Iterator[np.ndarray]:
 def notebook_negatives(
     touched: csr_array, users: np.ndarray, num_items: int, num_negatives: int, rng: np.random.RandomState
 ) -> np.ndarray:
-    """The draw of ReChorus's and the LRD authors' notebooks: with repetitions, items that the user had drawn again.
+    """Draws as the notebooks of ReChorus and the LRD authors do: with replacement, redrawing the user's own items.
 
-    With their seed, their order of rows (by time) and their order of splits (test before dev), it gives their
-    negatives, number by number: `data/MovieLens.ipynb` of github.com/ysh-1998/LRD shows some.
+    With their seed, their order of rows (by time) and their order of splits (test before dev), it reproduces their
+    negatives exactly; `data/MovieLens.ipynb` of github.com/ysh-1998/LRD shows some.
 
     Args:
-      touched: bool [U + 1, I + 1], by user and item id.
-      users: int [N], the rows in the order of their times.
-      num_items: they draw from 1 to this.
-      num_negatives: items per row.
-      rng: NumPy's old generator, which the notebooks use.
+      touched: bool [U + 1, I + 1], whether the user interacted with the item.
+      users: int [N], the rows in order of time.
+      num_items: items are drawn from 1 to this.
+      num_negatives: negatives per row.
+      rng: NumPy's legacy generator, which the notebooks use.
 
     Returns:
       int32 [N, num_negatives]
 
     Raises:
-      UserError: a user has touched all of these items.
+      UserError: a user has interacted with all of these items.
     """
     if len(users) and int(np.diff(touched.indptr)[users].max()) >= num_items:
-        problem = "a user has interacted with every item, so there is nothing to draw"
+        problem = "a user has interacted with every item, so no negative is left"
         raise UserError(problem, field="--like", remedy="Raise --core, or leave out --like rechorus")
     negatives = rng.randint(1, num_items + 1, (len(users), num_negatives))
     starts, indices = touched.indptr, touched.indices
@@ -129,7 +130,7 @@ def notebook_negatives(
 
 
 def _smallest_keys(refused: np.ndarray, num_negatives: int, rng: np.random.Generator) -> np.ndarray:
-    """A uniform draw in random order for each row of bool [B, I + 1], without what is refused: int64 [B, n]."""
+    """A uniform draw in random order from the false entries of each row of bool [B, I + 1]: int64 [B, n]."""
     refused[:, 0] = True
     keys = np.where(refused, np.inf, rng.random(refused.shape))
     smallest = np.argpartition(keys, num_negatives - 1, axis=1)[:, :num_negatives]
@@ -140,14 +141,14 @@ def _smallest_keys(refused: np.ndarray, num_negatives: int, rng: np.random.Gener
 def _draw_and_refuse(
     taken: np.ndarray, width: int, users: np.ndarray, num_negatives: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """As `_smallest_keys`, from draws with replacement: int32 [B, n].
+    """Like `_smallest_keys`, but by rejection from draws with replacement: int32 [B, n].
 
-    A row keeps its first n draws that are new and untouched. One that has fewer is drawn anew as a whole, from more: no
-    item is favoured by that, since all untouched items of a row are alike to the rule.
+    A row keeps its first n draws that are distinct and without an interaction. A row with fewer is redrawn completely,
+    with more draws. This stays uniform, because the rule treats all allowed items of a row the same.
 
     Args:
       taken: int64, user · width + item of all interactions, ascending.
-      width: items, and one for the padding.
+      width: number of items plus one for the padding.
       users: int [B].
       num_negatives, rng: see `sample_negatives`.
     """

@@ -1,7 +1,7 @@
-"""What a reader of figures must know of a dataset: a notice per fact, for the terminal and for the files of a run.
+"""Notices about a dataset that a reader of results must know, for the terminal and for the files of a run.
 
 A notice is {"kind": ..., "text": one line, and the numbers behind it}. `data_card.json`, `results.json` and the JSON of
-`evaluate` hold them under "warnings"; the terminal shows their texts. Each function returns none or one of them.
+`evaluate` list them under "warnings"; the terminal shows their texts. Most functions return a list of at most one.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from lrd_jax.files import is_there
 
 Notice = dict[str, Any]
 
-_NAMES_SHOWN = 5  # in a text; the notice holds them all
+_NAMES_SHOWN = 5  # in the text; the notice lists all of them
 
 
 def corpus_notices(corpus: Corpus, folder: Path | None) -> list[Notice]:
-    """All that a dataset as it was read tells; the texts apart.
+    """All notices about a dataset as it was read, except those about its texts.
 
     Args:
       corpus: the dataset.
-      folder: where it was read; None: it was made in memory.
+      folder: where it was read from; None: it was made in memory.
 
     Raises:
       UserError: item_meta.csv cannot be read.
@@ -57,13 +57,13 @@ def interaction_notices(
     triples: Mapping[str, int],
     is_uniform: Mapping[str, bool],
 ) -> list[Notice]:
-    """What a dataset tells, prepared or read.
+    """The notices that both a prepared and a read dataset can give.
 
     Args:
-      negatives: {split: of each row}.
-      is_repeated: {split: bool [N], whether the target's user had it before}.
-      triples: {relation: how many}.
-      is_uniform: {attribute: whether all items are alike in it}.
+      negatives: {split: number of negatives of each row}.
+      is_repeated: {split: bool [N], whether the user interacted with the target before}.
+      triples: {relation: number of triples}.
+      is_uniform: {attribute: whether it is the same for all items}.
     """
     candidates = {name: np.full(len(is_repeated[name]), 1 + number) for name, number in negatives.items()}
     return [
@@ -75,7 +75,7 @@ def interaction_notices(
 
 
 def card_notices(card: Mapping[str, Any]) -> list[Notice]:
-    """What only a data card tells: of filters, of time and of texts."""
+    """The notices that only a data card can give: about filters, time and texts."""
     options, text, num_items = card["options"], card["text"], card["sizes"]["items"]
     return [
         *below_min_rating(card["source"].get("below_min_rating")),
@@ -93,7 +93,7 @@ def one_by_construction(candidates: Mapping[str, np.ndarray], cutoffs: Sequence[
     """HR@K where K is at least the number of candidates.
 
     Args:
-      candidates: {split: int [N], of each row, the target included}.
+      candidates: {split: int [N], number of candidates of each row, including the target}.
       cutoffs: the values of K.
     """
     rows = {
@@ -117,7 +117,7 @@ def one_by_construction(candidates: Mapping[str, np.ndarray], cutoffs: Sequence[
 
 
 def below_min_rating(removed: Mapping[str, Mapping[str, int]] | None) -> list[Notice]:
-    """What --min-rating removed: {"interactions" | "users" | "items": {"given", "removed"}}; None: it was not used."""
+    """What --min-rating removed: {"interactions" | "users" | "items": {"given", "removed"}}; None if not used."""
     if removed is None or not removed["interactions"]["removed"]:
         return []
     what = [f"{part['removed']:,} of {part['given']:,} {name}" for name, part in removed.items()]
@@ -125,11 +125,11 @@ def below_min_rating(removed: Mapping[str, Mapping[str, int]] | None) -> list[No
 
 
 def filtered(dropped: Mapping[str, int], core: int) -> list[Notice]:
-    """What the core filter and the search for duplicates removed.
+    """What the core filter and the removal of duplicates removed.
 
     Args:
-      dropped: of `pipeline`: what was given, and how much of it is gone.
-      core: of the filter.
+      dropped: from `pipeline`: the size of the input, and how much of it was removed.
+      core: the minimum of the core filter.
     """
     rows = dropped["duplicates"] + dropped["by_the_core_filter"]
     if not rows:
@@ -147,21 +147,21 @@ def leakage(shares: Mapping[str, float], *, leave_one_out: bool, timed: bool) ->
     """Rows that happened before the last training interaction.
 
     Args:
-      shares: of "dev" and "test".
-      leave_one_out: the split.
-      timed: whether the data has times; else their order stands for them.
+      shares: share of such rows in "dev" and "test".
+      leave_one_out: whether the split is leave-one-out.
+      timed: whether the data has times; otherwise the order of rows is used.
     """
     if not any(shares.values()):
         return []
     text = f"{shares['test']:.1%} of the test rows and {shares['dev']:.1%} of the dev rows happened before the last "
     text += "training interaction"
-    text = f"leave-one-out leaks time: {text}; --split temporal avoids that" if leave_one_out else text
-    text += "" if timed else "; the data has no times, so this goes by the order of its rows"
+    text = f"leave-one-out leaks the future: {text}; use --split temporal to avoid this" if leave_one_out else text
+    text += "" if timed else "; the data has no times, so this figure uses the order of its rows"
     return [{"kind": "leakage", "text": text, "shares": dict(shares)}]
 
 
 def repeated_targets(is_repeated: Mapping[str, np.ndarray]) -> list[Notice]:
-    """Targets that their user had interacted with before; is_repeated: {split: bool [N]}."""
+    """Targets that the user had interacted with before; is_repeated: {split: bool [N]}."""
     found = {
         split: {"rows": int(rows.sum()), "share": float(rows.mean()) if len(rows) else 0.0}
         for split, rows in is_repeated.items()
@@ -172,12 +172,12 @@ def repeated_targets(is_repeated: Mapping[str, np.ndarray]) -> list[Notice]:
         f"{part['rows']:,} of {len(is_repeated[split]):,} {split} targets ({part['share']:.1%})"
         for split, part in found.items()
     )
-    text += " are items that the user had before; `python -m lrd_jax.evaluate` shows figures of new and repeated ones"
+    text += " are items that the user had before; `python -m lrd_jax.evaluate` gives metrics for new and repeated ones"
     return [{"kind": "repeated_targets", "text": text, **found}]
 
 
 def empty_relations(triples: Mapping[str, int]) -> list[Notice]:
-    """Relations between items that hold between none; triples: {name: how many}."""
+    """Item relations without any pair of items; triples: {name: number of triples}."""
     names = [name for name, number in triples.items() if not number]
     if not names:
         return []
@@ -186,20 +186,20 @@ def empty_relations(triples: Mapping[str, int]) -> list[Notice]:
 
 
 def uniform_attributes(is_uniform: Mapping[str, bool]) -> list[Notice]:
-    """Attributes in which all items are alike; is_uniform: {name: whether it is such a one}."""
+    """Attributes that are the same for all items; is_uniform: {name: whether it is}."""
     names = [name for name, uniform in is_uniform.items() if uniform]
     if not names:
         return []
-    text = f"all items have the same value, or none, of the attribute {name_some(names)}: it tells no two items apart"
+    text = f"all items have the same value, or none, of {name_some(names)}, so the attribute does not distinguish items"
     return [{"kind": "uniform_attributes", "text": text, "attributes": names}]
 
 
 def without_text(number: int, num_items: int) -> list[Notice]:
-    """Items of whose texts nothing is known."""
+    """Items without a text."""
     if not number:
         return []
     text = f"{number:,} of {num_items:,} items have no text ({number / num_items:.1%}), "
-    text += f"so that LRD knows them by {NO_TEXT!r} alone" if number < num_items else "which the LRD models need"
+    text += f"so LRD reads {NO_TEXT!r} for each of them" if number < num_items else "which the LRD models need"
     return [{"kind": "items_without_text", "text": text, "items": number, "share": number / num_items}]
 
 
@@ -214,7 +214,7 @@ def texts_of_folder(folder: Path, num_items: int) -> list[Notice]:
 
 
 def unused_columns(folder: Path) -> list[Notice]:
-    """Columns of item_meta.csv that nothing reads, since their names have none of the prefixes.
+    """Columns of item_meta.csv that are ignored, because their names have none of the prefixes.
 
     Raises:
       UserError: the file cannot be read.
@@ -228,7 +228,7 @@ def unused_columns(folder: Path) -> list[Notice]:
     if not names:
         return []
     text = f"item_meta.csv: {name_some(names)} {'is' if len(names) == 1 else 'are'} not used: "
-    text += "the name of an attribute begins with i_, that of a relation with r_"
+    text += "names of attributes must start with i_, names of relations with r_"
     return [{"kind": "unused_columns", "text": text, "columns": names}]
 
 
@@ -236,8 +236,8 @@ def dropped_users(names: Sequence[str], negatives: int) -> list[Notice]:
     """Users that --drop-users-with-too-few-negatives removed, by the ids of the source."""
     if not names:
         return []
-    who = "1 user who leaves" if len(names) == 1 else f"{len(names):,} users who leave"
-    text = f"dropped {who} fewer than {negatives} items to draw negatives from: {name_some(names)}"
+    who = "1 user" if len(names) == 1 else f"{len(names):,} users"
+    text = f"dropped {who} with fewer than {negatives} items left to draw negatives from: {name_some(names)}"
     return [{"kind": "dropped_users", "text": text, "users": list(names)}]
 
 
@@ -246,6 +246,6 @@ def _list(words: Sequence[str]) -> str:
 
 
 def name_some(names: Sequence[str]) -> str:
-    """The first names in one line, and how many more there are."""
+    """The first names in one line, and the number of further ones."""
     shown = ", ".join(map(quoted, names[:_NAMES_SHOWN]))
     return shown + (f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else "")

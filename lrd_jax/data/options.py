@@ -1,4 +1,4 @@
-"""Options that every source of `prepare` takes; imports nothing heavy, so that --help is fast."""
+"""The options that every source of `prepare` shares; imports nothing slow, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -11,46 +11,45 @@ from lrd_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class PrepareOptions:
-    """How raw data become a dataset folder, whatever its source."""
+    """How to make a dataset folder from raw data, for any source."""
 
     out: Path | None = None
-    """Dataset folder to write. None: in the cache, under the dataset's name and what differs from the defaults."""
+    """Dataset folder to write. None: in the cache, named after the dataset and the options that are not default."""
     core: int = 5
-    """Interactions that every user and item must keep; those with fewer go, again and again until none has. 1: all
-    stay."""
+    """Remove users and items with fewer interactions than this, repeatedly until none is left. 1: remove nothing."""
     split: Literal["leave-one-out", "temporal"] = "leave-one-out"
-    """leave-one-out: each user's last interaction tests, the one before it is dev. temporal: what happened at
-    --test-from or later tests, what happened from --dev-from until then is dev, and what came before trains."""
+    """leave-one-out: each user's last interaction is test, the one before it dev, the rest train. temporal:
+    interactions at --test-from or later are test, those from --dev-from up to then dev, earlier ones train."""
     dev_from: str | None = None
-    """Date such as 1998-03-01 or 1998-03-01T12:00, in UTC. None: a ninth of what precedes --test-from is dev."""
+    """Date such as 1998-03-01 or 1998-03-01T12:00, in UTC. None: the last ninth before --test-from is dev."""
     test_from: str | None = None
-    """Date. None: the last tenth of the interactions tests, or with --dev-from the later half from there on."""
+    """Date. None: the last tenth of the interactions is test; with --dev-from, the later half of what follows it."""
     negatives: int = 99
-    """Negatives per row of dev and test."""
+    """Number of negatives per row of dev and test."""
     drop_users_with_too_few_negatives: bool = False
-    """Leave out the users who interacted with so many items that fewer than --negatives are left; they are named."""
+    """Drop and list the users who interacted with so many items that fewer than --negatives are left."""
     seed: int = 0
     """Seed of the negatives."""
     like: Literal["rechorus", "published"] | None = None
-    """rechorus: draw the negatives as the notebooks of ReChorus and of the paper's authors do, with repetitions and in
-    their order; ids, filter and leave-one-out are theirs in any case. published: the same, and the relations and texts
-    of the authors' notebook for MovieLens-100k: an attribute for each genre, the names shifted by one."""
+    """rechorus: draw negatives as the notebooks of ReChorus and of the paper's authors do, with replacement and in the
+    same order (ids, filter and leave-one-out always match theirs). published: also make the relations and texts as in
+    the authors' notebook for MovieLens-100k: one attribute per genre, with the names shifted by one."""
     template: str | None = None
-    """Of the item texts: the dataset's columns in braces, as in "{title:32} {category} {brand}", where :32 cuts at 32
-    words. None: the source's own."""
+    """Template of the item texts: column names in braces, as in "{title:32} {category} {brand}", where :32 cuts after
+    32 words. None: the source's default."""
     show: int = 0
-    """Print the first so many item texts."""
+    """Print this many item texts."""
 
     def check(self) -> None:
-        """Refuse what no dataset can be made with.
+        """Rejects invalid options.
 
         Raises:
-          UserError: a number out of range, options that exclude each other, or an `out` that may not be replaced.
+          UserError: a number is out of range, options exclude each other, or `out` must not be replaced.
         """
         for field, low in (("seed", 0), ("negatives", 1), ("core", 1), ("show", 0)):
             if getattr(self, field) < low:
                 problem = f"{getattr(self, field)} is too small"
-                raise UserError(problem, field=f"--{field}", remedy=f"Give an integer from {low} up")
+                raise UserError(problem, field=f"--{field}", remedy=f"Give an integer of at least {low}")
         if self.seed >= 2**32:
             raise UserError("it is too large", field="--seed", remedy="Give an integer below 2^32")
         for field in ("dev_from", "test_from"):
@@ -59,7 +58,7 @@ class PrepareOptions:
                 raise UserError("leave-one-out has no dates", field=field, remedy="Add --split temporal")
         if self.like is not None and self.split == "temporal":
             remedy = "Leave out one of --like and --split"
-            raise UserError("the notebooks know only leave-one-out", field="--like", remedy=remedy)
+            raise UserError("the notebooks use only leave-one-out", field="--like", remedy=remedy)
         if self.out is not None:
             from lrd_jax.data.folder import refuse_foreign
 

@@ -1,8 +1,8 @@
-"""`RawDataset` -> a dataset folder: what every source has in common.
+"""Turns a `RawDataset` into a dataset folder; the same for every source.
 
-Duplicates (same user, item and time, as fine as the source has it) are dropped, then the k-core filter, ids from 1 in
-the order of the source's ids, a stable order in time, whole seconds, the split, negatives, item_meta.csv, texts, data
-card. The same data and options give the same bytes: nothing of when or where it was made gets into a file.
+The steps: drop duplicates (same user, item and time, at the source's resolution), k-core filter, ids from 1 in the
+order of the source's ids, stable sort by time, round to whole seconds, split, negatives, item_meta.csv, texts, data
+card. The same data and options give the same bytes: no file records when or where it was made.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _YEAR_2100 = 4_102_444_800  # 2100-01-01 in seconds
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What `prepare_folder` made.
+    """The result of `prepare_folder`.
 
     Attributes:
-      folder: where it is.
-      sizes: users, items and interactions.
+      folder: the dataset folder.
+      sizes: numbers of users, items and interactions.
       split: how it was split, in words.
-      rows: interactions of each split.
-      texts: of the items; None where nothing is known of any.
+      rows: number of interactions in each split.
+      texts: the item texts; None if the source has no item data.
       card: the data card.
     """
 
@@ -60,7 +60,7 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True)
 class _Coded:
-    """Interactions under codes from 0: int32 [N] each, and what the codes stand for."""
+    """Interactions with users and items as codes from 0, int32 [N] each, and the raw ids of the codes."""
 
     users: np.ndarray
     items: np.ndarray
@@ -69,7 +69,7 @@ class _Coded:
     raw_items: pl.Series
 
     def keep(self, kept: np.ndarray) -> _Coded:
-        """Without some interactions, and with codes without gaps again."""
+        """Only the kept interactions, renumbered so that the codes have no gaps."""
         (users, raw_users), (items, raw_items) = (
             _renumber(codes[kept], raw) for codes, raw in ((self.users, self.raw_users), (self.items, self.raw_items))
         )
@@ -77,15 +77,15 @@ class _Coded:
 
 
 def dataset_folder(path: Path | None) -> Path:
-    """The folder that `DataConfig.path` means, whether or not it is there: without a path, MovieLens-100k's."""
+    """The folder that `DataConfig.path` stands for, existing or not; without a path, that of MovieLens-100k."""
     return Path(path) if path is not None else default_folder("ml-100k")
 
 
 def default_folder(name: str, options: PrepareOptions | None = None) -> Path:
-    """Where the cache keeps a dataset; whatever differs from the defaults gives it a folder of its own.
+    """The cache folder of a dataset; each set of options has its own folder.
 
     Raises:
-      UserError: something that is no date.
+      UserError: an option is not a date.
     """
     options = PrepareOptions() if options is None else options
     temporal = parse_dates(options)
@@ -102,10 +102,10 @@ def default_folder(name: str, options: PrepareOptions | None = None) -> Path:
 
 
 def parse_dates(options: PrepareOptions) -> Dates | None:
-    """The dates of a temporal split as far as they are given, None for leave-one-out.
+    """The given dates of a temporal split; None for leave-one-out.
 
     Raises:
-      UserError: something that is no date.
+      UserError: an option is not a date.
     """
     if options.split != "temporal":
         return None
@@ -114,16 +114,16 @@ def parse_dates(options: PrepareOptions) -> Dates | None:
 
 
 def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Prepared:
-    """Write the dataset folder of raw data.
+    """Writes the dataset folder of raw data.
 
     Args:
-      raw: what a reader found.
+      raw: the data from a source.
       folder: where to write; an earlier prepared dataset there is replaced.
-      options: how; `out` and `show` are the command's.
+      options: how to prepare it; `out` and `show` are for the command only.
 
     Raises:
-      UserError: options that no dataset can be made with, a wrong template, nothing left after the filter or in a
-        split, too many negatives, times out of range, or a folder that cannot be written.
+      UserError: the options or the template are invalid, nothing is left after the filter or in a split, there are too
+        many negatives, times are out of range, or the folder cannot be written.
     """
     options.check()
     dates = parse_dates(options)
@@ -146,7 +146,7 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
     columns = fields.drop("item_id", "raw_id")
     texts = fill_template(template, columns) if template or options.template is not None else None
     if texts is not None and texts.empty == len(texts.texts):
-        texts = None  # no item_text.tsv then, since readers take what is there for texts
+        texts = None  # then write no item_text.tsv, because readers would use it
     attributes, value_names = item_tables.attribute_values(ids["item"], raw.attributes)
     pairs = item_tables.related_items(ids["item"], raw.relations)
     by_attribute = {name: attributes.filter(pl.col("attribute") == name) for name in raw.attributes}
@@ -183,7 +183,7 @@ def prepare_folder(raw: RawDataset, folder: Path, options: PrepareOptions) -> Pr
 
 
 def _filtered(interactions: pl.DataFrame, core: int) -> tuple[_Coded, dict[str, int]]:
-    """What remains of the interactions, and how many of which kind were dropped."""
+    """The remaining interactions, and how many were dropped for each reason."""
     given = len(interactions)
     users, raw_users = _codes(interactions["user"])
     items, raw_items = _codes(interactions["item"])
@@ -193,28 +193,28 @@ def _filtered(interactions: pl.DataFrame, core: int) -> tuple[_Coded, dict[str, 
     kept[once] = filter_core(users[once], items[once], core)
     if not kept.any():
         remedy = "Lower --core, or get more data"
-        raise UserError(f"no user and item has {core} interactions or more", field="--core", remedy=remedy)
+        raise UserError(f"no users and items with at least {core} interactions are left", field="--core", remedy=remedy)
     dropped = {"duplicates": given - int(once.sum()), "by_the_core_filter": int(once.sum() - kept.sum())}
     rows = np.flatnonzero(kept)
-    if per_second > 1:  # the order within a second; of whole seconds the splits take care
+    if per_second > 1:  # sort within a second; the splits sort by whole seconds
         rows = rows[np.argsort(ticks[rows], kind="stable")]
     seconds = (ticks if per_second == 1 else ticks // per_second).astype(np.int32)
     return _Coded(users, items, seconds, raw_users, raw_items).keep(rows), {"given": given, **dropped}
 
 
 def _ticks(times: pl.Series) -> tuple[np.ndarray, int]:
-    """Times in the unit of their column, int64 [N], and how many of it make a second."""
+    """Times in the unit of their column, int64 [N], and the number of units per second."""
     unit = times.dtype.time_unit if isinstance(times.dtype, pl.Datetime) else "s"
     return times.to_physical().to_numpy(), {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
 
 
 def _first_of_each(users: np.ndarray, items: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Which interactions come for the first time, bool [N]; the others are duplicates."""
+    """Which interactions appear for the first time, bool [N]; the others are duplicates."""
     pairs = users.astype(np.int64) * (int(items.max()) + 1) + items
     ordered = np.sort(pairs)
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     first = np.ones(len(users), bool)
-    if len(repeated):  # only the pairs that come again need a closer look
+    if len(repeated):  # only repeated pairs can be duplicates
         place = np.minimum(np.searchsorted(repeated, pairs), len(repeated) - 1)
         again = np.flatnonzero(repeated[place] == pairs)
         rows = pl.DataFrame({"user": users[again], "item": items[again], "time": times[again]})
@@ -223,35 +223,35 @@ def _first_of_each(users: np.ndarray, items: np.ndarray, times: np.ndarray) -> n
 
 
 def _check_ids(interactions: pl.DataFrame) -> None:
-    """Refuse interactions that lack something, none at all, and ids that would break a line."""
+    """Rejects empty input, missing cells, and ids with tabs or line breaks."""
     if not len(interactions):
-        raise UserError("there are no interactions", remedy="Name the right file, or check its columns")
+        raise UserError("there are no interactions", remedy="Check the path of the file and its columns")
     for name in ("user", "item", "time"):
         missing = interactions[name].null_count()
         if missing:
             row = first_row(interactions[name].is_null()) + 1
-            problem = f"{missing} interactions have no {name}, the first is number {row}"
-            raise UserError(problem, field=name, remedy="Fill it in, or remove them")
+            problem = f"{missing} interactions have no {name}; the first is number {row}"
+            raise UserError(problem, field=name, remedy="Fill in the missing cells, or remove these interactions")
     for name in ("user", "item"):
         if interactions.schema[name] == pl.String:
             broken = interactions[name].filter(interactions[name].str.contains(r"[\t\n\r]"))
             if len(broken):
-                remedy = "Correct the ids, or the separator with which the file is read"
-                problem = f"the {name} id {broken[0]!r} holds a tab or a line break"
+                remedy = "Fix the ids, or the separator that is used to read the file"
+                problem = f"the {name} id {broken[0]!r} contains a tab or a line break"
                 raise UserError(problem, field=name, remedy=remedy)
 
 
 def _check_times(times: pl.Series, *, dated: bool) -> None:
-    """Refuse times that 32 bits of seconds do not hold, and warn of dates that look misread.
+    """Rejects times that do not fit in 32 bits of seconds, and warns about implausible dates.
 
     Args:
       times: as in `RawDataset`.
-      dated: whether they are times at all.
+      dated: whether the source has times.
     """
     ticks, per_second = _ticks(times)
     low, high = int(ticks.min()) // per_second, int(ticks.max()) // per_second
     if dated and (-_MONTH <= low and high < _MONTH or low >= _YEAR_2100):
-        warn(f"all times lie from {date_text(low)} to {date_text(high)} (UTC); check the column of times and its unit")
+        warn(f"all times are from {date_text(low)} to {date_text(high)} (UTC); check the time column and its unit")
     if low < 0 or high > INT32_MAX:
         wrong = low if low < 0 else high
         remedy = (
@@ -261,7 +261,7 @@ def _check_times(times: pl.Series, *, dated: bool) -> None:
 
 
 def _codes(ids: pl.Series) -> tuple[np.ndarray, pl.Series]:
-    """The place of each id among all of them in order: int32 [N], and the ids in order."""
+    """The position of each id among the sorted distinct ids, int32 [N], and the sorted ids."""
     distinct = ids.unique().sort()
     if ids.dtype == pl.String:
         return ids.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32), distinct
@@ -276,12 +276,12 @@ def _renumber(codes: np.ndarray, raw: pl.Series) -> tuple[np.ndarray, pl.Series]
 def _with_enough_negatives(
     coded: _Coded, dates: Dates | None, options: PrepareOptions
 ) -> tuple[_Coded, dict[str, np.ndarray], Mapping[str, str], list[Notice]]:
-    """The interactions, their split and its dates, and a notice of the users that had to go for want of negatives.
+    """The interactions, their split and its dates, and a notice of users that were dropped for lack of negatives.
 
-    A user who goes may take items along, so that others leave too few: it is repeated until all leave enough.
+    Dropping a user may remove items too, so that other users have too few left; so this repeats until all have enough.
     """
     gone: list[str] = []
-    notebooks = options.like == "rechorus"  # the notebooks draw with repetitions, so that one item will do
+    notebooks = options.like == "rechorus"  # the notebooks draw with replacement, so one item is enough
     needed = 1 if notebooks else options.negatives
     while True:
         splits, cut = _split(coded.users, coded.times, dates)
@@ -299,18 +299,18 @@ def _with_enough_negatives(
         kept = ~np.isin(coded.users, short)
         kept[kept] = filter_core(coded.users[kept], coded.items[kept], options.core)
         if not kept.any():
-            problem = f"no user leaves {needed} items to draw negatives from"
+            problem = f"no user has {needed} items left to draw negatives from"
             raise UserError(problem, field="--negatives", remedy="Lower --negatives, or get more data")
         coded = coded.keep(kept)
 
 
 def _too_many_negatives(names: list[str], left: np.ndarray, needed: int) -> UserError:
-    """Names the users who leave fewer items than negatives are needed, and how many they leave."""
-    who = "1 user leaves" if len(names) == 1 else f"{len(names):,} users leave"
-    each = name_some([f"{name!r} leaves {max(number, 0)}" for name, number in zip(names, left.tolist(), strict=True)])
+    """Lists the users with fewer items left than negatives are needed, and how many are left."""
+    who = "1 user has" if len(names) == 1 else f"{len(names):,} users have"
+    each = name_some([f"{name!r} has {max(number, 0)}" for name, number in zip(names, left.tolist(), strict=True)])
     least = int(left.min())
     return UserError(
-        f"{needed} negatives per user are too many: {who} fewer items without an interaction, {each}",
+        f"{needed} negatives per user are too many: {who} fewer items without an interaction: {each}",
         field="--negatives",
         remedy=(f"Choose at most {least}, or drop" if least > 0 else "Drop")
         + " these users with --drop-users-with-too-few-negatives",
@@ -320,7 +320,7 @@ def _too_many_negatives(names: list[str], left: np.ndarray, needed: int) -> User
 def _split(
     users: np.ndarray, times: np.ndarray, temporal: Dates | None
 ) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
-    """The rows of each split, and the dates in UTC where they made it."""
+    """The rows of each split, and the dates in UTC for a temporal split."""
     if temporal is None:
         return leave_one_out(users, times), {}
     dates = complete_dates(times, temporal)

@@ -1,4 +1,4 @@
-"""What a reader of raw files makes of them, before ids, filter and split: the one form that `prepare` goes on from."""
+"""The common form of raw data, which every source produces and `prepare` filters, numbers and splits."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ NO_TIMES = "none; the order of the rows stands for them"
 
 @dataclasses.dataclass(frozen=True)
 class RawDataset:
-    """Interactions and what is known of the items, under the ids of the source.
+    """Interactions and item data, with the ids of the source.
 
-    Ids are String or Int64, the same type for the same thing everywhere here. Items that nobody touched, and rows
-    about items that are not among the interactions, are allowed: the filter decides what remains.
+    Ids are String or Int64; user ids have the same type in all frames, and so have item ids. Items without interactions
+    are allowed: the filter removes them.
 
     Attributes:
-      name: of the dataset, such as "ml-100k".
-      interactions: columns `user`, `item`, `time`, in the order of the source, which decides between equal times;
-        duplicates not yet dropped. Times are as fine as the source has them: Datetime of any unit in UTC, or Int64,
-        whole seconds since 1970 (any ascending number where there are no times).
-      items: `item`, each once, and columns of text about it (String, null where nothing is known, or List(String)):
-        what templates are filled with and items.tsv keeps.
-      attributes: {"category": frame with the columns `item` and `value` (String)}, several rows per item where it has
-        several values, in the order of the source; become i_category.
+      name: name of the dataset, such as "ml-100k".
+      interactions: columns `user`, `item`, `time`, in the order of the source, which breaks ties between equal times;
+        duplicates are not yet dropped. Times keep the source's resolution: Datetime of any unit in UTC, or Int64, whole
+        seconds since 1970 (any ascending number if the source has no times).
+      items: `item`, each once, and text columns (String, null if unknown, or List(String)), which fill the templates
+        and are kept in items.tsv.
+      attributes: {"category": frame with the columns `item` and `value` (String)}, one row per value of an item, in the
+        order of the source; become i_category.
       relations: {"complement": frame with the columns `item` and `other`, both item ids}; become r_complement.
-      template: of the item texts, as `lrd_jax.data.templates` reads it, over the columns of `items`; what the paper
-        used for this dataset where it is one of the paper's; "" where nothing is known of the items.
-      origin: what the data card says of where this came from: source, the files' names and SHA-256; the same for the
-        same data wherever the copy lay; "times" is NO_TIMES where the source has no times.
+      template: template of the item texts (see `lrd_jax.data.templates`) over the columns of `items`; for datasets of
+        the paper, the paper's template; "" if there is no item data.
+      origin: the origin as shown in the data card: source, names and SHA-256 of the files. Independent of the path of
+        the files. "times" is NO_TIMES if the source has no times.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""The dataset folder (ReChorus's format) -> `Corpus`.
+"""Reads a dataset folder (ReChorus's format) into a `Corpus`.
 
     train.csv, dev.csv, test.csv    user_id, item_id, time; dev and test also neg_items, a JSON list
-    history.csv (may be missing)    user_id, item_id, time: what later rows have in their history, itself neither
-                                    trained on nor evaluated
+    history.csv (may be missing)    user_id, item_id, time: interactions that only appear in the history of later rows;
+                                    they are not trained on and not evaluated
     item_meta.csv (may be missing)  item_id; i_<attribute>: an id (0: none) or a JSON list of ids; r_<relation>: a JSON
                                     list of item ids
     item_text.tsv                   item_id, text; or the published pair NAME.text and NAME.item2index (`read_texts`)
@@ -26,13 +26,13 @@ from lrd_jax.data import checks
 from lrd_jax.data.cache import load_corpus, store_corpus
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.tables import Table, integer_column, list_column, parse_table, read_bytes
-from lrd_jax.data.texts import read_texts as read_texts  # one module to import for the whole folder
+from lrd_jax.data.texts import read_texts as read_texts  # so that one import covers the whole folder
 from lrd_jax.errors import UserError
 from lrd_jax.files import is_there
 
 _TRAIN, _HISTORY, _DEV, _TEST = "train.csv", "history.csv", "dev.csv", "test.csv"
 METADATA = "item_meta.csv"
-_FORMAT_VERSION = 2  # raise it whenever the same bytes give another Corpus: old cache entries then miss
+_FORMAT_VERSION = 2  # increase it whenever the same bytes give another Corpus, so that old cache entries are not used
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,20 +55,20 @@ class _Attributes(NamedTuple):
 
 
 def read_corpus(folder: Path, *, use_cache: bool = True) -> Corpus:
-    """Read and check a dataset folder.
+    """Reads and checks a dataset folder.
 
     Args:
-      folder: the dataset folder; its name becomes the corpus's.
-      use_cache: take the corpus from the cache where the same bytes were read before, and put it there otherwise.
+      folder: the dataset folder; its name becomes the corpus's name.
+      use_cache: load the corpus from the cache if the same bytes were read before, and store it there otherwise.
 
     Returns:
-      The corpus. Values that an item holds twice for an attribute, and item pairs stated twice, count once.
+      The corpus. Repeated values of an item's attribute, and repeated item pairs, count once.
 
     Raises:
-      UserError: anything missing or wrong in the files, with file, line, field and remedy.
+      UserError: something in the files is missing or wrong; the message gives file, line, field and a fix.
     """
     folder = Path(folder)
-    remedy = "Name a folder with train.csv, dev.csv, test.csv and item_meta.csv"
+    remedy = "Give a folder with train.csv, dev.csv, test.csv and item_meta.csv"
     try:
         mode = folder.stat().st_mode
     except OSError as error:
@@ -90,7 +90,7 @@ def read_corpus(folder: Path, *, use_cache: bool = True) -> Corpus:
 
 
 def content_hash(data: Mapping[str, bytes], version: int = _FORMAT_VERSION) -> str:
-    """SHA-256 (hex) over the files' names and bytes and the version of what is made of them."""
+    """SHA-256 (hex) of the names and bytes of the files and of the format version of the corpus."""
     digest = hashlib.sha256(f"lrd_jax corpus {version}\n".encode())
     for name, content in data.items():
         digest.update(f"{name} {len(content)}\n".encode())
@@ -175,7 +175,7 @@ def _item_relations(meta: Table | None, heads: np.ndarray, num_items: int) -> tu
 
 
 def _attributes(meta: Table | None, items: np.ndarray, num_items: int) -> _Attributes:
-    """The attributes, value v of each being entity none + v, where `none` follows all values of those before it."""
+    """The attributes. Value v of an attribute is entity none + v; `none` follows the values of earlier attributes."""
     columns = _columns(meta, "i_")
     none_entities, num_entities, edges, width = [], 1 + num_items, [], 1
     for column in columns:
@@ -185,7 +185,7 @@ def _attributes(meta: Table | None, items: np.ndarray, num_items: int) -> _Attri
         counts = np.bincount(owners, minlength=num_items + 1)
         by_owner = np.argsort(owners, kind="stable")
         owners, values = owners[by_owner], values[by_owner]
-        slots = np.arange(len(owners)) - (np.cumsum(counts) - counts)[owners]  # position among the item's own values
+        slots = np.arange(len(owners)) - (np.cumsum(counts) - counts)[owners]  # position among the item's values
         edges.append((owners, slots, values.astype(np.int64) + num_entities))
         width = max(width, int(counts.max()))
         none_entities.append(num_entities)
@@ -204,6 +204,6 @@ def _columns(meta: Table | None, prefix: str) -> list[str]:
 
 
 def _unique_rows(pairs: np.ndarray) -> np.ndarray:
-    """The rows of int32 [N, 2] without repetitions, in their first order."""
+    """The distinct rows of int32 [N, 2], in order of first appearance."""
     _, first = np.unique(pairs[:, 0].astype(np.int64) << 32 | pairs[:, 1], return_index=True)
     return pairs[np.sort(first)]

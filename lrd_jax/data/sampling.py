@@ -1,4 +1,4 @@
-"""Negatives and triples, drawn on the device: exact, uniform, without rejection loops."""
+"""Samples negatives and triples on the device: exact, uniform, without rejection loops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ItemSets(flax.struct.PyTreeNode):
     Attributes:
       items: int32 [S], ascending and distinct within a set.
       offsets: int32 [N + 1]; set n is items[offsets[n]:offsets[n + 1]].
-      search_steps: halvings that find a place in the largest set; static.
+      search_steps: binary search steps that the largest set needs; static.
     """
 
     items: jax.Array
@@ -34,9 +34,9 @@ class StoredTriples(NamedTuple):
 
     Attributes:
       heads, relations: int32 [E].
-      tails: int32 [E], the tail item, 0 for an attribute edge, whose tail is drawn among the value's other items.
-      values: int32 [E], the attribute value's entity, 0 for an item-item edge.
-      places: int32 [E], where the head stands in its value's item set; 0 for an item-item edge.
+      tails: int32 [E], the tail item; 0 for an attribute edge, where the tail is drawn among the value's other items.
+      values: int32 [E], the entity of the attribute value; 0 for an item-item edge.
+      places: int32 [E], position of the head in its value's item set; 0 for an item-item edge.
       known_tails, known_heads: int32 [E], which set of `known` lists the items that make (head, relation, ·) and
         (·, relation, tail) true.
     """
@@ -51,15 +51,15 @@ class StoredTriples(NamedTuple):
 
 
 class Sampler(NamedTuple):
-    """What negatives and triples are drawn from.
+    """The data from which negatives and triples are drawn.
 
     Attributes:
       seen: per user (row 0 empty), the items that are never negatives of the recommendation loss: those of the user's
-        training interactions. Dev and test items are not among them: never to draw them as negatives would tell the
-        model what they are. (The published code does that: `LossConfig.negatives`.)
+        training interactions. Dev and test items are not excluded, because excluding them would leak them to the
+        model. (The published code does that: `LossConfig.negatives`.)
       history_seen: the same for the items that replace the history in the latent-relation loss.
       known: item sets of `StoredTriples`.
-      triples: the edges, or None when the dataset has none.
+      triples: the edges, or None if the dataset has none.
     """
 
     seen: ItemSets
@@ -83,11 +83,11 @@ def build_sampler(
 ) -> Sampler:
     """Prepares sampling on the host; for `negatives` and `history_negatives` see `LossConfig`.
 
-    Edges that allow no draw are left out: a value that one item alone holds has no partner, and where every item is
-    known nothing can corrupt.
+    Edges that cannot be drawn are left out: those of a value that only one item has, so there is no other tail, and
+    those where every item makes a true triple, so there is no corruption.
 
     Raises:
-      UserError: a user's interactions cover every item, so that no negative exists.
+      UserError: a user has interacted with every item, so no negative exists.
     """
     seen = _seen_items(corpus, negatives)
     history_seen = seen if history_negatives == negatives else _seen_items(corpus, history_negatives)
@@ -114,7 +114,7 @@ def _build_triples(corpus: Corpus) -> tuple[ItemSets | None, StoredTriples | Non
     heads, relations, tails = (column.astype(np.int64) for column in corpus.triples.T)
     items, attributes, slots = np.nonzero(corpus.holds_value)
     values = corpus.item_values[items, attributes, slots].astype(np.int64)
-    # A set per value, then per (relation, head), then per (tail, relation).
+    # One set per value, then one per (relation, head), then one per (tail, relation).
     _, by_value = np.unique(values, return_inverse=True)
     head_keys, by_head = np.unique(relations * width + heads, return_inverse=True)
     tail_keys, by_tail = np.unique(relations * width + tails, return_inverse=True)
@@ -127,7 +127,7 @@ def _build_triples(corpus: Corpus) -> tuple[ItemSets | None, StoredTriples | Non
         num_values + len(head_keys) + len(tail_keys),
     )
     sizes = np.diff(known.offsets)
-    # Keys ascend from set to set and within a set, so one search over all finds each head's place in its value's set.
+    # Keys ascend across and within sets, so one search finds every head's position in its value's set.
     keys = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes) * width + known.items
     places = np.searchsorted(keys, by_value.astype(np.int64) * width + items) - known.offsets[by_value]
     none_of = np.zeros_like
@@ -148,15 +148,15 @@ def _build_triples(corpus: Corpus) -> tuple[ItemSets | None, StoredTriples | Non
 
 
 def draw_excluding(key: jax.Array, sets: ItemSets, rows: jax.Array, num_items: int) -> jax.Array:
-    """Draws for each row an item of 1..num_items that its set does not hold, uniformly.
+    """Draws for each row an item of 1..num_items that is not in its set, uniformly.
 
-    The draw is a rank among the allowed ids; the id follows from how many members precede it, found by halving:
-    the j-th member m_j has m_j − 1 − j allowed ids below it.
+    It draws a rank among the allowed ids. The id is the rank plus the number of set members before it, found by binary
+    search: the j-th member m_j has m_j − 1 − j allowed ids below it.
 
     Args:
       key: random key.
       sets: the sets.
-      rows: int32 [...], which set each draw must avoid; it may not hold all items.
+      rows: int32 [...], the set that each draw must avoid; it must not contain all items.
       num_items: I.
 
     Returns:
@@ -173,14 +173,14 @@ def draw_excluding(key: jax.Array, sets: ItemSets, rows: jax.Array, num_items: i
 
 
 def draw_triples(key: jax.Array, sampler: Sampler, edges: jax.Array, num_negatives: int, num_items: int) -> Triples:
-    """Completes stored edges into triples with corruptions.
+    """Completes stored edges to triples with corruptions.
 
     An attribute edge (item, relation, value) becomes (item, relation, another item with that value). Each corruption
-    replaces the head or the tail, with probability one half each, by an item that makes the triple unknown (Eq. 15).
+    replaces the head or the tail, with probability 1/2 each, by an item for which the triple is not stored (Eq. 15).
 
     Args:
       key: random key.
-      sampler: with triples.
+      sampler: a sampler with triples.
       edges: int32 [B], indices of stored edges.
       num_negatives: n.
       num_items: I.

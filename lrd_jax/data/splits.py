@@ -1,4 +1,4 @@
-"""Which interactions stay, and which of them train, are dev and test: the k-core filter and the two splits."""
+"""The k-core filter and the two ways to split interactions into train, dev and test."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lrd_jax.errors import UserError
 
 
 class Dates(NamedTuple):
-    """Where a temporal split cuts: seconds since 1970, or None for what `complete_dates` fills in."""
+    """The dates of a temporal split in seconds since 1970; None for those that `complete_dates` fills in."""
 
     dev_from: int | None = None
     test_from: int | None = None
 
 
 def filter_core(users: np.ndarray, items: np.ndarray, minimum: int) -> np.ndarray:
-    """Which interactions remain when users and items with fewer than `minimum` of them go, until none has fewer.
+    """Which interactions remain after removing users and items with fewer than `minimum`, until none has fewer.
 
     Args:
       users, items: non-negative ids, int [N].
-      minimum: interactions that every user and item must keep.
+      minimum: the smallest number of interactions of a remaining user or item.
 
     Returns:
       bool [N]
@@ -38,10 +38,10 @@ def filter_core(users: np.ndarray, items: np.ndarray, minimum: int) -> np.ndarra
 
 
 def repeated(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Which interactions are with an item that their user had before.
+    """Which interactions repeat an earlier item of the same user.
 
     Args:
-      users, items: int [N], every user's interactions in the order of time.
+      users, items: int [N], each user's interactions in order of time.
 
     Returns:
       bool [N]
@@ -53,11 +53,11 @@ def repeated(users: np.ndarray, items: np.ndarray) -> np.ndarray:
 
 
 def items_until(corpus: Corpus, rows: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
-    """How many different items the user of each row has had until the row, its target included.
+    """The number of distinct items that the user of each row has interacted with up to and including the row.
 
     Args:
       corpus: the dataset.
-      rows: int [N], of the sequence arrays.
+      rows: int [N], indices into the sequence arrays.
       counted: bool [I], which items count; None: all.
 
     Returns:
@@ -72,44 +72,44 @@ def items_until(corpus: Corpus, rows: np.ndarray, counted: np.ndarray | None = N
 
 
 def leave_one_out(users: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Split interactions: each user's last goes to test, the one before it to dev, the rest to train.
+    """Splits interactions: each user's last goes to test, the one before it to dev, the rest to train.
 
-    A user's first is always trained on, since a row of dev or test needs a history: who has two interactions has none
-    in dev, and who has one has none in test either (as in ReChorus's notebooks).
+    A user's first interaction is always in train, because rows of dev and test need a history. A user with two
+    interactions has none in dev, and a user with one has none in test either (as in ReChorus's notebooks).
 
     Args:
       users, times: int [N]; equal times keep their order.
 
     Returns:
-      Row indices int [·] of "train", "dev" and "test", each sorted by time, then user, then first order.
+      Row indices int [·] of "train", "dev" and "test", each sorted by time, then user, then input order.
 
     Raises:
-      UserError: no user has the three interactions that fill all of them.
+      UserError: no user has three interactions.
     """
     by_user = np.lexsort((times, users))
     sorted_users = users[by_user]
     places = np.arange(len(users))
     first = np.empty(len(users), bool)
     first[by_user] = places == np.searchsorted(sorted_users, sorted_users)
-    remaining = np.empty_like(places)  # interactions of the same user that come later
+    remaining = np.empty_like(places)  # number of later interactions of the same user
     remaining[by_user] = np.searchsorted(sorted_users, sorted_users, side="right") - 1 - places
     by_time = np.lexsort((users, times))
     left = np.where(first, 2, remaining)[by_time]
     parts = {"train": by_time[left > 1], "dev": by_time[left == 1], "test": by_time[left == 0]}
     if not len(parts["dev"]):
-        raise UserError("no user has three interactions, so that dev or test would be empty", remedy="Get more data")
+        raise UserError("no user has three interactions, so dev or test would be empty", remedy="Get more data")
     return parts
 
 
 def complete_dates(times: np.ndarray, dates: Dates) -> Dates:
-    """Fill in the dates that are not given: 80, 10 and 10 percent of the interactions train, are dev and test.
+    """Fills in missing dates, so that 80, 10 and 10 percent of the interactions are train, dev and test.
 
-    Beside a given test_from, dev is the last ninth of what comes before it; beside a given dev_from, the later half of
-    what follows tests.
+    If test_from is given, dev is the last ninth of what precedes it. If dev_from is given, test is the later half of
+    what follows it.
 
     Args:
       times: int [N], when each interaction happened.
-      dates: what is given.
+      dates: the given dates.
     """
     ordered, number = np.sort(times), len(times)
     dev_from, test_from = dates
@@ -122,17 +122,18 @@ def complete_dates(times: np.ndarray, dates: Dates) -> Dates:
 
 
 def temporal_split(users: np.ndarray, times: np.ndarray, dev_from: int, test_from: int) -> dict[str, np.ndarray]:
-    """Split interactions at two dates: train before dev_from, dev before test_from, test at test_from or later.
+    """Splits interactions at two dates: train before dev_from, dev before test_from, test at test_from or later.
 
-    A user's first interaction has no history to be ranked with. From dev_from on it is put into "history", neither
-    trained on, which would tell of the future, nor evaluated: it only stands in the histories of the user's later ones.
+    A user's first interaction has no history, so it cannot be evaluated. If it happened at dev_from or later, it goes
+    into "history": it is not trained on, which would leak the future, and only appears in the histories of the user's
+    later interactions.
 
     Args:
       users, times: int [N]; equal times keep their order.
-      dev_from, test_from: seconds since 1970, as `times`.
+      dev_from, test_from: seconds since 1970, like `times`.
 
     Returns:
-      Row indices int [·] of "train", "history", "dev" and "test", each sorted by time, then user, then first order.
+      Row indices int [·] of "train", "history", "dev" and "test", each sorted by time, then user, then input order.
 
     Raises:
       UserError: train, dev or test has no interaction.
@@ -147,7 +148,7 @@ def temporal_split(users: np.ndarray, times: np.ndarray, dev_from: int, test_fro
     for name in ("train", "dev", "test"):
         if not parts[name].any():
             raise UserError(
-                f"nothing is left for {name} with dev from {date_text(dev_from)} and test from {date_text(test_from)}",
+                f"{name} would be empty with dev from {date_text(dev_from)} and test from {date_text(test_from)}",
                 field="--dev-from, --test-from",
                 remedy=f"Choose dates from {date_text(ordered[0])} to {date_text(ordered[-1])}, dev's before test's",
             )

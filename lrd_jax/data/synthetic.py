@@ -1,8 +1,8 @@
-"""A small dataset with planted relations, made from a seed, for tests and demonstrations.
+"""A small random dataset with planted relations, for tests and demonstrations.
 
-What a user takes next follows from the newest item: most often one of its complements soon after, at times a
-substitute much later, else an item of the same theme. The theme is in no metadata: only the items' texts tell it, so
-it is what latent relations can discover.
+A user's next item depends on the last one: most often a complement soon after, sometimes a substitute much later, else
+an item of the same theme. The theme is not in the metadata, only in the item texts, so it is what latent relations can
+discover.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ def write_synthetic(
     num_negatives: int = 20,
     seed: int = 0,
 ) -> Path:
-    """Write a complete dataset folder and return it.
+    """Writes a complete dataset folder and returns its path.
 
     Relations: complement and substitute (item-item), category (one value per item, missing for a few), tag (up to
     three values per item). The same arguments give the same bytes.
 
     Args:
-      folder: where; an earlier dataset there is replaced.
-      num_users, num_items: how many there are; every one of the items is in item_meta.csv.
-      min_length, max_length: interactions per user, three at least; no item comes twice for a user.
+      folder: where to write; an earlier dataset there is replaced.
+      num_users, num_items: numbers of users and items; every item is in item_meta.csv.
+      min_length, max_length: interactions per user, at least three; a user has no item twice.
       num_negatives: negatives per user in dev and test.
-      seed: of everything.
+      seed: seed of all random numbers.
 
     Raises:
       ValueError: the sizes do not fit each other.
@@ -86,13 +86,13 @@ def _interactions(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Walks along the planted relations: users, items (both from 1) and times, int64 [N] each."""
     num_items, everyone = len(themes), np.arange(num_users)
-    # How much each reason adds to the chance of going from one item to another, [I, I].
+    # How much each relation adds to the probability of going from one item to another, [I, I].
     by_complement, by_substitute = np.zeros((2, num_items, num_items))
     np.put_along_axis(by_complement, complements, 0.6 / complements.shape[1], axis=1)
     np.put_along_axis(by_substitute, substitutes, 0.2 / substitutes.shape[1], axis=1)
     same_theme = themes[:, None] == themes
     by_theme = 0.2 * same_theme / same_theme.sum(axis=1, keepdims=True)
-    chances = by_complement + by_substitute + by_theme + 1e-6  # a way out when all of them are taken
+    chances = by_complement + by_substitute + by_theme + 1e-6  # for when all related items are taken
 
     items = np.empty((num_users, lengths[1]), np.int64)
     items[:, 0] = rng.integers(num_items, size=num_users)

@@ -1,7 +1,7 @@
-"""Tab-separated files as typed columns, every refusal with its file, line and field.
+"""Reads tab-separated files as typed columns; every error gives file, line and field.
 
-Polars does the bulk work. Lines are split here instead of by its CSV reader, because quotation marks mean nothing in
-these files (a lone one in an item's text would swallow the lines after it) and because an error must name its line.
+Polars does the bulk work, but not its CSV reader: quotation marks have no special meaning in these files (a single one
+in an item's text would swallow the lines after it), and errors must name the line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lrd_jax.files import refuse_irregular
 
 INT32_MAX = 2**31 - 1
 _INTEGER = r"^-?(?:0|[1-9][0-9]*)$"
-_BLANKS = r"[ \t\r\n]*"  # what JSON takes for blanks; \s would also stand for no-break spaces and vertical tabs
+_BLANKS = r"[ \t\r\n]*"  # JSON's white space; \s would also match no-break spaces and vertical tabs
 _INTEGER_LIST = r"^\[B(?:-?(?:0|[1-9][0-9]*)(?:B,B-?(?:0|[1-9][0-9]*))*B)?\]$".replace("B", _BLANKS)
 
 
@@ -28,7 +28,7 @@ class Table:
 
     Attributes:
       path: the file.
-      cells: one string column per field, in file order, without surrounding blanks.
+      cells: one string column per field, in file order, without surrounding white space.
       first_line: 1-based line of the first row.
     """
 
@@ -37,17 +37,17 @@ class Table:
     first_line: int
 
     def require(self, *fields: str) -> None:
-        """Raise UserError where a column is missing."""
+        """Raises UserError if a column is missing."""
         for field in fields:
             if field not in self.cells.columns:
                 found = ", ".join(map(quoted, self.cells.columns))
-                remedy = f"Name it in the first line, tab-separated (found: {found})"
+                remedy = f"Add it to the tab-separated first line (found: {found})"
                 raise UserError("the column is missing", file=self.path, line=1, field=field, remedy=remedy)
 
     def refuse(self, wrong: np.ndarray | pl.Series, field: str, problem: str, remedy: str) -> None:
-        """Raise UserError for the first row where `wrong` (bool [N]) holds.
+        """Raises UserError for the first row where `wrong` (bool [N]) is true.
 
-        `problem` may quote the cell as {cell}, cut short where it is long.
+        `problem` may quote the cell as {cell}, shortened if it is long.
         """
         wrong = np.asarray(wrong)
         if wrong.any():
@@ -59,12 +59,12 @@ class Table:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes; UserError where it is missing, no regular file, unreadable or empty."""
+    """The file's bytes; raises UserError if it is missing, not a regular file, unreadable or empty."""
     refuse_irregular(path)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UserError("the file is missing", file=path, remedy="Add it, or name another dataset folder") from None
+        raise UserError("the file is missing", file=path, remedy="Add it, or choose another dataset folder") from None
     except OSError as error:
         raise UserError(f"the file cannot be read ({error.strerror})", file=path) from None
     if not data.strip():
@@ -77,15 +77,16 @@ def _empty(path: Path) -> UserError:
 
 
 def parse_table(path: Path, data: bytes, *, columns: Sequence[str] | None = None) -> Table:
-    """Split tab-separated UTF-8 text into string columns.
+    """Splits tab-separated UTF-8 text into string columns.
 
     Args:
       path: where the data came from, for messages.
       data: the file's bytes.
-      columns: names of the columns of a file without a header; None: the first line names them.
+      columns: names of the columns of a file without a header; None: the first line is the header.
 
     Raises:
-      UserError: empty, not UTF-8, a line with too many or too few fields, a column named twice, or no rows at all.
+      UserError: the file is empty, not UTF-8 or has no rows, a line has too many or too few fields, or a column name
+        appears twice.
     """
     try:
         lines = data.decode("utf-8-sig").split("\n")
@@ -94,7 +95,7 @@ def parse_table(path: Path, data: bytes, *, columns: Sequence[str] | None = None
         raise UserError("the text is not UTF-8", file=path, line=line, remedy="Save the file as UTF-8") from None
     while lines and not lines[-1].strip():
         lines.pop()
-    if not lines:  # a byte order mark, or blanks that only Unicode knows
+    if not lines:  # only a byte order mark or Unicode white space
         raise _empty(path)
     header = 0
     if columns is None:
@@ -102,7 +103,7 @@ def parse_table(path: Path, data: bytes, *, columns: Sequence[str] | None = None
         for i, name in enumerate(columns):
             if not name or name in columns[:i]:
                 remedy = "Give every column its own name"
-                raise UserError("a column's name is empty or comes twice", file=path, line=1, field=name, remedy=remedy)
+                raise UserError("a column name is empty or appears twice", file=path, line=1, field=name, remedy=remedy)
     if len(lines) == header:
         raise UserError("the file has no rows", file=path, remedy="Copy or download it again")
     fields = pl.Series("fields", lines[header:], dtype=pl.String).str.split("\t")
@@ -111,7 +112,7 @@ def parse_table(path: Path, data: bytes, *, columns: Sequence[str] | None = None
     if wrong.any():
         row = int(wrong.argmax())
         problem = f"the line has {num_fields[row]} tab-separated fields, not {len(columns)} ({', '.join(columns)})"
-        raise UserError(problem, file=path, line=header + row + 1, remedy="Separate the fields by single tabs")
+        raise UserError(problem, file=path, line=header + row + 1, remedy="Separate the fields with single tabs")
     cells = fields.to_frame().select(
         pl.col("fields").list.get(i).str.strip_chars().alias(name) for i, name in enumerate(columns)
     )
@@ -124,19 +125,19 @@ def integer_column(table: Table, field: str, *, low: int, meaning: str) -> np.nd
     Args:
       table: the file.
       field: the column.
-      low: smallest value allowed.
+      low: smallest allowed value.
       meaning: what the numbers are, with article, for messages: "an item id".
 
     Raises:
-      UserError: the column is missing, or a cell is no whole number, below `low`, or beyond 32 bits.
+      UserError: the column is missing, or a cell is not a whole number, is below `low`, or does not fit in 32 bits.
     """
     table.require(field)
     cells = table.cells[field]
     remedy = f"Write {meaning} as a whole number from {low} to {INT32_MAX}"
     table.refuse(~cells.str.contains(_INTEGER), field, "{cell} is not a whole number", remedy)
-    values = cells.cast(pl.Int64, strict=False)  # null: beyond even 64 bits
+    values = cells.cast(pl.Int64, strict=False)  # null: does not fit in 64 bits
     table.refuse((values < low).fill_null(False), field, f"{{cell}} is below {low}", remedy)
-    table.refuse((values > INT32_MAX).fill_null(True), field, "{cell} is beyond 32 bits", remedy)
+    table.refuse((values > INT32_MAX).fill_null(True), field, "{cell} does not fit in 32 bits", remedy)
     return values.to_numpy().astype(np.int32)
 
 
@@ -146,18 +147,18 @@ def list_column(table: Table, field: str, *, meaning: str, scalars: bool = False
     Args:
       table: the file.
       field: the column.
-      meaning: what the lists hold, in the plural, for messages: "item ids".
-      scalars: a bare number stands for a list of one, and 0 or an empty cell for the empty list.
+      meaning: what the lists contain, in the plural, for messages: "item ids".
+      scalars: also accept a number as a list of one, and 0 or an empty cell as the empty list.
 
     Returns:
       (values int32 [total], lengths int64 [N]), one length per row.
 
     Raises:
-      UserError: the column is missing, or a list does not parse or holds an id below 1 or beyond 32 bits.
+      UserError: the column is missing, or a list does not parse or contains an id below 1 or beyond 32 bits.
     """
     table.require(field)
     cells = table.cells[field]
-    remedy = f"Write a JSON list of {meaning}, such as [3, 1, 2]" + (" or 3, or 0 for none" if scalars else "")
+    remedy = f"Write a JSON list of {meaning}, such as [3, 1, 2]" + (", or 3, or 0 for none" if scalars else "")
     if scalars:
         cells = (
             pl.select(
@@ -168,9 +169,9 @@ def list_column(table: Table, field: str, *, meaning: str, scalars: bool = False
         )  # fmt: skip
     table.refuse(~cells.str.contains(_INTEGER_LIST), field, "{cell} is not a list of whole numbers", remedy)
     # A number of 19 digits or more may not fit the JSON reader's 64 bits.
-    table.refuse(cells.str.contains("[0-9]{19}"), field, "{cell} holds a number beyond 32 bits", remedy)
+    table.refuse(cells.str.contains("[0-9]{19}"), field, "{cell} contains a number beyond 32 bits", remedy)
     lists = cells.str.json_decode(pl.List(pl.Int64))
-    table.refuse((lists.list.min() < 1).fill_null(False), field, "{cell} holds an id below 1", remedy)
+    table.refuse((lists.list.min() < 1).fill_null(False), field, "{cell} contains an id below 1", remedy)
     over = (lists.list.max() > INT32_MAX).fill_null(False)
-    table.refuse(over, field, "{cell} holds a number beyond 32 bits", remedy)
+    table.refuse(over, field, "{cell} contains a number beyond 32 bits", remedy)
     return lists.explode().drop_nulls().to_numpy().astype(np.int32), lists.list.len().to_numpy().astype(np.int64)

@@ -1,11 +1,11 @@
-"""Item texts: a template over the columns that are known of the items.
+"""Fills a template with the columns of the items to make the item texts.
 
     {title:32} {category} {brand}
 
-A name in braces is a column, whatever it is called but for braces; :32 cuts its text at 32 words, lists are joined by
-", ". What stands between two blanks of the template goes together: "({year})" leaves no brackets behind where the year
-is missing. HTML entities are resolved (also those that were escaped twice), blanks and line breaks folded into single
-blanks, control characters dropped.
+A name in braces is a column (any name without braces); :32 cuts its text after 32 words; lists are joined by ", ". The
+parts between two spaces of the template belong together: "({year})" leaves no brackets behind if the year is missing.
+HTML entities are resolved (also if escaped twice), white space is collapsed to single spaces, and control characters
+are removed.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from lrd_jax.data.sources.markup import unescape
 from lrd_jax.errors import UserError
 
 NO_TEXT = "."
-"""The text of an item of which nothing is known, as in the published code: alike for all, while an id would differ from
-item to item and mean nothing."""
+"""The text of an item without any data, as in the published code. It is the same for all such items; an id would differ
+between items without any meaning."""
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
-_WORD = re.compile(r"(?:\{[^{}]*\}|\S)+")  # blanks in braces belong to a column's name
-_MAX_WORDS = {"title": 32}  # columns whose text the paper cuts
+_WORD = re.compile(r"(?:\{[^{}]*\}|\S)+")  # spaces in braces belong to a column's name
+_MAX_WORDS = {"title": 32}  # columns that the paper shortens
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column in a template, cut at so many words (None: not cut)."""
+    """A column in a template and its limit in words (None: no limit)."""
 
     name: str
     max_words: int | None = None
@@ -40,12 +40,12 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class ItemTexts:
-    """What a template made of the items.
+    """The item texts that a template gives.
 
     Attributes:
-      texts: String [I], NO_TEXT where all columns were empty.
-      empty: how many were.
-      cut: {column: items whose text in it was cut}, for the columns with a limit.
+      texts: String [I], NO_TEXT where all columns are empty.
+      empty: number of items with NO_TEXT.
+      cut: {column: number of items with shortened text}, for the columns with a limit.
     """
 
     texts: pl.Series
@@ -70,14 +70,14 @@ class ItemTexts:
 
 
 def parse_template(template: str, columns: Sequence[str]) -> list[list[str | Column]]:
-    """The blank-separated pieces of a template, each of literals and columns.
+    """The space-separated pieces of a template, each a list of literals and columns.
 
     Args:
-      template: see above.
-      columns: the names that there are.
+      template: see the module docstring.
+      columns: the available columns.
 
     Raises:
-      UserError: an unknown column, a limit that is no number, a brace without its partner, or no column at all.
+      UserError: a column is unknown, a limit is not a number, a brace is unmatched, or there is no column.
     """
     field, pieces = "--template", []
     for word in _WORD.findall(template):
@@ -89,10 +89,10 @@ def parse_template(template: str, columns: Sequence[str]) -> list[list[str | Col
         piece = [part for part in [*piece, word[end:]] if part != ""]
         if any(brace in part for part in piece if isinstance(part, str) for brace in "{}"):
             remedy = "Write columns as {title} or {title:32}"
-            raise UserError(f"a brace in {word!r} has no partner", field=field, remedy=remedy)
+            raise UserError(f"a brace in {word!r} is unmatched", field=field, remedy=remedy)
         pieces.append(piece)
     if not any(isinstance(part, Column) for piece in pieces for part in piece):
-        remedy = f"Name columns in braces; there are: {', '.join(columns) or 'none'}"
+        remedy = f"Write column names in braces; available columns: {', '.join(columns) or 'none'}"
         raise UserError("the template names no column", field=field, remedy=remedy)
     return pieces
 
@@ -102,18 +102,19 @@ def _column(inside: str, columns: Sequence[str]) -> Column:
         return Column(inside)
     name, _, limit = inside.rpartition(":") if ":" in inside else (inside, "", "")
     if name not in columns:
-        remedy = f"There are: {', '.join(columns) or 'none'}"
+        remedy = f"Available columns: {', '.join(columns) or 'none'}"
         raise UserError(f"there is no column {name!r}", field="--template", remedy=remedy)
     if not re.fullmatch("[1-9][0-9]{0,8}", limit):
         remedy = f"Write a number of words, as in {{{name}:32}}"
-        raise UserError(f"{limit!r} is no number of words", field="--template", remedy=remedy)
+        raise UserError(f"{limit!r} is not a number of words", field="--template", remedy=remedy)
     return Column(name, int(limit))
 
 
 def default_template(columns: Sequence[str]) -> str:
-    """All columns in their order, the title cut at 32 words; without those that no template can name.
+    """A template of all columns in order, with the title cut after 32 words.
 
-    Those are columns without a name, as of an index that pandas wrote, and those with a brace in it.
+    Left out are columns that no template can name: those with an empty name, such as an index written by pandas, and
+    those with a brace in the name.
     """
     nameable = [name for name in columns if name.strip() and not set(name) & set("{}")]
     return " ".join(f"{{{name}:{_MAX_WORDS[name]}}}" if name in _MAX_WORDS else f"{{{name}}}" for name in nameable)
@@ -123,8 +124,8 @@ def fill_template(template: str, items: pl.DataFrame) -> ItemTexts:
     """The text of each item.
 
     Args:
-      template: see above.
-      items: a row per item; its columns are numbers, String or lists of them, null where nothing is known.
+      template: see the module docstring.
+      items: one row per item; its columns are numbers, String or lists of them, null if unknown.
 
     Raises:
       UserError: the template is wrong (`parse_template`).
@@ -157,7 +158,7 @@ def fill_template(template: str, items: pl.DataFrame) -> ItemTexts:
 
 
 def clean(values: pl.Series) -> pl.Series:
-    """One line of text per value, "" for null: entities resolved, blanks folded, control characters dropped.
+    """One line of text per value, "" for null: resolves entities, collapses white space, removes control characters.
 
     Args:
       values: numbers, String, or lists of them [I].
@@ -170,7 +171,7 @@ def clean(values: pl.Series) -> pl.Series:
         return rows.join(joined, on="row", how="left", maintain_order="left")["value"].fill_null("")
     texts = values.cast(pl.String).fill_null("")
     escaped = texts.str.contains("&", literal=True)
-    if escaped.any():  # entities are rare, and only Python knows them all
+    if escaped.any():  # entities are rare, and only Python's html module covers all of them
         some = texts.filter(escaped).to_list()
         texts = texts.scatter(escaped.arg_true(), [unescape(text) for text in some])
     texts = texts.str.replace_all(r"\s+", " ").str.replace_all(r"[\p{Cc}\u{FEFF}]", "")
@@ -178,6 +179,6 @@ def clean(values: pl.Series) -> pl.Series:
 
 
 def _cut(texts: pl.Series, max_words: int) -> tuple[pl.Series, int]:
-    """The texts without what follows the first so many words, and how many lost some."""
+    """The texts cut after `max_words` words, and how many were shortened."""
     words = texts.str.split(" ")
     return words.list.head(max_words).list.join(" "), int((words.list.len() > max_words).sum())

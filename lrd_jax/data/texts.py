@@ -1,4 +1,4 @@
-"""The texts of a dataset folder's items."""
+"""Reads the item texts of a dataset folder."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ def read_texts(folder: Path, num_items: int) -> list[str]:
     """Texts by item id: a list of length num_items + 1 with "" at index 0.
 
     They come from item_text.tsv (item_id, text), or else from the pair that the LRD authors publish: NAME.text (header
-    `id`, `text`; raw id and text) and NAME.item2index (no header; raw id and item id). Quotation marks mean nothing.
+    `id`, `text`; raw id and text) and NAME.item2index (no header; raw id and item id). Quotation marks have no special
+    meaning.
 
     Args:
       folder: the dataset folder.
       num_items: the corpus's largest item id.
 
     Raises:
-      UserError: no such files, a line that is wrong, an id that comes twice or is unknown, or an item without text.
+      UserError: the files are missing, a line is malformed, an id is repeated or unknown, or an item has no text.
     """
     folder = Path(folder)
     path = folder / ITEM_TEXT
@@ -38,14 +39,14 @@ def read_texts(folder: Path, num_items: int) -> list[str]:
         field = "id"
     table.require("text")
     refuse_duplicates(table, field, items)
-    remedy = "List the item in item_meta.csv, or remove the line"
+    remedy = "Add the item to item_meta.csv, or remove the line"
     table.refuse(items > num_items, field, f"{{cell}} is not among the {num_items} items of the dataset", remedy)
     texts = np.full(num_items + 1, "", dtype=object)
     texts[items] = table.cells["text"].to_list()
     missing = [item for item in range(1, num_items + 1) if not texts[item]]
     if missing:
         also = f" and {len(missing) - 1} more have" if len(missing) > 1 else " has"
-        remedy = "Add a line with its text; where nothing is known, its name will do"
+        remedy = "Add a line with its text, or with its name if it has no text"
         raise UserError(f"item {missing[0]}{also} no text", file=table.path, field="text", remedy=remedy)
     return texts.tolist()
 

@@ -1,1 +1,1 @@
-"""Weights and numbers of the published PyTorch code: `python -m lrd_jax.interop`."""
+"""Exchanges weights with the published PyTorch code and compares results: `python -m lrd_jax.interop`."""

@@ -1,15 +1,15 @@
-"""Weights and numbers of the published PyTorch code, in and out.
+"""Import, export and compare weights and results of the published PyTorch code.
 
 python -m lrd_jax.interop import STATE --model kda_lrd --data DIR --out RUN --assume-published --check SCORES.npz
 python -m lrd_jax.interop export RUN --out state.npz
 python -m lrd_jax.interop parity FILE.npz [FILE.npz ...]
 
-Sizes are read off the weights, but some options that ranks depend on leave no trace there, and `import` asks for them:
+Sizes follow from the weights. Some options that affect ranks do not, and `import` requires them:
 
 model                      option                       published
 rcf, kda, rcf_lrd, kda_lrd --model.num-layers           5 (passes; --num_layers of the published code, 1 by default)
                            --model.num-heads            4 (--num_heads, 1 by default)
-                           --model.pooling              mean (--pooling average; attention is seen in the weights)
+                           --model.pooling              mean (--pooling average; attention is visible in the weights)
                            --model.include-value        yes (--include_val 1)
                            --data.history-length        20 (--history_max)
 gru4rec                    --data.history-length        20
@@ -17,10 +17,10 @@ sasrec, tisasrec           --model.num-heads            1 in ReChorus's scripts,
 tisasrec                   --model.longest-time-unit    65535 in the paper's code, None in ReChorus
 caser                      none
 
-Wrong ones are accepted, since the weights fit all the same, and give other ranks: two heads for four that were trained,
-for instance. --check finds that out. Its file (.npz) holds what the published code computed for rows of test.csv, in
-any order: user_id and item_id (the target) [N], scores [N, 1 + n] of the target and then of the row's neg_items, and
-rank [N] of the target. Where the scores differ, the exit code is 2 and nothing is imported.
+Wrong values, such as two heads instead of four, still fit the weights but give other ranks. Use --check to detect them.
+Its file (.npz) contains results of the published code for rows of test.csv, in any order: user_id and item_id (the
+target) [N], scores [N, 1 + n] of the target and then of the row's neg_items, and rank [N] of the target. If the scores
+differ, the exit code is 2 and nothing is imported.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ class ImportFlags:
     """Options of `import` besides the configuration of the run."""
 
     state: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STATE")]
-    """State dict of the published code or of ReChorus, by its own parameter names: .npz, .safetensors or, where torch
-    is installed, .pt and .pth, which are read with weights_only=True."""
+    """State dict of the published code or of ReChorus, with its original parameter names: .npz, .safetensors or, if
+    torch is installed, .pt and .pth (read with weights_only=True)."""
     config: Path | None = None
-    """TOML file of options that differ from the defaults; options on the command line override it."""
+    """TOML file with options that differ from the defaults; options on the command line override it."""
     assume_published: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Take the published values of the options that no shape tells and that are not stated."""
+    """Use the published values for required options that are not given."""
     check: Path | None = None
-    """File of scores and ranks (.npz: user_id, item_id, scores, rank) that the published code computed for rows of
-    test.csv; where the imported model's scores differ, nothing is imported."""
+    """File with scores and ranks (.npz: user_id, item_id, scores, rank) of the published code for rows of test.csv. If
+    the imported model's scores differ, nothing is imported."""
 
 
 def import_state(argv: list[str]) -> None:
-    """Make a run folder of a state dict of the published code, for evaluate and fine-tuning.
+    """Make a run folder from a state dict of the published code, for evaluation and fine-tuning.
 
-    Widths, numbers of relations, filters and the like are read off the weights. Heads, passes, pooling, include_value,
-    the history's length and TiSASRec's unit of time, which no shape tells, are stated as options, in a --config, or
-    taken with --assume-published; --check finds out whether they were right.
+    Widths and numbers of relations, filters etc. follow from the weights. Heads, passes, pooling, include_value,
+    history length and TiSASRec's unit of time do not: give them as options or in a --config, or use --assume-published.
+    --check tests whether they are right.
     """
     with _by_own_names():
         config, flags = parse_options(
@@ -94,14 +94,13 @@ def import_state(argv: list[str]) -> None:
 
 
 def export(run: tyro.conf.Positional[Path], /, *, out: Path) -> None:
-    """Write a run's best weights as a state dict that the published code loads.
+    """Write a run's best weights as a state dict for the published code.
 
-    Names, layouts and second names are the published ones; item biases have the row to spare that the paper's code
-    gives them.
+    Names, layouts and aliases are the published ones; item biases have the extra row of the paper's code.
 
     Args:
       run: The run folder.
-      out: The file: .npz, .safetensors or, where torch is installed, .pt.
+      out: The file: .npz, .safetensors or, if torch is installed, .pt.
     """
     from lrd_jax.command_line.jax_setup import set_up_jax
     from lrd_jax.interop.export_weights import export_run
@@ -112,12 +111,12 @@ def export(run: tyro.conf.Positional[Path], /, *, out: Path) -> None:
     untold = export_run(run, out)
     say(f"state dict: {quoted(out.absolute())}")
     if untold:
-        say(f"what its shapes do not tell: {as_words(untold)}")
+        say(f"options that do not follow from its shapes: {as_words(untold)}")
 
 
 @contextlib.contextmanager
 def _by_own_names() -> Iterator[None]:
-    """Messages name an option as this command does: --out is run.workdir elsewhere."""
+    """Renames options in messages to the names of this command: run.workdir is --out here."""
 
     def renamed(text: str | None) -> str | None:
         for option, alias in _ALIASES.items():
@@ -132,10 +131,10 @@ def _by_own_names() -> Iterator[None]:
 
 
 def parity(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:
-    """Compare what golden files hold with what we compute, quantity by quantity.
+    """Compare the contents of golden files with this package's results, quantity by quantity.
 
-    Exit code 1 where a value differs by more than 1e-5, or a gradient by more than 1e-4 relative to its largest entry
-    (to 2e-3 where that is smaller, since the files are float32); 2 for a file that cannot be read.
+    The exit code is 1 if a value differs by more than 1e-5, or a gradient by more than 1e-4 relative to its largest
+    entry (or to 2e-3 if that is larger, because the files are float32); 2 if a file cannot be read.
 
     Args:
       files: Golden files (.npz: param/*, batch/*, hyper/*, out/*, grad/*).
@@ -158,9 +157,9 @@ def parity(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:
 
 
 def main() -> None:
-    """Parse the command line and do what it says."""
+    """Parses the command line and runs the sub-command."""
     if sys.argv[1:2] == ["import"]:
-        import_state(sys.argv[2:])  # takes every option of a run, which tyro has to be told in another way
+        import_state(sys.argv[2:])  # takes every option of a run, so its parser is built differently
     else:
         tyro.extras.subcommand_cli_from_dict({"import": import_state, "export": export, "parity": parity}, prog=PROGRAM)
 

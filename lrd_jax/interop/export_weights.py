@@ -1,4 +1,4 @@
-"""A run's weights as a state dict of the published code."""
+"""Exports a run's weights as a state dict of the published code."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from lrd_jax.training.load import load_trained
 
 
 def export_run(folder: Path, out: Path) -> dict[str, Any]:
-    """Writes the best epoch's weights of a run by the published names and in the published layouts.
+    """Writes the weights of a run's best epoch with the published names and layouts.
 
     Args:
       folder: the run folder.
-      out: .npz, .safetensors or, where torch is, .pt; a state dict that the published code loads as it is.
+      out: .npz, .safetensors or, if torch is installed, .pt; the published code can load the state dict directly.
 
     Returns:
-      The options that ranks depend on and the file's shapes do not tell, {"section.option": value}.
+      The options that affect ranks but do not follow from the file's shapes, {"section.option": value}.
 
     Raises:
       UserError: there is no run, its dataset is missing or has changed, the published code has no such model, or the
@@ -46,17 +46,15 @@ def export_run(folder: Path, out: Path) -> dict[str, Any]:
 
 
 def _refuse_unpublished(config: Config, folder: Path) -> None:
-    """Refuses models that the published code does not have."""
+    """Rejects models that the published code does not have."""
     model = config.model
     if model.name not in PUBLISHED:
-        remedy = f"Models that were are {', '.join(PUBLISHED)}"
-        raise UserError(
-            f"{model.name} was not published, so nothing could read its weights", file=folder, remedy=remedy
-        )
+        remedy = f"Choose a run of one of {', '.join(PUBLISHED)}"
+        raise UserError(f"the published code has no model {model.name}", file=folder, remedy=remedy)
     remedy = "Export a run without it"
     if config.uses_classifier and model.classifier_input != "text":
         problem = f"the published code has no classifier_input {model.classifier_input}"
         raise UserError(problem, file=folder, field="model.classifier_input", remedy=remedy)
     if model.discovers_relations and model.relation_prior != "none":
-        problem = "the published code has no relation_prior, without which the ranks would be others"
+        problem = "the published code has no relation_prior, so the ranks would differ"
         raise UserError(problem, file=folder, field="model.relation_prior", remedy=remedy)

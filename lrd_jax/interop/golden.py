@@ -1,6 +1,6 @@
-"""Golden files: weights and inputs with what the published code computed of them.
+"""Reads golden files: weights and inputs with the results of the published code.
 
-A file holds param/* (published names and layouts), batch/*, hyper/*, out/* and grad/*.
+A file contains param/* (published names and layouts), batch/*, hyper/*, out/* and grad/*.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _SECTIONS = ("param", "batch", "hyper", "out", "grad")
 
 
 class Golden(NamedTuple):
-    """The arrays of a golden file by section, names without the section; hyper holds plain values.
+    """The arrays of a golden file by section, with names without the section; hyper has plain values.
 
     Attributes:
-      path: of the file.
+      path: path of the file.
       model: hyper/model.
       param, batch, hyper, out, grad: the sections.
-      other: what is in none of them.
+      other: arrays outside these sections.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Golden(NamedTuple):
         """An array, or a value of hyper.
 
         Raises:
-          UserError: the file does not hold it.
+          UserError: the file does not have it.
         """
         values = getattr(self, section)
         if name not in values:
@@ -47,7 +47,7 @@ class Golden(NamedTuple):
         return values[name]
 
     def refuse(self, problem: str, field: str | None = None) -> UserError:
-        """The error to raise for something in this file."""
+        """The error for a problem in this file."""
         return UserError(problem, file=self.path, field=field)
 
 
@@ -55,7 +55,7 @@ def read_golden(path: Path) -> Golden:
     """Reads a golden file.
 
     Raises:
-      UserError: it cannot be read, or does not say of which model it is.
+      UserError: the file cannot be read, or does not name its model.
     """
     sections: dict[str, dict[str, Any]] = {name: {} for name in (*_SECTIONS, "other")}
     for key, value in read_npz(path).items():
@@ -76,15 +76,15 @@ def read_golden(path: Path) -> Golden:
 def read_inputs(
     golden: Golden, layouts: dict[str, tuple[str, str | None]], rows: dict[str, int]
 ) -> dict[str, np.ndarray]:
-    """Arrays of batch/*, integers as int32 but for times.
+    """Arrays of batch/*; integers other than times as int32.
 
     Args:
       golden: the file.
-      layouts: {name: (a letter for each axis, equal where sizes must be; what the numbers are ids of, or None)}.
-      rows: how many ids there are of each kind.
+      layouts: {name: (one letter per axis, where equal letters mean equal sizes; the kind of ids, or None)}.
+      rows: number of ids of each kind.
 
     Raises:
-      UserError: one is missing, shapes that do not go together, or ids out of range.
+      UserError: an array is missing, shapes do not match, or ids are out of range.
     """
     arrays: dict[str, np.ndarray] = {}
     sizes: dict[str, int] = {}

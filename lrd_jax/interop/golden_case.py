@@ -1,7 +1,6 @@
-"""The arrays of a golden file as our system, parameters and batch.
+"""Converts the arrays of a golden file to a system, parameters and a batch of this package.
 
-Every size is read from the arrays, and so is which relations are attributes: those of which an item of the file has a
-value.
+All sizes follow from the arrays. So do the attribute relations: those for which an item of the file has a value.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from lrd_jax.models import build_system
 from lrd_jax.models.system import Params, RelationalSystem, System
 
 _INT32_MAX = np.iinfo(np.int32).max
-# Axes of each input, and what its numbers are ids of.
+# Axes of each input, and the kind of ids in it.
 _INPUTS = {
     "user_id": ("B", "users"),
     "item_id": ("BC", "items"),
@@ -49,8 +48,8 @@ class Case(NamedTuple):
     """A golden file's system with its inputs.
 
     Attributes:
-      system: built by `build_system` with the file's sizes, and with its weights of the losses.
-      params: the file's parameters as ours.
+      system: built by `build_system` with the file's sizes and loss weights.
+      params: the file's parameters in this package's layout.
       batch, tables: the inputs; tables.text is a parameter in the file.
     """
 
@@ -61,10 +60,10 @@ class Case(NamedTuple):
 
 
 def build_case(golden: Golden) -> Case:
-    """The system, parameters and inputs of a golden file of a published model.
+    """Builds the system, parameters and inputs of a golden file of a published model.
 
     Raises:
-      UserError: an array is missing, of a wrong shape or out of range, or a parameter that nothing consumes.
+      UserError: an array is missing, has a wrong shape or is out of range, or a parameter is not used.
     """
     relational, uses_text = golden.model.startswith(("rcf", "kda")), golden.model.endswith("_lrd")
     theirs = {name: value.astype(np.float32) for name, value in golden.param.items()}
@@ -75,7 +74,7 @@ def build_case(golden: Golden) -> Case:
             size(shapes, TEXT, 0)  # there
         rows = _relational_rows(shapes) if relational else _sequence_rows(shapes)
     for name in TIED if relational else ():
-        golden.get("param", name)  # equal to what it is tied to, which `from_published` sees to
+        golden.get("param", name)  # `from_published` checks that it equals its tied parameter
     text = theirs.pop(TEXT) if uses_text else None
     inputs = read_inputs(golden, _LRD_INPUTS if uses_text else _RELATIONAL_INPUTS if relational else _INPUTS, rows)
     _check_agreement(golden, inputs, rows, text)
@@ -84,7 +83,7 @@ def build_case(golden: Golden) -> Case:
     history_length = inputs["history_items"].shape[1]
     sizes = {"data.history_length": history_length} | sizes
     if history_length > sizes["data.history_length"]:
-        raise golden.refuse(f"longer than the model's {sizes['data.history_length']} places", "batch/history_items")
+        raise golden.refuse(f"longer than the model's {sizes['data.history_length']} positions", "batch/history_items")
     config = _config(golden, sizes, relational=relational, num_latent=num_latent)
     system = build_system(config, corpus, has_triples=True)
     if isinstance(system, RelationalSystem):
@@ -97,7 +96,7 @@ def build_case(golden: Golden) -> Case:
 
 def _relational_rows(shapes: Shapes) -> dict[str, int]:
     tables = {"users": "user_embeddings", "entities": "entity_embeddings", "relations": "relation_embeddings"}
-    tables["items"] = "item_bias"  # which has a row to spare
+    tables["items"] = "item_bias"  # which has an extra row
     return {kind: size(shapes, f"{table}.weight", 0) for kind, table in tables.items()}
 
 
@@ -110,7 +109,7 @@ def _sequence_rows(shapes: Shapes) -> dict[str, int]:
 def _check_agreement(
     golden: Golden, inputs: dict[str, np.ndarray], rows: dict[str, int], text: np.ndarray | None
 ) -> None:
-    """What the file states twice must agree, lest one of the two be passed over."""
+    """Checks that values that the file contains twice agree."""
     items = inputs["history_items"]
     if not np.array_equal(items > 0, np.arange(items.shape[1]) < inputs["lengths"][:, None]):
         raise golden.refuse("a history is not as long as batch/lengths says, padded at its end", "batch/history_items")
@@ -129,10 +128,10 @@ def _check_agreement(
 
 
 def _corpus(rows: dict[str, int], values: np.ndarray, *, has_latent: bool) -> tuple[Corpus, int]:
-    """A dataset of these sizes without interactions, and how many relations are latent.
+    """A dataset of these sizes without interactions, and the number of latent relations.
 
-    A relation of which no item has a value counts the same whether it is called an item-item, an attribute or a latent
-    one. So attributes are those from the first to the last with a value, or to the very last where none is latent.
+    A relation without any value gives the same result as an item-item, an attribute or a latent relation. So the
+    attributes are the relations from the first to the last one with a value, or to the end if none is latent.
     """
     num_relations, held = values.shape[1], np.flatnonzero(values.any(axis=0))
     end = num_relations
@@ -158,13 +157,13 @@ def _corpus(rows: dict[str, int], values: np.ndarray, *, has_latent: bool) -> tu
         test=split,
         triples=np.zeros((0, 3), np.int32),
         item_values=values[:, first:end, None],
-        none_entities=np.zeros(end - first, np.int32),  # the file does not say; nothing is sampled of this corpus
+        none_entities=np.zeros(end - first, np.int32),  # not in the file; nothing is sampled from this corpus
     )
     return corpus, num_relations - end
 
 
 def _config(golden: Golden, sizes: dict[str, Any], *, relational: bool, num_latent: int) -> Config:
-    """Every option that matters, stated: our defaults are not the published settings."""
+    """Sets every relevant option, because the defaults are not the published settings."""
     options = {"model.name": golden.model, "model.dropout": 0.0, "model.precision": "float32", **sizes}
     named = {}
     if golden.model in ("sasrec", "tisasrec"):
@@ -186,7 +185,7 @@ def _config(golden: Golden, sizes: dict[str, Any], *, relational: bool, num_late
 
 
 def _with_weights(golden: Golden, system: RelationalSystem) -> RelationalSystem:
-    """The system with the weights of the losses in the file, which may be 0 and yet have their terms compared."""
+    """The system with the file's loss weights; terms with weight 0 are compared too."""
     weights = {"rec": 1.0, "kg": golden.get("hyper", "gamma")}
     if system.classifier is None:
         return dataclasses.replace(system, loss_weights=weights)
@@ -196,9 +195,9 @@ def _with_weights(golden: Golden, system: RelationalSystem) -> RelationalSystem:
 
 def _batch(golden: Golden, inputs: dict[str, np.ndarray]) -> Batch:
     items, times = inputs["history_items"], inputs["history_times"].astype(np.int64)
-    seconds = np.where(items > 0, times.max(axis=1, keepdims=True) - times, 0)  # to the newest: only differences count
+    seconds = np.where(items > 0, times.max(axis=1, keepdims=True) - times, 0)  # to the newest; only differences matter
     if seconds.max() > _INT32_MAX:
-        raise golden.refuse("seconds of one history that do not fit into 32 bits", "batch/history_times")
+        raise golden.refuse("the times of a history span more seconds than fit in 32 bits", "batch/history_times")
     shortest = np.clip(inputs["user_min_intervals"], 0, _INT32_MAX)
     arrays = {name: from_host(value) for name, value in inputs.items()}
     triples = None

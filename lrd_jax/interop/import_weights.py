@@ -1,4 +1,4 @@
-"""Weights of the published code as a run: a state dict becomes a run folder like one that training leaves."""
+"""Imports weights of the published code: turns a state dict into a run folder like that of a trained run."""
 
 from __future__ import annotations
 
@@ -29,30 +29,31 @@ from lrd_jax.training.setup import assemble, resolve
 def import_state(
     path: Path, config: Config, *, assume_published: bool = False, check: Path | None = None
 ) -> dict[str, Any]:
-    """Makes a run folder of a state dict and tests it: its weights are the run's best epoch, numbered 0.
+    """Makes a run folder from a state dict and tests it; its weights become the run's best epoch, number 0.
 
-    The frozen text embeddings of an LRD model are kept in the run folder (text.npy), and the encoder is file: they are
-    what the weights were trained with, whatever the dataset's own texts and encoder are.
+    The frozen text embeddings of an LRD model are stored in the run folder (text.npy), with encoder "file", because the
+    weights were trained with them, whatever the dataset's texts and encoder.
 
     Args:
-      path: .npz, .safetensors, .pt or .pth, by the names of the published code.
-      config: of the run. What the shapes tell need not be stated; what `untold_options` names must be.
-      assume_published: take the published values of those that are not stated, and say so.
-      check: scores and ranks of the published code that the model's must equal (`check_scores`); where they do not,
+      path: .npz, .safetensors, .pt or .pth, with the parameter names of the published code.
+      config: configuration of the run. Options that follow from the shapes may be left out; those of `untold_options`
+        are required.
+      assume_published: use the published values of required options that are not set, and print them.
+      check: scores and ranks of the published code that the model's must equal (`check_scores`); if they differ,
         nothing is written.
 
     Returns:
-      What results.json holds of "dev", "test" and "best_epoch".
+      "dev", "test" and "best_epoch" of results.json.
 
     Raises:
-      UserError: the file cannot be read; a parameter is unknown, missing, of a shape that does not fit the dataset, or
-        not finite; the configuration contradicts the shapes, or lacks an option that no shape tells; a score of `check`
-        differs; the run folder holds a run or cannot be written.
+      UserError: the file cannot be read; a parameter is unknown, missing, not finite, or has a shape that does not fit
+        the dataset; the configuration contradicts the shapes, or lacks a required option; a score differs from
+        `check`; or the run folder already has a run or cannot be written.
     """
     folder, model = resolve(config).run_folder, config.model.name
     if model not in PUBLISHED:
         remedy = f"Choose one of {', '.join(PUBLISHED)}"
-        raise UserError(f"no weights of {model} were published", field="model.name", remedy=remedy)
+        raise UserError(f"the published code has no model {model}", field="model.name", remedy=remedy)
     if holds_run(folder):
         remedy = "Choose another folder with --run.workdir"
         raise UserError("the folder already holds a run", file=folder, field="run.workdir", remedy=remedy)
@@ -62,7 +63,7 @@ def import_state(
 
 
 def _import(path: Path, config: Config, assume_published: bool, check: Path | None) -> dict[str, Any]:
-    """`import_state` in a run folder that is held."""
+    """`import_state` in a locked run folder."""
     model, state = config.model.name, read_arrays(path)
     with told_of(path):
         state = {name: _checked(name, value) for name, value in state.items()}
@@ -72,7 +73,7 @@ def _import(path: Path, config: Config, assume_published: bool, check: Path | No
     text = state.pop(TEXT, None) if config.model.discovers_relations else None
     run = assemble(config, text=text)
     if BIAS in state:
-        state[BIAS] = state[BIAS][: run.corpus.num_items + 1]  # the paper's code has a row to spare
+        state[BIAS] = state[BIAS][: run.corpus.num_items + 1]  # the paper's code has an extra row
     with told_of(path):
         params = from_published(model, state, jax.eval_shape(run.init).params)
     if check is not None:
@@ -80,7 +81,7 @@ def _import(path: Path, config: Config, assume_published: bool, check: Path | No
         if not checked.agrees:
             untold = ", ".join(untold_options(model, {name: value.shape for name, value in state.items()}))
             remedy = "No run folder was made" + (
-                f"; try other values of what no shape tells: {untold}" if untold else ""
+                f"; try other values of the options that do not follow from the shapes: {untold}" if untold else ""
             )
             raise UserError(str(checked), file=check, field="--check", remedy=remedy)
         say(f"check: {checked}")
@@ -98,12 +99,12 @@ def _checked(name: str, value: np.ndarray) -> np.ndarray:
         raise UserError(f"expected floating-point numbers, got {value.dtype}", field=name)
     value = value.astype(np.float32)
     if not np.isfinite(value).all():
-        raise UserError("it holds NaN or infinity", field=name)
+        raise UserError("it contains NaN or infinity", field=name)
     return value
 
 
 def _completed(config: Config, shapes: Shapes, assume_published: bool) -> Config:
-    """The configuration with what the state's shapes tell, and with what they do not once that is stated or assumed."""
+    """The configuration with the options that follow from the shapes, and with the others, given or assumed."""
     model = config.model.name
     options = options_of_sizes(model, shapes)
     if TEXT in shapes and config.model.discovers_relations:
@@ -112,8 +113,8 @@ def _completed(config: Config, shapes: Shapes, assume_published: bool) -> Config
     stated = stated_options(config)
     untold = {option: value for option, value in untold_options(model, shapes).items() if option not in stated}
     if untold and not assume_published:
-        problem = f"the weights of a {model} do not tell these options; the published values are: {as_words(untold)}"
-        remedy = "State each as an option, or take the published values with --assume-published"
+        problem = f"options that do not follow from the weights of {model} are missing; published: {as_words(untold)}"
+        remedy = "Give each of them, or use the published values with --assume-published"
         raise UserError(problem, remedy=remedy)
     if untold:
         say(f"assumed as published: {as_words(untold)}")
@@ -121,7 +122,7 @@ def _completed(config: Config, shapes: Shapes, assume_published: bool) -> Config
 
 
 def _fitted(config: Config, state: dict[str, np.ndarray], corpus: Corpus, data: Path) -> Config:
-    """The configuration with what shapes and dataset tell together, once the two have been found to fit."""
+    """The configuration with the options that follow from shapes and dataset; checks that the two fit."""
     shapes = {name: value.shape for name, value in state.items()}
     options: dict[str, Any] = {}
     discovers = config.model.discovers_relations
@@ -132,19 +133,19 @@ def _fitted(config: Config, state: dict[str, np.ndarray], corpus: Corpus, data: 
         _refuse_contradictions(config, options)
     if TEXT in state and discovers:
         if state[TEXT][0].any():
-            raise UserError("row 0, which is padding, is not zero", field=TEXT)
+            raise UserError("row 0 (padding) is not zero", field=TEXT)
         options |= {"text.encoder": "file", "text.model": None, "text.file": config.run_folder / TEXT_FILE}
     return config_of(options, config)
 
 
 def _refuse_contradictions(config: Config, options: dict[str, Any]) -> None:
     if problems := contradictions(config, options):
-        remedy = "Leave these options out, or choose the state that belongs to them"
+        remedy = "Leave these options out, or choose the matching state file"
         raise UserError(f"the options contradict the weights: {'; '.join(problems)}", remedy=remedy)
 
 
 def _check_rows(shapes: dict[str, tuple[int, ...]], corpus: Corpus, data: Path, *, has_latent: bool) -> None:
-    """Refuses tables that have other numbers of rows than the dataset has users, items, entities and relations."""
+    """Rejects tables whose numbers of rows differ from the dataset's users, items, entities and relations."""
     users, items = corpus.num_users + 1, corpus.num_items + 1
     expected = {
         "user_embeddings.weight": (users,),
@@ -158,14 +159,14 @@ def _check_rows(shapes: dict[str, tuple[int, ...]], corpus: Corpus, data: Path, 
     for name, rows in expected.items():
         if name in shapes and shapes[name][:1] not in {(number,) for number in rows}:
             wanted = (rows[0], *shapes[name][1:])
-            problem = f"it has shape {shapes[name]}, but {data} ({counts}) takes {wanted}"
-            raise UserError(problem, field=name, remedy="Name the dataset that the weights were trained on")
+            problem = f"it has shape {shapes[name]}, but {data} ({counts}) needs {wanted}"
+            raise UserError(problem, field=name, remedy="Give the dataset that the weights were trained on")
     name, defined = "relation_embeddings.weight", corpus.num_defined_relations
     num_latent = shapes[name][0] - defined if name in shapes else None
     if num_latent is not None and (num_latent < 1 if has_latent else num_latent != 0):
         more = ", and there is at least one latent one" if has_latent else ""
-        problem = f"it has shape {shapes[name]}, but {data} defines {defined} relations, the virtual one included{more}"
-        raise UserError(problem, field=name, remedy="Name the dataset that the weights were trained on")
+        problem = f"it has shape {shapes[name]}, but {data} defines {defined} relations with the virtual one{more}"
+        raise UserError(problem, field=name, remedy="Give the dataset that the weights were trained on")
 
 
 def _write_text(path: Path, text: np.ndarray) -> None:

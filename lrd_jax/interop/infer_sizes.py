@@ -1,4 +1,4 @@
-"""What a configuration has to say of the sizes of published parameters, read off their shapes."""
+"""Infers size options of a configuration from the shapes of published parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Size(NamedTuple):
       option: "section.option".
       name: the published parameter.
       axis: the axis.
-      shift, factor: see above.
+      shift, factor: see the formula.
     """
 
     option: str
@@ -75,16 +75,16 @@ def size(shapes: Shapes, name: str, axis: int) -> int:
 
 
 def options_of_sizes(model: str, shapes: Shapes) -> dict[str, Any]:
-    """The options {"section.option": value} that the shapes of published parameters tell.
+    """The options {"section.option": value} that follow from the shapes of published parameters.
 
-    What they do not tell is in `untold_options`.
+    `untold_options` gives those that do not.
 
     Args:
-      model: `ModelConfig.name`, of a model that was published.
-      shapes: by published name.
+      model: `ModelConfig.name` of a published model.
+      shapes: shapes by published name.
 
     Raises:
-      UserError: a parameter that would tell is missing.
+      UserError: a required parameter is missing.
     """
     options: dict[str, Any] = {}
     known_sizes = _SIZES[model]
@@ -107,10 +107,10 @@ def options_of_sizes(model: str, shapes: Shapes) -> dict[str, Any]:
 
 
 def untold_options(model: str, shapes: Shapes) -> dict[str, Any]:
-    """The options that ranks depend on and no shape tells, with the values that the published experiments had.
+    """The options that affect ranks but do not follow from shapes, with the values of the published experiments.
 
-    Those of RCF, KDA and the LRD models are in the README of the paper's code, those of the sequence models in
-    ReChorus's scripts; the cap on TiSASRec's unit of time is the constant in the paper's code.
+    The values for RCF, KDA and the LRD models are from the README of the paper's code, those for the sequence models
+    from ReChorus's scripts, and the limit of TiSASRec's unit of time from a constant in the paper's code.
 
     Args:
       model, shapes: as for `options_of_sizes`.
@@ -129,7 +129,7 @@ def untold_options(model: str, shapes: Shapes) -> dict[str, Any]:
 
 
 def as_words(options: Mapping[str, Any]) -> str:
-    """Options as one writes them on the command line."""
+    """Options in the form of the command line."""
     words = []
     for option, value in options.items():
         name = option.replace("_", "-")
@@ -141,10 +141,10 @@ def as_words(options: Mapping[str, Any]) -> str:
 
 
 def contradictions(config: Config, options: Mapping[str, Any]) -> list[str]:
-    """What a configuration states otherwise than the shapes do."""
+    """The options of a configuration that contradict the shapes."""
     values = flatten(config)
     return [
-        f"{option} is {values[option]}, the shapes say {value}"
+        f"{option} is {values[option]}, but the shapes give {value}"
         for option, value in options.items()
         if option in stated_options(config) and values[option] != value
     ]

@@ -1,7 +1,7 @@
-"""Parameter names and layouts of the published PyTorch code (ReChorus), and ours for them.
+"""Maps parameter names and layouts of the published PyTorch code (ReChorus) to this package's.
 
-Theirs are flat, with kernels [out, in]; ours are trees of dicts with kernels [in, out]. Used to bring weights in, to
-give weights out, and to compare with what the published code computed.
+Published names are flat, with kernels [out, in]; ours are trees of dicts with kernels [in, out]. Used for import,
+export and comparison of weights.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from lrd_jax.errors import UserError
 TEXT = "item_embeddings.weight"
 """The frozen text embeddings of an LRD model: a parameter in the published code, an input here."""
 BIAS = "item_bias.weight"
-"""The biases of the items, a column; the paper's code has a row to spare, which no item reads."""
+"""The item biases, a column; the paper's code has an extra row that no item uses."""
 TIED = {"relational_dynamic_aggregation.relation_embeddings.weight": "relation_embeddings.weight"}
-"""Second names of a parameter."""
+"""{alias: parameter}"""
 
 
 class Place(NamedTuple):
-    """Where a published parameter is in our tree.
+    """The position of a published parameter in our tree.
 
     Attributes:
       path: keys joined by "/".
-      transposed: whether theirs is [out, ...] and ours [..., out].
+      transposed: whether the published kernel is [out, ...] and ours [..., out].
     """
 
     path: str
@@ -115,7 +115,7 @@ def paths(tree: Any) -> dict[str, Any]:
 
 
 def place(model: str, name: str) -> Place | None:
-    """Where a published parameter of a model is in our tree; None for a name that the model does not have."""
+    """The position of a published parameter in our tree; None if the model has no such parameter."""
     number = re.search(r"(?<=\.)\d+(?=\.)", name)
     if number is None:
         return PUBLISHED[model].get(name)
@@ -132,46 +132,46 @@ def _name(model: str, path: str) -> str:
 
 
 def from_published(model: str, theirs: Mapping[str, np.ndarray], shapes: Any) -> Any:
-    """Published parameters as our tree.
+    """Converts published parameters to our tree.
 
     Args:
       model: `ModelConfig.name`.
-      theirs: by published name, without `TEXT`.
-      shapes: our tree with anything that has a shape as leaves, such as `jax.eval_shape(system.init, ...)`.
+      theirs: parameters by published name, without `TEXT`.
+      shapes: our tree with leaves that have a shape, such as `jax.eval_shape(system.init, ...)`.
 
     Raises:
-      UserError: a parameter that the model does not have, one that is missing, one of another size, or two names of
-        one parameter with different values.
+      UserError: a parameter is unknown, missing or of another size, or two names of one parameter have different
+        values.
     """
     expected, values = paths(shapes), {}
     for name, value in theirs.items():
         if name in TIED:
             same = theirs.get(TIED[name])
             if same is None or not np.array_equal(value, same):
-                raise UserError(f"{name} and {TIED[name]} are one parameter, but differ", field=name)
+                raise UserError(f"{name} and {TIED[name]} are the same parameter but differ", field=name)
             continue
         where = place(model, name)
         if where is None or where.path not in expected:
-            raise UserError(f"a {model} of this configuration has no such parameter", field=name)
+            raise UserError(f"{model} with this configuration has no such parameter", field=name)
         wanted = expected[where.path].shape
         turned = _flat(value).T if where.transposed else value
         if turned.size != np.prod(wanted) or (len(wanted) > 1 and turned.shape != wanted):
-            raise UserError(f"it has shape {value.shape}, which does not fit into {wanted}", field=name)
+            raise UserError(f"it has shape {value.shape}, which does not fit {wanted}", field=name)
         values[where.path] = turned.reshape(wanted)
     if missing := sorted(_name(model, path) for path in set(expected) - set(values)):
-        others = f", and so are {', '.join(missing[1:])}" if missing[1:] else ""
+        others = f", and also {', '.join(missing[1:])}" if missing[1:] else ""
         problem = f"the parameter is missing{others}"
-        raise UserError(problem, field=missing[0], remedy=f"Give all parameters of a {model} of this configuration")
+        raise UserError(problem, field=missing[0], remedy=f"Give all parameters of {model} with this configuration")
     return jax.tree_util.tree_map_with_path(lambda path, _: values["/".join(entry.key for entry in path)], shapes)
 
 
 def to_published(model: str, ours: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Our parameters, or gradients of them, under their published names.
+    """Converts our parameters, or their gradients, to the published names and layouts.
 
     Args:
       model: `ModelConfig.name`.
       ours: the tree.
-      shapes: the published shape of each parameter that is wanted.
+      shapes: the published shape of each requested parameter.
     """
     values, result = paths(ours), {}
     for name, shape in shapes.items():
@@ -183,9 +183,9 @@ def to_published(model: str, ours: Any, shapes: Mapping[str, tuple[int, ...]]) -
 
 
 def state_of(model: str, ours: Any) -> dict[str, np.ndarray]:
-    """All our parameters as the published code's state dict: its names, its layouts, its second names.
+    """All our parameters as a state dict of the published code, with its names, layouts and aliases.
 
-    The table of item biases has the row to spare that the paper's code gives it (ReChorus's has none); it is zero.
+    The table of item biases has the extra row of the paper's code (ReChorus has none); it is zero.
 
     Args:
       model: `ModelConfig.name`.
@@ -205,7 +205,7 @@ def state_of(model: str, ours: Any) -> dict[str, np.ndarray]:
 
 
 def _their_shape(name: str, ours: tuple[int, ...], *, transposed: bool) -> tuple[int, ...]:
-    """The published shape of a parameter whose shape here is `ours`; item biases without their spare row."""
+    """The published shape of a parameter that has shape `ours` here; item biases without the extra row."""
     if name == BIAS:
         return (*ours, 1)
     if name == "A_out.weight":

@@ -1,4 +1,4 @@
-"""What we compute of golden files beside what they hold, through the code that trains and evaluates."""
+"""Compares golden files with results of this package's training and evaluation code."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from lrd_jax.models.system import Params, RelationalSystem
 from lrd_jax.ranking.metrics import ranking_metrics, target_counts, target_ranks
 
 VALUE_TOLERANCE = 1e-5
-"""Largest absolute difference of a value."""
+"""Tolerance for values: largest absolute difference."""
 GRADIENT_TOLERANCE = 1e-4
-"""Largest difference of a gradient, relative to its largest entry, or to `GRADIENT_FLOOR` where that is larger."""
+"""Tolerance for gradients: largest difference relative to the largest entry, or to `GRADIENT_FLOOR` if larger."""
 GRADIENT_FLOOR = 2e-3
-"""Gradients smaller than this are compared to 2e-7 absolute. The files are float32: what these gradients are small
-differences of is of order 1, so that rounding alone makes up 1e-7 of them, which was seen to be 3e-4 of the largest."""
+"""Gradients smaller than this are compared to 2e-7 absolute. They are small differences of float32 numbers of order 1,
+so rounding alone contributes 1e-7, which was up to 3e-4 of the largest entry."""
 
 Values: TypeAlias = Mapping[str, np.ndarray | jax.Array | float]
 
 
 class Compared(NamedTuple):
-    """One quantity of a file beside ours.
+    """The comparison of one quantity.
 
     Attributes:
       name: out/... or grad/....
-      difference: the largest absolute difference; NaN where one of the two is.
-      relative: of a gradient, the difference over its largest entry or `GRADIENT_FLOOR`, whichever is larger; None of a
-        value.
+      difference: the largest absolute difference; NaN if one side has NaN.
+      relative: for a gradient, the difference divided by its largest entry or `GRADIENT_FLOOR`, whichever is larger;
+        None for a value.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Compared(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether the difference is within the tolerance; NaN is not."""
+        """Whether the difference is within the tolerance; False for NaN."""
         if self.relative is None:
             return self.difference <= VALUE_TOLERANCE
         return self.relative <= GRADIENT_TOLERANCE
@@ -57,11 +57,11 @@ class Compared(NamedTuple):
 
 @in_float32
 def compare_file(path: Path) -> list[Compared]:
-    """Computes everything that a golden file holds.
+    """Computes and compares every quantity of a golden file.
 
     Raises:
-      UserError: the file cannot be read, is of an unknown model, has parameters that nothing consumes or lacks some,
-        or holds an output or a gradient that is not computed, or lacks one that is.
+      UserError: the file cannot be read or has an unknown model, parameters are unused or missing, or its outputs and
+        gradients are not exactly the computed ones.
     """
     golden = read_golden(path)
     values: Values
@@ -74,18 +74,18 @@ def compare_file(path: Path) -> list[Compared]:
         values, gradients = _published_model(golden)
     else:
         known = ", ".join([*PUBLISHED, "lrd_paper", "ranking_metrics"])
-        raise golden.refuse(f"{golden.model!r} is none of {known}", "hyper/model")
+        raise golden.refuse(f"{golden.model!r} is not one of {known}", "hyper/model")
     consumed = {"scores"} if golden.model == "ranking_metrics" else set()
     if unknown := set(golden.other) - consumed:
-        raise golden.refuse("nothing consumes this array", min(unknown))
+        raise golden.refuse("this array is not used", min(unknown))
     compared = _beside(golden, "out", values) + _beside(golden, "grad", gradients)
     if not compared:
-        raise golden.refuse("it holds no outputs to compare with", "out")
+        raise golden.refuse("there are no outputs to compare", "out")
     return compared
 
 
 def report(path: Path, compared: Sequence[Compared]) -> str:
-    """A line for each quantity of a file: its largest absolute difference; for a gradient, also the relative one."""
+    """One line per quantity of a file: the largest absolute difference; for gradients, also the relative one."""
     lines, width = [str(path)], max(len(one.name) for one in compared)
     for one in compared:
         relative = "" if one.relative is None else f"  {one.relative:.2e} relative"
@@ -96,7 +96,7 @@ def report(path: Path, compared: Sequence[Compared]) -> str:
 def summary(files: Sequence[Sequence[Compared]]) -> tuple[str, bool]:
     """The last line of `interop parity`, and whether everything agrees.
 
-    The gradient differences in it are `Compared.relative`.
+    Its gradient differences are `Compared.relative`.
     """
     everything = [compared for file in files for compared in file]
     values = [compared.difference for compared in everything if compared.relative is None]
@@ -107,11 +107,11 @@ def summary(files: Sequence[Sequence[Compared]]) -> tuple[str, bool]:
 
 
 def _beside(golden: Golden, section: str, ours: Values) -> list[Compared]:
-    """Compares a section with ours, which must hold the same names but for aliases."""
+    """Compares a section with ours, which must have the same names, except aliases."""
     theirs = getattr(golden, section)
     for name in theirs:
         if name not in ours:
-            raise golden.refuse("this is not computed, so it cannot be compared", f"{section}/{name}")
+            raise golden.refuse("this quantity is not computed, so it cannot be compared", f"{section}/{name}")
     compared = []
     for name in ours:
         expected, actual = np.asarray(golden.get(section, name), np.float64), np.asarray(ours[name], np.float64)
@@ -126,17 +126,17 @@ def _beside(golden: Golden, section: str, ours: Values) -> list[Compared]:
 
 
 def _published_model(golden: Golden) -> tuple[Values, Values]:
-    """Outputs by name and gradients by published name of a system, computed by its own methods."""
+    """Outputs by name and gradients by published name, computed by the system's methods."""
     case = build_case(golden)
     (gradients, text_gradient), values = _outputs_and_gradients(case)
     names = {*golden.param} - set(TIED) | set(TIED) & set(golden.grad)
     ours = to_published(golden.model, gradients, {name: golden.param[name].shape for name in names - {TEXT}})
     if text_gradient is not None:
-        # Padding is row 0, which takes no gradient in the published code (padding_idx) and counts in the loss all the
-        # same: it is an input here, so its gradient is left out of the comparison by being 0 on our side too.
+        # Row 0 is padding. In the published code it gets no gradient (padding_idx) but affects the loss. Here it is a
+        # constant input, so that its gradient is 0 here too.
         ours[TEXT] = np.asarray(text_gradient.at[0].set(0.0))
     if len(case.system.loss_weights) == 1 and "rec_loss" not in golden.out:
-        del values["rec_loss"]  # files of sequence models have it under the name loss only
+        del values["rec_loss"]  # files of sequence models have only the name loss for it
     return values, {name: ours[name] for name in golden.param if name in ours}
 
 
@@ -167,7 +167,7 @@ def _outputs_and_gradients(case: Case) -> tuple[tuple[Params, jax.Array | None],
 
 
 def _paper_objective(golden: Golden) -> tuple[Values, Values]:
-    """Eq. 14 alone: its parameters are our own, and entities and relations are inputs of it."""
+    """Eq. 14 only: with our parameter names, and with entities and relations as inputs."""
     params = {name: value.astype(np.float32) for name, value in golden.param.items()}
     for name in ("entity_embeddings", "relation_embeddings"):
         if golden.get("param", name).ndim != 2:
@@ -191,7 +191,7 @@ def _paper_objective(golden: Golden) -> tuple[Values, Values]:
     expected |= {"entity_embeddings": (len(text), relations.shape[1]), "relation_embeddings": relations.shape}
     for name in {**params, **expected}:
         if name not in expected:
-            raise golden.refuse("nothing consumes this parameter", f"param/{name}")
+            raise golden.refuse("this parameter is not used", f"param/{name}")
         if golden.get("param", name).shape != expected[name]:
             raise golden.refuse(f"expected shape {expected[name]}, got {params[name].shape}", f"param/{name}")
 
@@ -205,7 +205,7 @@ def _paper_objective(golden: Golden) -> tuple[Values, Values]:
         sums, counts = over_examples(log_q, entities[items], negatives, entities[targets], relations, from_host(valid))
         mean = jnp.sum(sums) / jnp.sum(counts)
         return mean, {
-            "posterior": jnp.where(valid[..., None], jnp.exp(log_q), 0.0),  # the files have no posterior of padding
+            "posterior": jnp.where(valid[..., None], jnp.exp(log_q), 0.0),  # the files have no posterior for padding
             "loss_mean_over_valid_pairs": mean,
             "mean_entropy": jnp.sum(jnp.where(valid, entropy(log_q), 0.0)) / jnp.sum(valid, dtype=jnp.float32),
         }
@@ -215,16 +215,16 @@ def _paper_objective(golden: Golden) -> tuple[Values, Values]:
 
 
 def _ranking(golden: Golden) -> Values:
-    """HR@K and NDCG@K of the K that the file has; column 0 of its scores is the target."""
+    """HR@K and NDCG@K for the K in the file; column 0 of its scores is the target."""
     if "scores" not in golden.other:
         raise golden.refuse("the array is missing", "scores")
     scores = golden.other["scores"]
     if golden.param:
-        raise golden.refuse("nothing consumes this parameter", f"param/{min(golden.param)}")
+        raise golden.refuse("this parameter is not used", f"param/{min(golden.param)}")
     if scores.ndim != 2 or not scores.size or np.isnan(scores).any():
         raise golden.refuse("expected numbers of shape (rows, candidates)", "scores")
     cutoffs = {int(match[1]) for name in golden.out if (match := re.fullmatch(r"(?:HR|NDCG)@([1-9]\d*)", name))}
-    # We rank float32. These are float64, so each goes as its place among all of them: the same order, the same ties.
+    # We rank float32, but these are float64. So replace each by its rank among all: same order, same ties.
     places = np.unique(scores, return_inverse=True)[1].reshape(scores.shape).astype(np.float32)
     counts = jax.jit(jax.vmap(target_counts))(places[:, 0], places[:, 1:], np.ones_like(places[:, 1:], bool))
     ours = ranking_metrics(target_ranks(counts.greater, counts.equal), tuple(sorted(cutoffs)))

@@ -1,4 +1,4 @@
-"""An imported model's scores and ranks beside those that the published code computed with the same weights."""
+"""Compares an imported model's scores and ranks with those of the published code for the same weights."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from lrd_jax.models.system import Params
 from lrd_jax.training.setup import Setup, checked_ranks
 
 SCORE_TOLERANCE = 1e-4
-"""Largest difference of a score, absolute, or relative where the score is larger than 1."""
+"""Tolerance for scores: absolute, or relative if the score is larger than 1."""
 
 
 class Checked(NamedTuple):
-    """What `check_scores` found.
+    """The result of `check_scores`.
 
     Attributes:
-      rows, scores: how many were compared.
-      ranks_off: rows whose target has another rank.
-      scores_off: scores that differ by more than `SCORE_TOLERANCE`.
+      rows, scores: numbers of compared rows and scores.
+      ranks_off: number of rows with another rank of the target.
+      scores_off: number of scores that differ by more than `SCORE_TOLERANCE`.
       largest: the largest difference of a score.
     """
 
@@ -46,7 +46,7 @@ class Checked(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether no score differs; the ranks may then differ only where two scores are the same but for rounding."""
+        """Whether no score differs. Ranks may still differ where two scores are equal up to rounding."""
         return self.scores_off == 0
 
 
@@ -56,11 +56,11 @@ def check_scores(path: Path, run: Setup, params: Params) -> Checked:
     Args:
       path: .npz with user_id and item_id [N], the user and the target of rows of test.csv in any order; scores
         [N, 1 + n], of the target and then of the row's neg_items; rank [N], of the target, from 1.
-      run: assembled.
-      params: of the model.
+      run: the setup.
+      params: parameters of the model.
 
     Raises:
-      UserError: the file cannot be read, lacks an array, or belongs to another dataset; a score is not finite.
+      UserError: the file cannot be read, lacks an array, or belongs to another dataset, or a score is not finite.
     """
     theirs = _read(path)
     places = _places(path, theirs, run.corpus)
@@ -71,12 +71,12 @@ def check_scores(path: Path, run: Setup, params: Params) -> Checked:
         raise UserError(problem, file=path, field="scores", remedy="Give the scores of the target and of all neg_items")
     counts = jax.device_get(run.evaluation_on_device(params, run.arrays, rows, negatives))
     checked_ranks(counts, run.corpus.sequence_users[rows], "test")
-    first = 1 + counts.greater  # a target that ties may have any of several ranks
+    first = 1 + counts.greater  # a tied target may have any of several ranks
     ranks_off = (theirs["rank"] < first) | (theirs["rank"] > first + counts.equal)
     candidates = np.concatenate([run.corpus.sequence_items[rows][:, None], negatives], axis=1)
     scores = candidate_scores(run, params, rows, candidates).astype(np.float64)
     differences = np.where(candidates > 0, np.abs(scores - theirs["scores"]), 0.0)
-    scores_off = ~(differences <= SCORE_TOLERANCE * np.maximum(1.0, np.abs(scores)))  # NaN is off
+    scores_off = ~(differences <= SCORE_TOLERANCE * np.maximum(1.0, np.abs(scores)))  # NaN counts as different
     return Checked(
         rows=len(rows),
         scores=int((candidates > 0).sum()),
@@ -100,7 +100,7 @@ def candidate_scores(run: Setup, params: Params, rows: np.ndarray, candidates: n
     size = min(len(rows), system.users_per_block)
     found = np.empty(candidates.shape, np.float32)
     for start in range(0, len(rows), size):
-        part = np.minimum(np.arange(start, start + size), len(rows) - 1)  # the last repeats itself as padding
+        part = np.minimum(np.arange(start, start + size), len(rows) - 1)  # the last row is repeated as padding
         found[part] = score(params, rows[part], candidates[part])
     return found
 
@@ -112,7 +112,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     for name, axes in {"user_id": 1, "item_id": 1, "scores": 2, "rank": 1}.items():
         if name not in arrays:
             problem = "the array is missing"
-            remedy = "Write user_id, item_id, scores and rank, a row for each target of test.csv"
+            remedy = "Write user_id, item_id, scores and rank, with one row per target of test.csv"
             raise UserError(problem, file=path, field=name, remedy=remedy)
         value = arrays[name]
         if (
@@ -121,13 +121,13 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             or not len(value)
             or value.dtype.kind not in "iuf"
         ):
-            problem = f"expected {axes} axes of numbers, a row for each user_id, got {value.dtype} {value.shape}"
+            problem = f"expected {axes} axes of numbers, one row per user_id, got {value.dtype} {value.shape}"
             raise UserError(problem, file=path, field=name)
     return arrays
 
 
 def _places(path: Path, theirs: dict[str, np.ndarray], corpus: Corpus) -> np.ndarray:
-    """For each row of the file, which row of the test split has its user and target; several alike go by time."""
+    """The row of the test split for each row of the file, by user and target; equal pairs match in order of time."""
     rows = corpus.test.rows
     found: dict[tuple[int, int], list[int]] = defaultdict(list)
     for place in np.argsort(-rows, kind="stable").tolist():

@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Builds models by name."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lrd_jax.models.system import RelationalSystem, System
 
 
 def build_system(config: Config, corpus: Corpus, *, has_triples: bool) -> System:
-    """The system that config.model names, sized for the corpus.
+    """Builds the system of config.model, with sizes from the corpus.
 
     Args:
       config: all options.
       corpus: the dataset.
-      has_triples: whether the sampler found triples to draw; without them there is no knowledge-graph loss.
+      has_triples: whether the sampler has triples to draw; without them there is no knowledge-graph loss.
 
     Raises:
-      UserError: the model is another package's and cannot be loaded, or two packages use its name.
+      UserError: the model is from another package and cannot be loaded, or two packages use its name.
     """
     config.model.check_name()
     if config.model.is_sequence:
@@ -38,7 +38,7 @@ def build_system(config: Config, corpus: Corpus, *, has_triples: bool) -> System
 
 
 def sequence_model(name: str) -> Any:
-    """The class of a sequence model (`SequenceModel`), ours or another package's.
+    """The class of a sequence model (`SequenceModel`), built in or from another package.
 
     Raises:
       UserError: see `plugins.load`.
@@ -104,6 +104,6 @@ def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> Rela
         loss_weights=weights,
         lrd_objective=loss.lrd_objective,
         entropy_weight=loss.entropy_weight,
-        drop_virtual=temporal,  # The published KDA_LRD leaves the virtual relation out, its RCF_LRD does not.
+        drop_virtual=temporal,  # The published KDA_LRD drops the virtual relation, the published RCF_LRD does not.
         decay=decay and (from_host(decay[0]), from_host(decay[1])),
     )

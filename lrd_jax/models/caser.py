@@ -1,4 +1,4 @@
-"""Caser: convolutions over the history as an image, one row per item."""
+"""Caser: convolutions over the history as a matrix with one row per item."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _STARTS_PER_PRODUCT = 5
 def convolve(x: jax.Array, kernels: list[jax.Array], precision: Precision) -> list[jax.Array]:
     """Filters of heights 1, 2, ... over successive rows.
 
-    Each product is of a stretch of rows, as they lie in memory, with one matrix that holds every filter at each of a
-    few places, and zeros. It multiplies more than a convolution does, and yet an epoch of filters of 20 heights takes a
-    fifth of the time that it takes with copies of all windows on a CPU.
+    Each product multiplies consecutive rows, contiguous in memory, with one matrix that has every filter at each of a
+    few offsets, padded with zeros. This does more multiplications than a convolution. But on a CPU, an epoch with
+    filters of 20 heights takes a fifth of the time that it takes with copies of all windows.
 
     Args:
       x: [B, H, D].
-      kernels: of height n, [n · D, filters]; at most H of them.
-      precision: of the products.
+      kernels: one per height n, [n · D, filters]; at most H.
+      precision: precision of the products.
 
     Returns:
       For each height n, [B, H − n + 1, filters].
@@ -52,15 +52,15 @@ def convolve(x: jax.Array, kernels: list[jax.Array], precision: Precision) -> li
 class Caser(nn.Module):
     """W_out·[relu(W·[vertical ; horizontal] + b) ; user] + b_out.
 
-    Horizontal filters see the whole embeddings of 1, 2, ... successive items and keep their largest answer; vertical
-    filters are weighted sums over the places of the history. Padding takes part in both, as published: its embedding is
-    row 0 of the item table, which takes no gradient.
+    Horizontal filters cover the embeddings of 1, 2, ... successive items, followed by max pooling; vertical filters are
+    weighted sums over the positions of the history. Both include padding, as published: its embedding is row 0 of the
+    item table, which gets no gradient.
 
     Attributes:
-      history_length: H, places of the history.
+      history_length: H, number of positions in the history.
       num_horizontal_filters, num_vertical_filters, max_filter_height, dropout, precision: see `ModelConfig`.
 
-    Source: Tang and Wang, WSDM 2018, as ReChorus has it; convolutions start as PyTorch's.
+    Source: Tang and Wang, WSDM 2018, as in ReChorus; convolutions are initialised as in PyTorch.
     """
 
     history_length: int
@@ -74,7 +74,7 @@ class Caser(nn.Module):
 
     @classmethod
     def from_config(cls, config: Config) -> Caser:
-        """The encoder that the options describe."""
+        """Builds the encoder from the options."""
         model = config.model
         return cls(
             config.data.history_length,

@@ -1,4 +1,4 @@
-"""What XLA's CPU compiler needs help with, each trick with its measured gain; on other devices nothing changes."""
+"""Workarounds for slow code of XLA's CPU compiler, each with its measured gain; other devices are not affected."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 def transposed(x: jax.Array) -> jax.Array:
-    """Swaps the last two axes, on a CPU in memory: the barrier keeps XLA from folding the swap into a product."""
+    """Swaps the last two axes; on a CPU, also in memory: the barrier prevents XLA from folding it into a product."""
     swapped = jnp.swapaxes(x, -1, -2)
     return jax.lax.optimization_barrier(swapped) if jax.default_backend() == "cpu" else swapped
 
 
 def random_bits(key: jax.Array, number: int) -> jax.Array:
-    """uint32 [number], equal to `jax.random.bits(key, (number,))`, its rounds written out.
+    """uint32 [number], equal to `jax.random.bits(key, (number,))`, with unrolled rounds.
 
-    On a CPU jax loops over the rounds, and each pass goes through memory.
+    On a CPU jax loops over the rounds, with a pass over memory each.
 
     Args:
-      key: of any kind; of another than threefry's the bits come from jax.
+      key: any random key; for keys other than threefry's, jax generates the bits.
       number: at most 2³².
 
-    Source: Threefry-2x32 with 20 rounds (Salmon et al., SC 2011), counters as jax_threefry_partitionable has them.
+    Source: Threefry-2x32 with 20 rounds (Salmon et al., SC 2011), with the counters of jax_threefry_partitionable.
     """
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return jax.random.bits(key, (number,), jnp.uint32)

@@ -1,4 +1,4 @@
-"""DistMult, the one triple score that the scorer, the LRD decoder and the knowledge-graph loss share."""
+"""DistMult, the triple score used by the scorer, the LRD decoder and the knowledge-graph loss."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lrd_jax.models.precision import matmul
 def distmult(heads: jax.Array, relations: jax.Array, tail: jax.Array, precision: Precision = "float32") -> jax.Array:
     """Scores many heads and relations against one tail: φ(i, j, r) = Σ_d head_id · relation_rd · tail_jd.
 
-    The tail is multiplied into the relations first, so that vmapping over tails is a batched matrix product and the
-    product over [H, R, D] is never stored.
+    It multiplies the tail into the relations first, so that vmapping over tails gives a batched matrix product and
+    never stores the product over [H, R, D].
 
     Args:
       heads: [H, D].
       relations: [R, D].
       tail: [D].
-      precision: of the products.
+      precision: precision of the products.
 
     Returns:
       [H, R].

@@ -13,7 +13,7 @@ from lrd_jax.data.batch import History
 from lrd_jax.models.layers import NORMAL_INIT, dropped, linear, of_rows, uniform_init
 
 Gates: TypeAlias = tuple[jax.Array, jax.Array, jax.Array]
-"""Of r, z and c."""
+"""One array for each of the gates r, z and c."""
 _Saved: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 """r, z, c, what the state adds to c, and the state: what the gradient needs."""
 
@@ -22,13 +22,13 @@ _Saved: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 def next_state(from_item: Gates, exists: jax.Array, from_state: jax.Array, state: jax.Array) -> jax.Array:
     """The state [B, W] after one more item.
 
-    Differentiated by hand: a scan would keep nine arrays of each step for what five are enough for, and on a CPU a
-    step's time is the memory's.
+    Has a custom gradient: automatic differentiation would store nine arrays per step of the scan, this stores five, and
+    on a CPU a step is bound by memory.
 
     Args:
-      from_item: what the item adds to each gate, [B, W] each.
-      exists: bool [B]; where it is not, the state stays.
-      from_state: what the state adds to the gates, [B, 3 W].
+      from_item: the item's part of each gate, [B, W] each.
+      exists: bool [B]; where False, the state stays unchanged.
+      from_state: the state's part of the gates, [B, 3 W].
       state: [B, W].
     """
     return _next_state_forward(from_item, exists, from_state, state)[0]
@@ -61,14 +61,14 @@ class GRU4Rec(nn.Module):
     """The last state of a GRU over the items, through a linear layer.
 
     r = σ(x W_r + h V_r), z = σ(x W_z + h V_z), c = tanh(x W_c + r ⊙ (h V_c)), h ← (1 − z) ⊙ c + z ⊙ h, each product
-    with a bias; the kernels of r, z and c lie side by side.
+    with a bias; the kernels of r, z and c are concatenated.
 
     Attributes:
       hidden_dim: width of the state.
-      dropout: rate, of the items' embeddings.
+      dropout: dropout rate on the item embeddings.
       precision, out_bias: see `ModelConfig`.
 
-    Source: Hidasi et al., ICLR 2016, as ReChorus has it; the GRU and where it starts are PyTorch's.
+    Source: Hidasi et al., ICLR 2016, as in ReChorus; the GRU and its initialisation are as in PyTorch.
     """
 
     hidden_dim: int
@@ -80,7 +80,7 @@ class GRU4Rec(nn.Module):
 
     @classmethod
     def from_config(cls, config: Config) -> GRU4Rec:
-        """The encoder that the options describe."""
+        """Builds the encoder from the options."""
         model = config.model
         return cls(model.gru_hidden_dim, model.dropout, model.precision, model.gru_out_bias)
 
@@ -100,7 +100,7 @@ class GRU4Rec(nn.Module):
         items, drops = history.items.T, self.dropout > 0 and not deterministic
         item_emb = dropped(item_table[items], self.dropout, self.make_rng("dropout")) if drops else None
 
-        # One array per gate: XLA's CPU code for a step that cuts the gates out of its slice of all steps is slow.
+        # One array per gate, because XLA's CPU code is slow if each step slices the gates out of one array.
         def through(kernel: jax.Array, bias: jax.Array) -> jax.Array:
             def product(rows: jax.Array) -> jax.Array:
                 return linear(rows, kernel, self.precision, bias)

@@ -1,4 +1,4 @@
-"""Layers that models share, the attention block that refines each candidate's relation tokens, and their pooling."""
+"""Shared layers, the attention block that refines each candidate's relation tokens, and their pooling."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from lrd_jax.models.cpu_kernels import random_bits, transposed
 from lrd_jax.models.precision import matmul
 
 LAYER_NORM_EPSILON = 1e-5
-NORMAL_INIT = nn.initializers.normal(0.01, jnp.float32)  # stated, since JAX_ENABLE_X64 would make it float64
+NORMAL_INIT = nn.initializers.normal(0.01, jnp.float32)  # explicit, because JAX_ENABLE_X64 would make it float64
 ONES_INIT = functools.partial(nn.initializers.ones, dtype=jnp.float32)
 ZEROS_INIT = functools.partial(nn.initializers.zeros, dtype=jnp.float32)
 
 
 def uniform_init(fan_in: int) -> Callable[..., jax.Array]:
-    """Uniform within ± 1 / √fan_in, where PyTorch's convolutions and recurrent layers start."""
+    """Uniform in ± 1 / √fan_in, the initialisation of PyTorch's convolutions and recurrent layers."""
     bound = fan_in**-0.5
     return lambda key, shape: jax.random.uniform(key, shape, jnp.float32, minval=-bound, maxval=bound)
 
 
 def linear(x: jax.Array, kernel: jax.Array, precision: Precision, bias: jax.Array | None = None) -> jax.Array:
-    """[..., i] times [i, j] to [..., j], plus a bias [j] where there is one."""
+    """[..., i] times [i, j] to [..., j], plus an optional bias [j]."""
     y = matmul(x.reshape(-1, x.shape[-1]), kernel, precision).reshape(*x.shape[:-1], kernel.shape[1])
     return y if bias is None else y + as_last_axis(bias, y.ndim)
 
 
 def as_last_axis(vector: jax.Array, ndim: int) -> jax.Array:
-    """[D] to [1, ..., 1, D] with so many axes: broadcasting that is meant, where rank promotion is an error."""
+    """Reshapes [D] to [1, ..., 1, D] with `ndim` axes: explicit broadcasting, because rank promotion is an error."""
     return jax.lax.expand_dims(vector, range(ndim - 1))
 
 
 def of_rows(function: Callable[[jax.Array], jax.Array], table: jax.Array, ids: jax.Array) -> jax.Array:
     """function(table[ids]) for a function of rows [..., i] → [..., j], a table [N, i] and any ids.
 
-    It is computed for the whole table where that has fewer rows than are looked up, so that none is computed twice.
+    If the table has fewer rows than there are ids, it applies the function to the whole table, so no row twice.
     """
     return function(table)[ids] if len(table) < ids.size else function(table[ids])
 
 
 def largest(x: jax.Array, axis: int) -> jax.Array:
-    """The maximum over an axis, its gradient to one place only.
+    """The maximum over an axis; the gradient goes to one position only.
 
-    jnp.max's gradient looks for the maximum by equality: where XLA computes x twice with different rounding it finds
-    none and divides by zero.
+    The gradient of jnp.max finds the maximum by equality. If XLA computes x twice with different rounding, it finds no
+    maximum and divides by zero.
     """
     place = jnp.expand_dims(jax.lax.argmax(x, axis, jnp.int32), axis)
     is_largest = jax.lax.broadcasted_iota(place.dtype, x.shape, axis) == place
@@ -58,9 +58,9 @@ def largest(x: jax.Array, axis: int) -> jax.Array:
 
 
 def kept(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
-    """What dropout keeps: True with probability 1 − rate, to within 2⁻¹⁷, independently.
+    """The dropout mask: independently True (keep) with probability 1 − rate, to within 2⁻¹⁷.
 
-    Two numbers share 32 random bits: on a CPU the draws take time.
+    Two numbers share 32 random bits, because generating bits takes time on a CPU.
     """
     number = math.prod(shape)
     words = random_bits(key, -(-number // 2))
@@ -69,7 +69,7 @@ def kept(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
 
 
 def dropped(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
-    """Dropout: each number is 0 with probability `rate`, the others grow so that the mean stays."""
+    """Dropout: each number is 0 with probability `rate`; the rest are scaled by 1/(1 − rate)."""
     return jnp.where(kept(key, rate, x.shape), x / (1 - rate), 0.0)
 
 

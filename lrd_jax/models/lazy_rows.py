@@ -1,8 +1,8 @@
-"""Lazy updates: a step changes only the table rows that its batch looks up, so it costs as much as a batch.
+"""Lazy updates: a step changes only the table rows that its batch looks up, so its cost depends on the batch only.
 
 `compact_batch` and `compact_sequences` renumber a batch to those rows, `take_rows` gathers them into small tables, an
-ordinary update changes these, and `put_rows` writes them back. That is lazy Adam: the moments of all other rows stand
-still, they get no L2, and the bias correction counts steps, not a row's updates.
+ordinary update changes these, and `put_rows` writes them back. This is lazy Adam: all other rows keep their moments and
+get no L2, and the bias correction counts steps, not updates of a row.
 
 Source: LazyAdam of TensorFlow Addons.
 """
@@ -18,8 +18,8 @@ from jax.flatten_util import ravel_pytree
 
 from lrd_jax.data.batch import Batch, Tables
 
-# By path ("scorer/user_embeddings"), the ids int32 [n] of the rows of a table parameter, each at most once. Ids beyond
-# the table's end are nothing to read or write.
+# {path, such as "scorer/user_embeddings": distinct ids int32 [n] of rows of that table parameter}. Ids beyond the
+# table's end are ignored.
 Rows: TypeAlias = dict[str, jax.Array]
 KeyPath: TypeAlias = tuple[Any, ...]  # of a leaf, as jax's tree functions give it
 # (state, batch, tables, key) → (state, ...), for tables of any number of rows.
@@ -29,7 +29,7 @@ Compact: TypeAlias = Callable[[Batch, Tables], tuple[Batch, Tables, Rows]]
 
 @jax.named_scope("lazy_rows")
 def take_rows(state: Any, rows: Rows) -> Any:
-    """The state with each table and its moments [N, ...] replaced by their rows [n, ...]; 0 beyond the end."""
+    """The state with each table and its moments [N, ...] replaced by the given rows [n, ...]; 0 beyond the end."""
 
     def take(path: KeyPath, x: jax.Array) -> jax.Array:
         ids = rows.get(_parameter(path))
@@ -40,7 +40,7 @@ def take_rows(state: Any, rows: Rows) -> Any:
 
 @jax.named_scope("lazy_rows")
 def put_rows(state: Any, small: Any, rows: Rows) -> Any:
-    """The state with the rows of `take_rows` put back and all that is no table taken from `small`."""
+    """The state with the rows of `take_rows` written back, and everything other than tables taken from `small`."""
 
     def put(path: KeyPath, x: jax.Array, y: jax.Array) -> jax.Array:
         ids = rows.get(_parameter(path))
@@ -57,7 +57,7 @@ def update_lazily(update: Update, compact: Compact) -> Update:
       compact: see `System.compact`.
 
     Returns:
-      A function of the same arguments and results.
+      A function with the same arguments and results.
     """
 
     def update_rows(state: Any, batch: Batch, tables: Tables, key: jax.Array) -> tuple[Any, ...]:
@@ -71,20 +71,20 @@ def update_lazily(update: Update, compact: Compact) -> Update:
 def compact_batch(
     batch: Batch, tables: Tables, *, num_users: int, num_items: int, num_entities: int, include_value: bool
 ) -> tuple[Batch, Tables, Rows]:
-    """Renumbers a batch and the item facts to positions in tables that hold only the rows of this batch.
+    """Renumbers a batch and the item data to positions in tables with only the rows of this batch.
 
-    What cannot change the losses is not looked up: examples of weight 0 and the negatives of padded history places.
-    Row 0 (padding, and the value of relations without one) is always among the rows and keeps its place.
+    Examples of weight 0 and the negatives of padded history positions are left out, because they do not affect the
+    losses. Row 0 (padding, and the value of relations without one) is always included and stays row 0.
 
     Args:
       batch: examples by user, item and entity id.
-      tables: item facts by item id.
+      tables: item data by item id.
       num_users, num_items, num_entities: see `Corpus`.
       include_value: whether the model looks up entities of attribute values.
 
     Returns:
-      The batch and the item facts by position, and the ids int32 [n] at the positions of each table parameter, each id
-      once. An id beyond the table's end marks a position that stands for no row of it.
+      The batch and the item data by position, and for each table parameter the distinct ids int32 [n] at the positions.
+      An id beyond the table's end marks an unused position.
     """
     batch = _without_padding(batch)
     user_ids, users = number_rows(batch.users, num_users + 1)
@@ -101,7 +101,7 @@ def compact_batch(
     looked_up = batch.candidates, batch.history.items, negatives, held, values
     entity_ids, (candidates, items, negatives, held, values) = number_rows(looked_up, num_entities)
 
-    # The scorer reads values and bias of candidates only.
+    # The scorer reads values and biases of candidates only.
     item_values = jnp.zeros((len(entity_ids), *tables.item_values.shape[1:]), jnp.int32)
     if include_value:
         item_values = item_values.at[candidates].set(values)
@@ -123,7 +123,7 @@ def compact_batch(
 
 
 def compact_sequences(batch: Batch, *, num_users: int, num_items: int) -> tuple[Batch, Rows]:
-    """As `compact_batch`, for a sequence model: tables of items and users and no item facts."""
+    """As `compact_batch`, for a sequence model: tables of items and users, no item data."""
     batch = _without_padding(batch)
     user_ids, users = number_rows(batch.users, num_users + 1)
     item_ids, (candidates, items) = number_rows((batch.candidates, batch.history.items), num_items + 1)
@@ -132,15 +132,15 @@ def compact_sequences(batch: Batch, *, num_users: int, num_items: int) -> tuple[
 
 
 def number_rows(ids: Any, num_rows: int) -> tuple[jax.Array, Any]:
-    """Numbers the distinct ids of a tree of int32 arrays, 0 always among them, by size.
+    """Numbers the distinct ids in a tree of int32 arrays in ascending order; 0 is always included.
 
     Args:
       ids: tree of int32 arrays of ids, 0 <= id < num_rows.
-      num_rows: rows of the table that they are of.
+      num_rows: number of rows of the table.
 
     Returns:
-      int32 [n], the distinct ids ascending, then `num_rows` in the places left over, and the tree with each id's place
-      among them. n is the number of ids and one more, but at most num_rows.
+      int32 [n], the distinct ids ascending, padded with `num_rows`; and the tree with each id replaced by its position
+      among them. n is the number of ids plus one, but at most num_rows.
     """
     flat, restore = ravel_pytree(ids)
     distinct, places = jnp.unique(
@@ -150,12 +150,12 @@ def number_rows(ids: Any, num_rows: int) -> tuple[jax.Array, Any]:
 
 
 def _without_padding(batch: Batch) -> Batch:
-    """Zeros in place of examples of weight 0."""
+    """The batch with examples of weight 0 set to zeros."""
     exists = batch.weights > 0
     kept: Batch = jax.tree.map(lambda x: jnp.where(exists.reshape(-1, *[1] * (x.ndim - 1)), x, 0), batch)
     return kept
 
 
 def _parameter(path: KeyPath) -> str:
-    """The path of a parameter, also where it leads to one of its moments within an optimizer's state."""
+    """The path of a parameter, also for the path of one of its moments in an optimizer's state."""
     return "/".join(entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey))

@@ -1,6 +1,6 @@
-"""The losses as pure functions of one example, to be vmapped and averaged by the caller.
+"""The losses as pure functions of one example; the caller vmaps and averages them.
 
-Source where none is named: the paper's Eq. 13 to 16, and the published code where it differs.
+Source, unless noted: the paper's Eq. 13 to 16, and the published code where it differs.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def bpr_loss(scores: jax.Array) -> jax.Array:
       [].
     """
     positive, negatives = scores[0], scores[1:]
-    # log of a sum of products, so that a pair that is far off neither overflows nor rounds to log 0.
+    # log of a sum of products, so that very different scores neither overflow nor round to log 0.
     return -jax.nn.logsumexp(jax.nn.log_softmax(negatives) + jax.nn.log_sigmoid(positive - negatives))
 
 
 def sequence_bpr_loss(scores: jax.Array) -> jax.Array:
-    """BPR as sequence models are trained with, softplus(−(pos − Σ_n softmax_n(neg) · neg_n)).
+    """BPR for sequence models, softplus(−(pos − Σ_n softmax_n(neg) · neg_n)).
 
-    Gradients flow through the softmax too. One negative makes it `bpr_loss`.
+    Gradients flow through the softmax too. With one negative it equals `bpr_loss`.
 
     Args:
       scores: [1 + n], the positive first.
@@ -45,15 +45,15 @@ def sequence_bpr_loss(scores: jax.Array) -> jax.Array:
 
 
 def softmax_loss(scores: jax.Array, target: jax.Array | int = 0) -> jax.Array:
-    """Cross entropy of one target among all that is scored, log Σ_i exp(s_i) − s_target.
+    """Cross entropy of one target among all scored items, log Σ_i exp(s_i) − s_target.
 
-    Over the whole catalogue it is the full cross entropy; over the target and uniformly drawn negatives, the sampled
-    softmax without a correction, which would be the same for all negatives: there are fewer of them than items, so the
-    loss is smaller than the full one.
+    Over the whole catalogue it is the full cross entropy. Over the target and uniformly drawn negatives it is the
+    sampled softmax without the correction term, which would be the same for all negatives. It sums over fewer items, so
+    it is smaller than the full loss.
 
     Args:
       scores: [I].
-      target: int [], place of the target.
+      target: int [], position of the target.
 
     Returns:
       [].
@@ -64,12 +64,12 @@ def softmax_loss(scores: jax.Array, target: jax.Array | int = 0) -> jax.Array:
 def gbce_loss(scores: jax.Array, *, sampling_rate: float, calibration: float) -> jax.Array:
     """Generalised binary cross entropy, −[β · log σ(pos) + Σ_n log(1 − σ(neg_n))] / (1 + n).
 
-    β = α · (t · (1 − 1/α) + 1/α): sampling few of the negatives makes a model overconfident, which the power β of the
-    positive's probability takes back. t = 0 is plain binary cross entropy, t = 1 takes all of it back (β = α).
+    β = α · (t · (1 − 1/α) + 1/α): sampling few negatives makes a model overconfident, and the power β of the positive's
+    probability corrects this. t = 0 is plain binary cross entropy, t = 1 is the full correction (β = α).
 
     Args:
       scores: [1 + n], the positive first.
-      sampling_rate: α = n / (I − 1), the share of an example's negatives that is drawn.
+      sampling_rate: α = n / (I − 1), the fraction of an example's negatives that are drawn.
       calibration: t in [0, 1].
 
     Returns:
@@ -83,7 +83,7 @@ def gbce_loss(scores: jax.Array, *, sampling_rate: float, calibration: float) ->
 
 
 def entropy(log_q: jax.Array) -> jax.Array:
-    """H[q] = −Σ_r q_r · log q_r over the last axis, from log-probabilities, finite also where q is 0."""
+    """H[q] = −Σ_r q_r · log q_r over the last axis, from log-probabilities; finite even if q is 0."""
     return -jnp.sum(jnp.exp(log_q) * jnp.maximum(log_q, jnp.finfo(log_q.dtype).min), axis=-1)
 
 
@@ -97,13 +97,13 @@ def lrd_paper_loss(
     *,
     entropy_weight: float,
 ) -> tuple[jax.Array, jax.Array]:
-    """The ELBO as the paper prints it, entropy maximised (Eq. 14).
+    """The ELBO as printed in the paper; it maximises the entropy (Eq. 14).
 
     −Σ_valid h { Σ_r q_r · [log σ(φ_r(hist, target)) + log σ(−φ_r(neg, target))] + α · H[q] }
 
     Args:
       log_q: [H, R], log-posterior of the relation of each (history item, target) pair.
-      history_emb, negative_emb: [H, D], the history's items and the unseen items put in their places.
+      history_emb, negative_emb: [H, D], the items of the history and the unseen items that replace them.
       target_emb: [D].
       relations: [R, D].
       valid: [H] bool, False for padding.
@@ -130,23 +130,23 @@ def lrd_released_loss(
     entropy_weight: float,
     drop_virtual: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """What the published experiments ran in place of Eq. 14.
+    """The loss that the published code computes instead of Eq. 14.
 
     ψ_r(a, b) = Σ_d (a·b·rel_r + a·rel_r + b·rel_r),  z = q_r · (ψ_r(hist, target) − ψ_r(neg, target)),
     −mean_r log(Σ_valid h σ(z) / #valid) + α · mean_{h, r}(−q · log q): the last mean covers padded positions too, and
-    its sign makes the entropy smaller.
+    its sign minimises the entropy.
 
     Args:
       log_q, history_emb, negative_emb, target_emb, relations, valid, entropy_weight: as in `lrd_paper_loss`.
-      drop_virtual: leave relation 0 out of z (the published KDA_LRD does, its RCF_LRD does not).
+      drop_virtual: leave relation 0 out of z (the published KDA_LRD does, the published RCF_LRD does not).
 
     Returns:
-      The loss of the example and the number 1, both [], to be averaged like `lrd_paper_loss`.
+      The loss of the example and the number 1, both [], to average like `lrd_paper_loss`.
     """
     # b·rel_r cancels in the difference, the rest is a DistMult score with tail (target + 1).
     difference = distmult(history_emb - negative_emb, relations, target_emb + 1.0)  # [H, R]
     log_similar = jax.nn.log_sigmoid(jnp.exp(log_q) * difference)  # In logs: σ(z) may be 0 in float32.
-    counted = valid | ~jnp.any(valid)  # Without history every position counts below, so that no log is of 0.
+    counted = valid | ~jnp.any(valid)  # Without history, count every position below, to avoid log 0.
     log_number = jnp.log(jnp.sum(counted, dtype=log_q.dtype))
     log_share = jax.nn.logsumexp(log_similar, axis=0, where=counted[:, None]) - log_number  # [R]
     log_share = jnp.where(jnp.any(valid), log_share, 0.0)

@@ -11,11 +11,11 @@ from lrd_jax.models.layers import NORMAL_INIT
 
 
 class RelationLogits(NamedTuple):
-    """The classifier's logits in two parts, whose sum is a pair's: log q(r | i, j) = log_softmax_r(history + target).
+    """The classifier's logits in two parts that add up for a pair: log q(r | i, j) = log_softmax_r(history + target).
 
     Attributes:
-      history: float32 [B, H, R], of the history items.
-      target: float32 [B, C, R], of the targets, the bias included.
+      history: float32 [B, H, R], part of the history items.
+      target: float32 [B, C, R], part of the targets, including the bias.
     """
 
     history: jax.Array
@@ -25,8 +25,8 @@ class RelationLogits(NamedTuple):
 class RelationClassifier(nn.Module):
     """q = softmax(W2·[e_hist ; e_target] + b2) with e = W1·text + b1 (Eq. 3 and 4).
 
-    Text embeddings are an argument, never a parameter. W2 acts on the two halves apart, so a pair costs one addition of
-    two rows of R numbers: the halves are computed once per item.
+    Text embeddings are an argument, never a parameter. W2 acts on the two halves separately. The halves are computed
+    once per item, so a pair costs only the addition of two rows of R numbers.
 
     Attributes:
       num_relations: R.

@@ -1,4 +1,4 @@
-"""Matrix products in the number format that `ModelConfig.precision` names; their sums are float32 always."""
+"""Matrix products in the number format of `ModelConfig.precision`; their sums are always float32."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 def in_float32(function: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
-    """Decorates what is jitted: products are float32 where nothing else is asked for; jax lets accelerators round."""
+    """Decorator for jitted functions: products default to float32, because jax lets accelerators round."""
 
     @functools.wraps(function)
     def traced(*args: *Arguments) -> Result:
@@ -34,13 +34,13 @@ def in_float32(function: Callable[[*Arguments], Result]) -> Callable[[*Arguments
 
 
 def rounded(x: jax.Array, precision: Precision) -> jax.Array:
-    """An operand as the products of that precision see it: bfloat16 as such, TF32 as rounded float32.
+    """Rounds an operand for products of this precision: bfloat16 by type, TF32 as rounded float32.
 
-    A GPU rounds to TF32 by itself. A CPU has no TF32: rounded here, a run on it shows what TF32 does to quality.
+    A GPU rounds to TF32 by itself. A CPU has no TF32; rounding here lets a CPU run show how TF32 affects quality.
     """
     if precision == "float32" or (precision == "tf32" and jax.default_backend() != "cpu"):
         return x
-    # Rounded apart from the conversion, which XLA leaves out where it converts back for want of a bfloat16 product.
+    # Round explicitly: without a bfloat16 product, XLA converts back and leaves the conversion out.
     x = jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=_MANTISSA_BITS[precision])
     return x.astype(jnp.bfloat16) if precision == "bfloat16" else x
 
@@ -49,7 +49,7 @@ def rounded(x: jax.Array, precision: Precision) -> jax.Array:
 def matmul(a: jax.Array, b: jax.Array, precision: Precision) -> jax.Array:
     """[..., i, k] times [..., k, j] to float32 [..., i, j], operands rounded as `precision` says.
 
-    Differentiated by hand, since jax would round the gradients to the format of the operands.
+    Has a custom gradient, because jax would round the gradients to the format of the operands.
     """
     return matmul_of_rounded(rounded(a, precision), rounded(b, precision), precision)
 
@@ -69,5 +69,5 @@ matmul.defvjp(_forward, _backward)
 
 
 def matmul_of_rounded(a: jax.Array, b: jax.Array, precision: Precision) -> jax.Array:
-    """As `matmul`, of operands that `rounded` has been given."""
+    """As `matmul`, for operands that are already rounded by `rounded`."""
     return jnp.matmul(a, b, precision=_ON_ACCELERATORS[precision], preferred_element_type=jnp.float32)

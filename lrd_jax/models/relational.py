@@ -20,7 +20,7 @@ from lrd_jax.models.precision import matmul
 
 
 def masked_softmax(logits: jax.Array, valid: jax.Array) -> jax.Array:
-    """Softmax over axis 0 of [H, R] where valid [H]; all zeros when nothing is valid."""
+    """Softmax over axis 0 of [H, R] where valid [H]; all zeros if nothing is valid."""
     logits = jnp.where(valid[:, None], logits, jnp.finfo(logits.dtype).min)
     highest = jax.lax.stop_gradient(jnp.max(logits, axis=0, keepdims=True))
     unnormalised = jnp.where(valid[:, None], jnp.exp(logits - highest), 0.0)
@@ -46,8 +46,8 @@ def history_weights(
       decay: [H, R] in [0, 1], or None for RCF.
       relations: [R, D], with the candidate's attribute values added.
       candidate_emb: [D].
-      logits: of the relations of this pair, [H, R] and [R]; None for Eq. 12 as it is.
-      precision: of the products.
+      logits: the classifier's logits for this history and candidate, [H, R] and [R]; None for plain Eq. 12.
+      precision: precision of the products.
 
     Returns:
       [H, R].
@@ -104,7 +104,7 @@ class RelationalModel(nn.Module):
       num_item_relations: item-item relations; they follow the virtual relation 0.
       num_attributes: attribute relations; they follow the item-item ones.
       num_latent_relations: latent relations, last; 0 without LRD.
-      temporal: KDA's decay over time.
+      temporal: whether to use KDA's decay over time.
       num_frequencies: F of the decay.
       embedding_dim, num_layers, num_heads, dropout, pooling, attention_dim, include_value: see `ModelConfig`.
       precision: see `RelationBlock`.
@@ -133,7 +133,7 @@ class RelationalModel(nn.Module):
         return 1 + self.num_item_relations + self.num_attributes + self.num_latent_relations
 
     def setup(self) -> None:
-        """Declares the parameters; all start from N(0, 0.01) but the layer normalisation."""
+        """Declares the parameters; all except the layer normalisation are initialised from N(0, 0.01)."""
         d = self.embedding_dim
         self.user_embeddings = self.param("user_embeddings", NORMAL_INIT, (self.num_users + 1, d))
         self.entity_embeddings = self.param("entity_embeddings", NORMAL_INIT, (self.num_entities, d))
@@ -161,10 +161,10 @@ class RelationalModel(nn.Module):
         Args:
           users: int32 [B].
           candidates: int32 [B, C].
-          history: of the users.
+          history: the users' histories.
           item_values: int32 [I + 1, A, V], entities of each item's attribute values.
-          logits: of the relation classifier, for these histories and candidates; see `aggregate_history`.
-          deterministic: False draws dropout from the stream "dropout".
+          logits: the relation classifier's logits for these histories and candidates; see `aggregate_history`.
+          deterministic: False applies dropout from the stream "dropout".
 
         Returns:
           float32 [B, C].
@@ -192,7 +192,7 @@ class RelationalModel(nn.Module):
         item_values: jax.Array,
         logits: RelationLogits | None,
     ) -> jax.Array:
-        """The history through each relation to each candidate, [B, C, R, D] (Eq. 11)."""
+        """The history aggregated through each relation to each candidate, [B, C, R, D] (Eq. 11)."""
         one = functools.partial(aggregate_history, precision=self.precision)
         return self._over_pairs(one, candidates, candidate_emb, history, item_values, logits)
 
@@ -217,7 +217,7 @@ class RelationalModel(nn.Module):
         history_emb = self.entity_embeddings[history.items]  # [B, H, D]
         valid = history.items > 0
         relations = self.candidate_relations(candidates, item_values)  # [B, C, R, D]
-        # The decay depends on user and history only: once per user, not once per candidate.
+        # The decay depends only on user and history, so compute it once per user, not once per candidate.
         decay = temporal_decay(history.intervals, self.decay_real, self.decay_imag) if self.temporal else None
         axes: Any = None, 0  # of the logits' history and target
         over_candidates = jax.vmap(function, in_axes=(None, None, None, 0, 0, logits and RelationLogits(*axes)))
@@ -226,9 +226,9 @@ class RelationalModel(nn.Module):
     def candidate_relations(self, candidates: jax.Array, item_values: jax.Array) -> jax.Array:
         """ρ(c, r) = rel_r + ent[val(c, r)], [B, C, R, D].
 
-        The mean over the values where the item holds several. Entity 0, a learned row like the others, stands for the
-        value of a relation that is not an attribute; an item without a value has its attribute's "none" in item_values.
-        Both as in the published code.
+        If an item has several values, ent is their mean. Relations other than attributes use entity 0, an ordinary
+        learned row. An item without a value has its attribute's "none" in item_values. Both are as in the published
+        code.
         """
         relations = jnp.broadcast_to(self.relation_embeddings, (*candidates.shape, *self.relation_embeddings.shape))
         if not self.include_value:
@@ -249,7 +249,7 @@ class RelationalModel(nn.Module):
 
     def triple_scores(self, triples: Triples) -> jax.Array:
         """head · (rel_r + ent[value]) · tail for the stored triple and its corruptions, [B, 1 + n] (Eq. 15)."""
-        # One-hot, not indexing: on GPU the gradient of indexing a tiny table is a slow loop over colliding rows.
+        # One-hot instead of indexing, because on a GPU the gradient of indexing a tiny table is a slow loop.
         one_hot = jax.nn.one_hot(triples.relations, self.num_relations, dtype=jnp.float32)  # [B, R]
         relations = one_hot @ self.relation_embeddings  # [B, D]
         if self.include_value:

@@ -22,7 +22,7 @@ class SASRec(nn.Module):
       history_length: the longest history.
       num_layers, num_heads, dropout, precision: see `ModelConfig`.
 
-    Source: Kang and McAuley, ICDM 2018, as ReChorus has it.
+    Source: Kang and McAuley, ICDM 2018, as in ReChorus.
     """
 
     history_length: int
@@ -35,7 +35,7 @@ class SASRec(nn.Module):
 
     @classmethod
     def from_config(cls, config: Config) -> SASRec:
-        """The encoder that the options describe."""
+        """Builds the encoder from the options."""
         model = config.model
         return cls(config.data.history_length, model.num_layers, model.num_heads, model.dropout, model.precision)
 
@@ -48,7 +48,7 @@ class SASRec(nn.Module):
         table, valid = self.param("position_embeddings", NORMAL_INIT, shape), history.items > 0
         x = item_table[history.items] + table[positions(valid)]
         for layer in range(self.num_layers):
-            # Of the last layer only the newest item's state is read, and it sees the whole history.
+            # The last layer needs only the newest item's state, which attends to the whole history.
             is_last = layer == self.num_layers - 1
             queries, seen = (newest(x, valid), valid[:, None]) if is_last else (x, causal(valid))
             block = TransformerBlock(self.num_heads, self.dropout, self.precision, name=f"block_{layer}")

@@ -1,4 +1,4 @@
-"""A sequence model with its loss: the history becomes one vector, whose products with the items are the scores."""
+"""A sequence model with its loss: encodes the history as one vector; its products with the items are the scores."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from lrd_jax.models.system import Params, Terms
 
 
 class SequenceModel(Protocol):
-    """What a sequence model is: a flax module that turns histories into vectors.
+    """Interface of a sequence model: a flax module that encodes histories as vectors.
 
     Attributes:
-      uses_users: whether it reads embeddings of users, for which there is a table then.
+      uses_users: whether it reads user embeddings; if so, there is a table of them.
     """
 
     uses_users: ClassVar[bool]
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        """The model that the options describe.
+        """Builds the model from the options.
 
         Raises:
-          UserError: they describe none.
+          UserError: the options are invalid for the model.
         """
 
     def __call__(
         self, item_table: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
     ) -> jax.Array:
-        """The histories of B users as vectors, float32 [B, D].
+        """Encodes the histories of B users as vectors, float32 [B, D].
 
         Args:
-          item_table: float32 [I + 1, D], the item embeddings, row 0 being padding; with optim.update = "lazy" only
-            those rows that the batch looks up, and `history.items` says which row is whose.
-          user_emb: float32 [B, D]; None where `uses_users` is False.
-          history: with data.history_length places.
-          deterministic: False in training, where dropout draws with `self.make_rng("dropout")`.
+          item_table: float32 [I + 1, D], the item embeddings, where row 0 is padding; with optim.update = "lazy", only
+            the rows that the batch looks up, and `history.items` contains row numbers of this table.
+          user_emb: float32 [B, D]; None if `uses_users` is False.
+          history: histories with data.history_length positions.
+          deterministic: False in training, where dropout uses `self.make_rng("dropout")`.
         """
 
 
@@ -57,7 +57,7 @@ class SequenceSystem:
 
     Attributes:
       encoder: a `SequenceModel`.
-      num_users, num_items: ids go from 1 to these.
+      num_users, num_items: largest ids.
       embedding_dim, history_length, rec_objective, calibration, precision: see `Config`.
     """
 
@@ -77,21 +77,21 @@ class SequenceSystem:
 
     @property
     def users_per_block(self) -> int:
-        """Histories that an evaluation encodes at a time."""
+        """Number of histories that evaluation encodes at once."""
         return 256 if jax.default_backend() == "cpu" else 2048
 
     @property
     def candidates_per_block(self) -> int:
-        """Enough for a hundred candidates at once."""
+        """Number of candidates that evaluation scores at once; enough for a hundred candidates in one block."""
         return 128
 
     @property
     def items_per_block(self) -> int:
-        """A product of a few megabytes of the table."""
+        """Number of items that full ranking scores at once: a few megabytes of the table."""
         return 8192
 
     def init(self, key: jax.Array, tables: Tables) -> Params:
-        """Draws the parameters: {"item_embeddings", "encoder"} and, where the encoder wants them, "user_embeddings"."""
+        """Draws the parameters: {"item_embeddings", "encoder"} and, if the encoder uses them, "user_embeddings"."""
         item_key, user_key, encoder_key = jax.random.split(key, 3)
         params = {"item_embeddings": NORMAL_INIT(item_key, (self.num_items + 1, self.embedding_dim))}
         if self.encoder.uses_users:
@@ -109,10 +109,10 @@ class SequenceSystem:
         tables: Tables,
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
-        """Users [B] with their histories as vectors, float32 [B, D]; with a key, with dropout.
+        """Encodes users [B] with their histories as vectors, float32 [B, D]; with dropout if `key` is given.
 
         Raises:
-          ValueError: the history has more places than the model.
+          ValueError: the history is longer than the model allows.
         """
         encoded = self.encoder.apply(
             {"params": params["encoder"]},
@@ -136,10 +136,10 @@ class SequenceSystem:
         """The recommendation term of each example.
 
         Args:
-          params: of `init`; the tables may hold fewer rows, see `compact`.
+          params: as from `init`; the tables may have fewer rows, see `compact`.
           batch: examples with negatives.
           tables: not used.
-          key: for dropout.
+          key: random key for dropout.
         """
         encoded = self.encode(params, batch.users, batch.history, tables, key)
         if self.rec_objective == "cross_entropy":
@@ -167,7 +167,7 @@ class SequenceSystem:
         """The encoder's arguments, histories padded to `history_length`."""
         missing = self.history_length - history.items.shape[1]
         if missing < 0:
-            raise ValueError(f"{history.items.shape[1]} places of history, but the model has {self.history_length}")
+            raise ValueError(f"the history has {history.items.shape[1]} positions, the model {self.history_length}")
         places = history.items, history.intervals, history.seconds
         items, intervals, seconds = (jnp.pad(x, ((0, 0), (0, missing))) for x in places)
         user_emb = params["user_embeddings"][users] if self.encoder.uses_users else None

@@ -1,4 +1,4 @@
-"""Popularity and ItemKNN: nothing is learned, everything is counted in the training interactions."""
+"""Popularity and ItemKNN, which count training interactions instead of learning."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from lrd_jax.data.corpus import Corpus
 from lrd_jax.models.lazy_rows import Rows
 from lrd_jax.models.system import Params, Terms
 
-_ENTRIES_PER_BLOCK = 1 << 24  # of the similarities that are dense at a time
+_ENTRIES_PER_BLOCK = 1 << 24  # maximum size of the dense block of similarities
 
 
 def item_counts(corpus: Corpus) -> np.ndarray:
-    """Training interactions of each item, int64 [I + 1]; 0 for padding."""
+    """Number of training interactions of each item, int64 [I + 1]; 0 for padding."""
     return np.bincount(corpus.sequence_items[corpus.train_rows], minlength=corpus.num_items + 1)
 
 
 def cosine_neighbours(corpus: Corpus, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The items that were most often interacted with by the same users.
+    """The most similar items of each item, by the cosine of their sets of users.
 
-    cos(i, j) = |U_i ∩ U_j| / √(|U_i| · |U_j|), U_i the users with a training interaction with i.
+    cos(i, j) = |U_i ∩ U_j| / √(|U_i| · |U_j|), where U_i is the set of users with a training interaction with i.
 
     Args:
       corpus: the dataset.
-      number: k, how many for each item.
+      number: k, number of neighbours per item.
 
     Returns:
-      int32 [I + 1, k] the items by descending similarity, 0 where there are fewer, and float32 [I + 1, k] the cosines.
+      int32 [I + 1, k], the items by descending similarity, padded with 0, and float32 [I + 1, k], the cosines.
 
     Source: Sarwar et al., "Item-based collaborative filtering recommendation algorithms" (WWW 2001).
     """
@@ -61,7 +61,7 @@ def cosine_neighbours(corpus: Corpus, number: int) -> tuple[np.ndarray, np.ndarr
 
 @dataclasses.dataclass(frozen=True)
 class CountedSystem:
-    """What Popularity and ItemKNN share: parameters that are counted once, and no losses.
+    """Base of Popularity and ItemKNN: parameters that are counted once, and no losses.
 
     Attributes:
       counted: the parameters.
@@ -74,21 +74,21 @@ class CountedSystem:
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """None: nothing is trained."""
+        """Empty, because nothing is trained."""
         return {}
 
     def init(self, key: jax.Array, tables: Tables) -> Params:
-        """The counted parameters; nothing is drawn."""
+        """The counted parameters, without randomness."""
         del key, tables
         counted: Params = jax.tree.map(jnp.asarray, self.counted)
         return counted
 
     def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
-        """None: nothing is trained."""
+        """Empty, because nothing is trained."""
         return {}
 
     def compact(self, batch: Batch, tables: Tables) -> tuple[Batch, Tables, Rows]:
-        """Everything as it is: nothing is trained."""
+        """Everything unchanged, because nothing is trained."""
         return batch, tables, {}
 
 
@@ -96,7 +96,7 @@ class PopularitySystem(CountedSystem):
     """An item's score is the number of its training interactions."""
 
     def encode(self, params: Params, users: jax.Array, history: History, tables: Tables) -> None:
-        """Users do not matter."""
+        """Nothing, because scores do not depend on users."""
 
     def score(self, params: Params, encoded: None, candidates: jax.Array, tables: Tables) -> jax.Array:
         """Scores candidates [B, C]; float32 [B, C]."""
@@ -110,7 +110,7 @@ class PopularitySystem(CountedSystem):
 
 
 class ItemKNNSystem(CountedSystem):
-    """An item's score is the sum of the cosines between it and those history items that have it as a neighbour."""
+    """An item's score is the sum of its cosines with the history items that have it as a neighbour."""
 
     def encode(self, params: Params, users: jax.Array, history: History, tables: Tables) -> jax.Array:
         """The scores of all items, float32 [B, I + 1]."""

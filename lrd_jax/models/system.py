@@ -1,4 +1,4 @@
-"""A recommender with its losses: what the engine trains and evaluates."""
+"""A recommender with its losses, the unit of training and evaluation."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from lrd_jax.models.lrd import RelationClassifier, RelationLogits, log_posterior
 from lrd_jax.models.relational import RelationalModel
 
 Params: TypeAlias = dict[str, Any]
-# Per example: what to sum and by how much to divide, both [B]. The loss of a batch is Σ sums / Σ counts.
+# Per example: a sum and a count, both [B]. The loss of a batch is Σ sums / Σ counts.
 Terms: TypeAlias = dict[str, tuple[jax.Array, jax.Array]]
 
 
 class System(Protocol):
-    """The interface between models and engine.
+    """The interface between models and the training and evaluation code.
 
     Attributes:
       loss_weights: the weight of each term that `losses` returns.
-      users_per_block, candidates_per_block: how many of them an evaluation scores at a time.
-      items_per_block: how many items it scores for all of these users at a time when all items are ranked.
+      users_per_block, candidates_per_block: numbers of users and candidates that evaluation scores at once.
+      items_per_block: number of items that full ranking scores at once for these users.
     """
 
     @property
@@ -51,21 +51,21 @@ class System(Protocol):
         """Draws the parameters."""
 
     def encode(self, params: Params, users: jax.Array, history: History, tables: Tables) -> Any:
-        """What `score` needs to know of users int32 [B] and their histories, computed once for all candidates."""
+        """Encodes users int32 [B] and their histories for `score`, once for all candidates."""
 
     def score(self, params: Params, encoded: Any, candidates: jax.Array, tables: Tables) -> jax.Array:
-        """Scores candidates int32 [B, C] of the users that were encoded, without dropout; float32 [B, C]."""
+        """Scores candidates int32 [B, C] of the encoded users, without dropout; float32 [B, C]."""
 
     def score_items(self, params: Params, encoded: Any, items: jax.Array, tables: Tables) -> jax.Array:
-        """Scores the same items int32 [C] for every user that was encoded, without dropout; float32 [B, C]."""
+        """Scores the same items int32 [C] for every encoded user, without dropout; float32 [B, C]."""
 
     def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
         """The terms of the joint objective, per example."""
 
     def compact(self, batch: Batch, tables: Tables) -> tuple[Batch, Tables, Rows]:
-        """Batch and item facts renumbered to the table rows that the batch looks up, and which rows those are.
+        """Renumbers batch and item data to the table rows that the batch looks up, and returns those rows.
 
-        `losses` of the result, with each table parameter replaced by its rows, are those of the batch.
+        `losses` of the result, with each table parameter reduced to these rows, equal those of the batch.
         """
 
 
@@ -78,8 +78,8 @@ class RelationalSystem:
       classifier: latent relation discovery; None without LRD.
       classifier_input, relation_prior: see `ModelConfig`.
       loss_weights: {"rec": 1, "kg": γ, "lrd": λ}, without the terms that the system does not have.
-      lrd_objective, entropy_weight, drop_virtual: see `LossConfig` and `objectives`.
-      decay: decay_real and decay_imag to start from; None to leave them random.
+      lrd_objective, entropy_weight, drop_virtual: see `LossConfig` and `losses`.
+      decay: initial decay_real and decay_imag; None for random values.
     """
 
     scorer: RelationalModel
@@ -107,7 +107,7 @@ class RelationalSystem:
 
     @property
     def users_per_block(self) -> int:
-        """8 users x 25 candidates stay in a core's cache through all passes; an accelerator wants more at once."""
+        """On a CPU 8 users x 25 candidates, which stay in a core's cache in all passes; more on an accelerator."""
         return 8 if jax.default_backend() == "cpu" else 256
 
     @property
@@ -121,7 +121,7 @@ class RelationalSystem:
         return self.candidates_per_block
 
     def encode(self, params: Params, users: jax.Array, history: History, tables: Tables) -> tuple[jax.Array, History]:
-        """Users [B] and their histories as they are: what is seen of a history depends on the candidate."""
+        """Returns users [B] and histories unchanged, because the aggregated history depends on the candidate."""
         return users, history
 
     def score(
@@ -136,7 +136,7 @@ class RelationalSystem:
     def score_items(
         self, params: Params, encoded: tuple[jax.Array, History], items: jax.Array, tables: Tables
     ) -> jax.Array:
-        """Scores items [C] for all users of `encode`; float32 [B, C]. Nothing is shared between users."""
+        """Scores items [C] for all users of `encode`; float32 [B, C]. Users share no computation."""
         candidates = jnp.broadcast_to(items, (len(encoded[0]), len(items)))
         return self.score(params, encoded, candidates, tables)
 
@@ -158,12 +158,12 @@ class RelationalSystem:
         return attribute(score, cast(jax.Array, weights), history_emb)
 
     def _texts(self, params: Params, tables: Tables) -> jax.Array | None:
-        """What the classifier reads of every item, [I + 1, T]."""
+        """The classifier's input for every item, [I + 1, T]."""
         return tables.text if self.classifier_input == "text" else params["scorer"]["entity_embeddings"]
 
     @jax.named_scope("classifier")
     def _logits(self, params: Params, history: History, targets: jax.Array, tables: Tables) -> RelationLogits:
-        """The classifier's logits of the histories' items with targets [B, C]."""
+        """The classifier's logits for the items of the histories and targets [B, C]."""
         assert self.classifier is not None
         variables = {"params": params["classifier"]}
         logits = self.classifier.apply(variables, history.items, targets, self._texts(params, tables))
@@ -173,10 +173,10 @@ class RelationalSystem:
         """The recommendation, knowledge-graph and latent-relation terms of each example.
 
         Args:
-          params: of `init`; the tables may hold fewer rows, see `compact`.
+          params: as from `init`; the tables may have fewer rows, see `compact`.
           batch: examples with negatives, triples and, with LRD, negative histories.
-          tables: item facts.
-          key: for dropout.
+          tables: item data.
+          key: random key for dropout.
         """
         variables = {"params": params["scorer"]}
         users, entities, items = (

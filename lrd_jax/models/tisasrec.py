@@ -1,4 +1,4 @@
-"""TiSASRec: self-attention over the history that knows the time between two items."""
+"""TiSASRec: self-attention over the history that uses the time between two items."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lrd_jax.models.transformer import Offsets, TransformerBlock, causal, newest
 def relative_intervals(from_seconds: jax.Array, to_seconds: jax.Array, shortest: jax.Array, time_max: int) -> jax.Array:
     """⌊|t_i − t_j| / shortest⌋, at most time_max: the time between two items in units of the user's shortest.
 
-    PyTorch divides in float32 and truncates, which comes to the same below 2²⁴ seconds; whole numbers do not depend on
-    how a device rounds a quotient.
+    PyTorch divides in float32 and truncates, which gives the same result below 2²⁴ seconds. Integer division does not
+    depend on how a device rounds a quotient.
 
     Args:
       from_seconds: int32 [B, Q].
@@ -41,7 +41,7 @@ class TiSASRec(nn.Module):
       longest_unit: the longest unit, in seconds; None: no limit.
       history_length, num_layers, num_heads, dropout, precision: see `SASRec`.
 
-    Source: Li et al., WSDM 2020, as ReChorus has it.
+    Source: Li et al., WSDM 2020, as in ReChorus.
     """
 
     history_length: int
@@ -56,7 +56,7 @@ class TiSASRec(nn.Module):
 
     @classmethod
     def from_config(cls, config: Config) -> TiSASRec:
-        """The encoder that the options describe."""
+        """Builds the encoder from the options."""
         model = config.model
         return cls(
             config.data.history_length,

@@ -1,4 +1,4 @@
-"""The causal attention block of SASRec and TiSASRec, and what goes with histories that are padded at the end."""
+"""The causal attention block of SASRec and TiSASRec, and helpers for histories that are padded at the end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lrd_jax.models.precision import matmul
 
 
 class Offsets(NamedTuple):
-    """What is added to keys and values before they are attended to.
+    """Terms added to the keys and values of attention.
 
     Attributes:
-      keys, values: [B, H, D], of each item attended to.
-      pair_keys, pair_values: [B, Q, H, D], of each pair of an item that attends and one that is attended to.
+      keys, values: [B, H, D], one per item of the history.
+      pair_keys, pair_values: [B, Q, H, D], one per pair of a query and an item of the history.
     """
 
     keys: jax.Array
@@ -28,19 +28,19 @@ class Offsets(NamedTuple):
 
 
 def positions(valid: jax.Array) -> jax.Array:
-    """Places counted back from the newest item, which is 1; 0 for padding; int32 [B, H] from bool [B, H]."""
+    """Positions counted back from the newest item, which is 1; 0 for padding; bool [B, H] to int32 [B, H]."""
     length = jnp.sum(valid, axis=1, keepdims=True, dtype=jnp.int32)
     return jnp.where(valid, length - jnp.arange(valid.shape[1], dtype=jnp.int32)[None], 0)
 
 
 def newest(x: jax.Array, valid: jax.Array) -> jax.Array:
-    """What x [B, H, ...] holds for the newest item, [B, 1, ...]; the first place where a history is empty."""
+    """The entry of x [B, H, ...] for the newest item, [B, 1, ...]; the first position if a history is empty."""
     last = jnp.maximum(jnp.sum(valid, axis=1, dtype=jnp.int32) - 1, 0).reshape(-1, *[1] * (x.ndim - 1))
     return jnp.take_along_axis(x, last, axis=1)
 
 
 def causal(valid: jax.Array) -> jax.Array:
-    """Which items each one sees, itself and those before it, bool [1, H, H]; padding comes after all of them."""
+    """The causal mask, bool [1, H, H]: each item attends to itself and earlier items. Padding comes after all items."""
     return jnp.tri(valid.shape[1], dtype=bool)[None]
 
 
@@ -54,7 +54,7 @@ def masked_attention(
     precision: Precision,
     offsets: Offsets | None = None,
 ) -> jax.Array:
-    """softmax((q kᵀ) / √(D / heads)) v over what is seen, with q·pair_key and pair_value added where there are offsets.
+    """softmax((q kᵀ) / √(D / heads)) v over the positions in `seen`; offsets, if any, are added to keys and values.
 
     Args:
       queries: [B, Q, D].
@@ -98,11 +98,11 @@ def newest_attention(
     precision: Precision,
     offsets: Offsets | None = None,
 ) -> jax.Array:
-    """`masked_attention` of one query per history to keys x W_k and values x W_v, which are never made.
+    """`masked_attention` of one query per history, without computing the keys x W_k and values x W_v.
 
-    q·(W_kᵀ x) = (W_k q)·x, and the sum over the history is taken before its product with W_v, so that only vectors of
-    the query are multiplied with the kernels. A bias of the keys adds the same to all of a query's logits, which the
-    softmax takes away; one of the values is to be added to the result.
+    It uses q·(W_kᵀ x) = (W_k q)·x, and sums over the history before the product with W_v. So only one vector per query
+    is multiplied with each kernel. A bias of the keys adds the same number to all logits of a query, so it has no
+    effect; the caller adds a bias of the values to the result.
 
     Args:
       query: [B, 1, D].
@@ -117,7 +117,9 @@ def newest_attention(
       [B, 1, D].
     """
     d = x.shape[-1]
-    own = jnp.repeat(jnp.eye(num_heads, dtype=x.dtype), d // num_heads, axis=1)  # [heads, D]: whose a number is
+    own = jnp.repeat(
+        jnp.eye(num_heads, dtype=x.dtype), d // num_heads, axis=1
+    )  # [heads, D]: the head of each dimension
     queries = query * own[None]  # [B, heads, D], zero outside the head
     logits = matmul(linear(queries, key_kernel.T, precision), jnp.swapaxes(x, -1, -2), precision)  # [B, heads, H]
     if offsets is not None:
@@ -139,7 +141,7 @@ class TransformerBlock(nn.Module):
       dropout: rate after A and after W2, used when `deterministic` is False.
       precision: of the matrix products.
 
-    Source: SASRec (Kang and McAuley, ICDM 2018) as ReChorus has it.
+    Source: SASRec (Kang and McAuley, ICDM 2018) as in ReChorus.
     """
 
     num_heads: int
@@ -156,12 +158,12 @@ class TransformerBlock(nn.Module):
         *,
         deterministic: bool = True,
     ) -> jax.Array:
-        """The next state of some places.
+        """The next state of selected positions.
 
         Args:
-          queries: [B, Q, D], the state of the places that are asked for.
-          x: [B, H, D], the state of all.
-          seen: bool, to be broadcast to [B, Q, H], which of them each query attends to.
+          queries: [B, Q, D], the state of the selected positions.
+          x: [B, H, D], the state of all positions.
+          seen: bool, broadcastable to [B, Q, H], which positions each query attends to.
           offsets: see `masked_attention`.
           deterministic: False draws dropout from the stream "dropout".
 

@@ -1,1 +1,1 @@
-"""Raw data -> a dataset folder, `python -m lrd_jax.prepare`: a file for each source, which `plugins.SOURCES` lists."""
+"""Makes dataset folders from raw data, `python -m lrd_jax.prepare`; `plugins.SOURCES` lists the sources."""

@@ -1,4 +1,4 @@
-"""Raw data -> a dataset folder: `python -m lrd_jax.prepare movielens 1m --source ml-1m.zip --out DIR`."""
+"""Make a dataset folder from raw data: `python -m lrd_jax.prepare movielens 1m --source ml-1m.zip --out DIR`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lrd_jax.command_line.parse import run_command
 
 
 def commands(word: str | None = None) -> dict[str, Callable[..., None]]:
-    """The sub-commands by name. Of those that other packages add, only the chosen one is imported.
+    """The sub-commands by name. Of those from other packages, only the chosen one is imported.
 
     Args:
       word: the first argument on the command line.
 
     Raises:
-      UserError: the chosen one cannot be loaded, or its name stands for two sources.
+      UserError: the chosen one cannot be loaded, or two sources have its name.
     """
     sources = plugins.SOURCES
     found = {name: _not_loaded(name) for name in plugins.names(sources)} | plugins.load_ours(sources)
@@ -32,7 +32,7 @@ def commands(word: str | None = None) -> dict[str, Callable[..., None]]:
 
 
 def _not_loaded(name: str) -> Callable[[], None]:
-    """What stands in --help for a source of another package."""
+    """The --help entry of a source from another package."""
 
     def source() -> None:
         pass
@@ -42,10 +42,10 @@ def _not_loaded(name: str) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Parse the command line and prepare the dataset."""
+    """Parses the command line and prepares the dataset."""
     sources = commands(next(iter(sys.argv[1:]), None))
     tyro.extras.subcommand_cli_from_dict(
-        sources, prog="python -m lrd_jax.prepare", description="Make a dataset folder of raw data."
+        sources, prog="python -m lrd_jax.prepare", description="Make a dataset folder from raw data."
     )
 
 

@@ -1,4 +1,4 @@
-"""`prepare amazon-2014` and `prepare amazon-2023`: a category of Amazon's reviews."""
+"""`prepare amazon-2014` and `prepare amazon-2023`: one category of Amazon reviews."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def amazon_2014(
     meta: Path | None = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """A category of the Amazon product data of 2014, the paper's: category, brand, also_bought and also_viewed.
+    """One category of the Amazon product data of 2014, as in the paper: category, brand, also_bought and also_viewed.
 
-    Files of 2018 are recognised and read too: category, brand, also_buy and also_view.
+    Files of the 2018 release are recognised and read too: category, brand, also_buy and also_view.
 
     Args:
       category: Such as Office_Products or Electronics.
-      source: A folder with reviews_CATEGORY_5.json.gz (of 2018: CATEGORY_5.json.gz) and meta_CATEGORY.json.gz, gzipped
-        or not. None: an earlier download of 2014, else snap.stanford.edu or mcauleylab.ucsd.edu.
-      reviews: The file of reviews, whatever its name.
-      meta: The file of metadata, whatever its name.
-      options: How.
+      source: A folder with reviews_CATEGORY_5.json.gz (2018: CATEGORY_5.json.gz) and meta_CATEGORY.json.gz, gzipped or
+        not. None: an earlier download of the 2014 release, else snap.stanford.edu or mcauleylab.ucsd.edu.
+      reviews: The reviews file, with any name.
+      meta: The metadata file, with any name.
+      options: How to prepare the dataset.
     """
     from lrd_jax.data.sources.amazon_2014 import read_amazon_2014
 
@@ -47,15 +47,15 @@ def amazon_2023(
     meta: Path | None = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """A category of Amazon Reviews'23: category, brand (the store) and, where there is any, bought_together.
+    """One category of Amazon Reviews'23: category, brand (the store) and, if present, bought_together.
 
     Args:
       category: Such as Office_Products or All_Beauty.
       source: A folder with CATEGORY.jsonl.gz and meta_CATEGORY.jsonl.gz, gzipped or not. None: an earlier download,
         else mcauleylab.ucsd.edu or huggingface.co.
-      reviews: The file of reviews, whatever its name.
-      meta: The file of metadata, whatever its name.
-      options: How.
+      reviews: The reviews file, with any name.
+      meta: The metadata file, with any name.
+      options: How to prepare the dataset.
     """
     from lrd_jax.data.sources.amazon_2023 import read_amazon_2023
 
@@ -70,7 +70,7 @@ def _amazon(
     meta: Path | None,
     options: PrepareOptions,
 ) -> None:
-    """What both releases of Amazon's data have in common."""
+    """Shared by both releases of the Amazon data."""
     options.check()
     if reviews is not None or meta is not None:
         need_out(options, "--reviews, --meta")

@@ -17,7 +17,7 @@ def ml_100k(source: Path | None = None, options: Options = DEFAULTS) -> None:
     Args:
       source: A copy of the data: GroupLens's ml-100k.zip, its unpacked folder, recbole's ml-100k folder, or a recbole
         wheel. None: an earlier download, else GroupLens, else the recbole wheel.
-      options: How.
+      options: How to prepare the dataset.
     """
     movielens("100k", source, None, options)
 
@@ -28,14 +28,14 @@ def movielens(
     extra: Path | None = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """MovieLens, from GroupLens's files: years and genres are attributes.
+    """MovieLens from GroupLens's files, with years and genres as attributes.
 
     Args:
-      version: Of GroupLens.
+      version: GroupLens's version.
       source: A copy of the data: GroupLens's zip or its unpacked folder. None: an earlier download, else GroupLens.
       extra: CSV, TSV, Parquet or JSON lines with the column movieId and any others, such as director, actors and plot,
-        which join the texts in the file's order.
-      options: How.
+        which are added to the texts in the file's order.
+      options: How to prepare the dataset.
     """
     options.check()
     from lrd_jax.data.sources.movielens import check_published_sizes, read_movielens
@@ -48,7 +48,7 @@ def movielens(
         raise not_published()
     raw, words = read_movielens(version, source, extra, published=published)
     if raw.origin.get("years") == "titles":
-        print("This copy of the data holds no release dates: years are those in the titles.")
+        print("This copy of the data has no release dates, so the years are from the titles.")
     prepared = write(raw, options, words)
     if version == "100k":
         check_published_sizes(prepared, options)

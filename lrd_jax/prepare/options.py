@@ -1,4 +1,4 @@
-"""What the command lines of several sources have in common; imports nothing heavy, so that --help is fast."""
+"""Command-line options that several sources share; imports nothing slow, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ DEFAULTS = PrepareOptions()
 
 
 def need_out(options: PrepareOptions, option: str) -> None:
-    """Refuse to write into the cache what the folder's name there does not tell apart.
+    """Requires --out for options that are not part of the folder's name in the cache.
 
     Args:
-      options: how.
-      option: what makes the difference, for the message.
+      options: the options of the command.
+      option: the option that needs its own folder, for the message.
 
     Raises:
-      UserError: no folder is named.
+      UserError: --out is not given.
     """
     if options.out is None:
-        raise UserError("what it makes needs a folder of its own", field=option, remedy="Name one with --out")
+        raise UserError("the result needs its own folder", field=option, remedy="Set --out to a folder")
 
 
 def not_published() -> UserError:
-    """What to raise where --like published has no meaning."""
-    remedy = "Choose rechorus, or prepare movielens 100k"
+    """The error for sources that do not support --like published."""
+    remedy = "Choose --like rechorus, or prepare movielens 100k"
     return UserError(
         "only MovieLens-100k has relations and texts of the published notebook", field="--like", remedy=remedy
     )

@@ -21,22 +21,22 @@ def recbole(
     time_format: str | None = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """A folder of RecBole's atomic files: .inter, and where they are there .item, for texts, and .kg with .link.
+    """A folder of RecBole's atomic files: .inter and, if they exist, .item (for texts) and .kg with .link.
 
-    Items that share a tail of the knowledge graph get it as an attribute's value; edges between items are relations.
+    In the knowledge graph, tails that items share become attribute values, and edges between items become relations.
 
     Args:
-      folder: Which; holds one .inter file.
-      attributes: Columns of .item to take as attributes. None: those whose values items share.
-      relations: Relations of the knowledge graph to take, as .kg calls them. None: those with the most edges.
-      max_relations: How many relations of the graph at most, where none are named; 0: none.
-      time_unit: Of the field timestamp. None: told by all its values, as `table` does.
-      time_format: Of dates in the field timestamp, as for `table`.
-      options: How.
+      folder: The folder, with one .inter file.
+      attributes: Columns of .item to use as attributes. None: those with values that items share.
+      relations: Relations of the knowledge graph to use, named as in .kg. None: those with the most edges.
+      max_relations: Maximum number of relations of the graph, unless --relations is given; 0: none.
+      time_unit: Unit of the field timestamp. None: recognised from all its values, as for `table`.
+      time_format: Format of dates in the field timestamp, as for `table`.
+      options: How to prepare the dataset.
     """
     options.check()
     if max_relations < 0:
-        raise UserError(f"{max_relations} is no number of them", field="--max-relations", remedy="Give 0 or more")
+        raise UserError(f"{max_relations} is negative", field="--max-relations", remedy="Give 0 or more")
     need_out(options, "recbole")
     from lrd_jax.data.sources.recbole import read_recbole
 

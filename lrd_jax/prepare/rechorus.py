@@ -1,4 +1,4 @@
-"""`prepare rechorus`: a dataset folder that is there already."""
+"""`prepare rechorus`: an existing dataset folder."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def rechorus(
     force: tyro.conf.FlagCreatePairsOff[bool] = False,
     card: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> None:
-    """A dataset folder in ReChorus's format: checked, and on request completed in place with texts and a data card.
+    """Check a dataset folder in ReChorus's format and, on request, add texts and a data card in place.
 
     Args:
-      folder: With train.csv, dev.csv and test.csv.
-      items: CSV, TSV, Parquet or JSON lines of what is known of the items. None: the folder's item_fields.jsonl.
-      item_id: Its column of ids: the source's own, which items.tsv or NAME.item2index in the folder translates. None:
-        item_id, the folder's.
-      template: Of the texts, as in "{title:32} {category} {brand}". None: all columns of --items.
-      show: Print the first so many texts.
-      force: Replace texts that are there.
-      card: Write the data card; new texts bring it in any case.
+      folder: The folder with train.csv, dev.csv and test.csv.
+      items: CSV, TSV, Parquet or JSON lines with item data. None: the folder's item_fields.jsonl.
+      item_id: Its column with the ids of the source, which items.tsv or NAME.item2index in the folder translates. None:
+        item_id, with the folder's ids.
+      template: Template of the texts, as in "{title:32} {category} {brand}". None: all columns of --items.
+      show: Print this many texts.
+      force: Replace existing texts.
+      card: Write the data card; it is always written with new texts.
     """
     from lrd_jax.data.sources.rechorus_folder import complete_folder
     from lrd_jax.runs.terminal import say, warn

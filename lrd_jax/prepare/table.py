@@ -1,4 +1,4 @@
-"""`prepare table`: any table of interactions, with or without one of items."""
+"""`prepare table`: any table of interactions, with or without a table of items."""
 
 from __future__ import annotations
 
@@ -38,23 +38,24 @@ def table(
       file: The interactions.
       user: Column of user ids, which may be any text.
       item: Column of item ids, which may be any text.
-      time: Column of times. None: the order of the file counts.
-      time_unit: Of the times. None: told by all the values: seconds, milliseconds, microseconds or nanoseconds since
-        1970, ISO dates, or dates such as 20200913.
-      time_format: Of dates in any other form, in the letters of Python's strptime: "%a %b %d %H:%M:%S %z %Y".
+      time: Column of times. None: the rows are in order of time.
+      time_unit: Unit of the times. None: recognised from all values: seconds, milliseconds, microseconds or nanoseconds
+        since 1970, ISO dates, or dates such as 20200913.
+      time_format: Format of other dates, with the codes of Python's strptime: "%a %b %d %H:%M:%S %z %Y".
       rating: Column of ratings.
-      min_rating: Only rows of this rating or a higher one count.
-      separator: Of the fields of text files. None: a comma, in .tsv and .txt a tab, or what else the header has.
-      quote: The marks around fields of text files; none: quotation marks are part of the text. None: double, in
-        tab-separated .tsv and .txt none.
-      no_header: The first line of FILE is a row: its columns go by number, as in --user 1 --item 2 --time 4.
+      min_rating: Use only rows with at least this rating.
+      separator: Separator of the fields in text files. None: a comma, a tab in .tsv and .txt, or the separator in the
+        header.
+      quote: Quotation marks around fields of text files; none: quotation marks are part of the text. None: double, or
+        none in tab-separated .tsv and .txt.
+      no_header: FILE has no header: give columns by number, as in --user 1 --item 2 --time 4.
       items: Table of items; its columns can fill the template.
-      items_no_header: The first line of --items is a row, as for --no-header.
-      item_id: Its column of ids. None: as in the interactions.
-      attributes: Columns of items whose values become attributes.
-      relations: Columns of items that name other items.
-      list_separator: Between several values in a cell of --attributes and --relations.
-      options: How.
+      items_no_header: The table of items has no header, as for --no-header.
+      item_id: Column of item ids in --items. None: named as in the interactions.
+      attributes: Columns of --items to use as attributes.
+      relations: Columns of --items with ids of related items.
+      list_separator: Separates several values in a cell of --attributes and --relations.
+      options: How to prepare the dataset.
     """
     options.check()
     need_out(options, "FILE")
@@ -62,8 +63,8 @@ def table(
     from lrd_jax.data.sources.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
 
     if items is None and (attributes or relations or item_id is not None):
-        remedy = "Name the table of items with --items"
-        raise UserError("only a table of items has them", field="--attributes, --relations, --item-id", remedy=remedy)
+        remedy = "Set --items to the table of items"
+        raise UserError("they need a table of items", field="--attributes, --relations, --item-id", remedy=remedy)
     layout = TextLayout(separator, quote, header=not no_header)
     columns = InteractionColumns(user, item, time, time_unit, rating, min_rating, layout, time_format)
     about = None

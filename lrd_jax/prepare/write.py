@@ -1,4 +1,4 @@
-"""What every source ends with: the dataset folder is written, and what it holds is printed."""
+"""The last step of every source: writes the dataset folder and prints a summary."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
-    """Make the dataset folder and say what it holds.
+    """Writes the dataset folder and prints its contents.
 
     Args:
-      raw: what was read.
-      options: how.
-      source: where it was read, in words.
+      raw: the data that was read.
+      options: how to prepare it.
+      source: the origin of the data, in words.
 
     Raises:
-      UserError: no dataset can be made of it, or not in that folder.
+      UserError: the data gives no valid dataset, or the folder cannot be written.
     """
     from rich.markup import escape
     from rich.table import Table
@@ -44,12 +44,12 @@ def write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
     print_table(table)
     print(f"split: {prepared.split}")
     if prepared.rows.get("history"):
-        print(f"{prepared.rows['history']:,} first interactions from then on are only history, neither dev nor test")
+        print(f"{prepared.rows['history']:,} users' first interactions since then are only history, not dev or test")
     for kind in ("attributes", "relations"):
         held = (f"{name} ({about['triples']:,} triples)" for name, about in prepared.card[kind].items())
         say(f"{kind}: {', '.join(held) or 'none'}")
     show_texts(prepared.texts, options.show)
-    say(f"source: {quoted(source)}")  # plain lines: rich would wrap them
+    say(f"source: {quoted(source)}")  # plain lines, because rich would wrap them
     say(f"folder: {quoted(prepared.folder)}")
     for notice in prepared.card["warnings"]:
         warn(notice["text"])
@@ -57,9 +57,9 @@ def write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
 
 
 def show_texts(texts: ItemTexts | None, number: int) -> None:
-    """Print statistics of the texts, and the first ones."""
+    """Prints statistics of the texts, and the first texts."""
     if texts is None:
-        print("texts: none, since nothing is known of the items")
+        print("texts: none, because there is no item data")
         return
     known = len(texts.texts) - texts.empty
     print(f"texts: {known:,} of {len(texts.texts):,} items" + "".join(

@@ -1,1 +1,1 @@
-"""Run folders: what a run leaves on disk and shows on the terminal."""
+"""Run folders: the files and the terminal output of a run."""

@@ -1,8 +1,8 @@
-"""Checkpoints of a run, through orbax: complete or absent, whenever the process dies.
+"""Checkpoints of a run, written with orbax: complete or absent, whenever the process dies.
 
 Orbax writes a checkpoint to FOLDER/NAME/EPOCH.new (itself through a temporary folder and a rename), which is then
-renamed to FOLDER/NAME/EPOCH; what is to go is renamed to EPOCH.old before it is deleted. So at every instant a folder
-whose name is a number is a complete checkpoint, and what a killed process left is told by its name.
+renamed to FOLDER/NAME/EPOCH. To delete a checkpoint, it is first renamed to EPOCH.old. So a folder with a number as its
+name is always a complete checkpoint, and the names of other folders show what a killed process left.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ PyTree = Any
 Name = Literal["latest", "best"]
 
 KEEP: dict[Name, int] = {"latest": 1, "best": 2}
-"""Checkpoints kept of each kind. A new best is saved before the latest state that refers to it; a run killed between
-the two resumes from a latest state that refers to the best one before."""
+"""Number of checkpoints kept of each kind. A new best is saved before the latest state that refers to it; a run killed
+between the two resumes from a latest state that refers to the previous best."""
 
 
 class CheckpointReader:
-    """The complete checkpoints of one run, under FOLDER/latest and FOLDER/best; nothing there is made or deleted."""
+    """Reads the complete checkpoints of one run, in FOLDER/latest and FOLDER/best, without changing the folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the folder, which may be missing."""
+        """Opens the folder, which may be missing."""
         self._folder = Path(folder).absolute()  # orbax takes no relative paths
         self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
 
     def restore(self, name: Name, like: PyTree, epoch: int | None = None) -> tuple[int, PyTree]:
-        """Read a state back, equal bit for bit.
+        """Restores a state, bit for bit.
 
         Args:
-          name: which kind.
-          like: a state of the same structure, shapes and types; its values do not matter (`jax.eval_shape` will do).
-          epoch: which epoch; the last by default.
+          name: the kind of checkpoint.
+          like: a state of the same structure, shapes and types; its values are not used (`jax.eval_shape` is enough).
+          epoch: the epoch; by default the last one.
 
         Returns:
-          (epoch, state): the state's arrays are NumPy's, in the structure of `like`.
+          (epoch, state): the state has NumPy arrays in the structure of `like`.
 
         Raises:
           UserError: there is no such checkpoint, it cannot be read, or it differs from `like` in structure, shapes
-            or types. (Orbax by itself restores a tree with missing leaves without complaint.)
+            or types. (Orbax itself restores a tree with missing leaves without an error.)
         """
         epoch = self.latest_epoch(name) if epoch is None else epoch
         path = self._path(name, epoch)
@@ -63,11 +63,11 @@ class CheckpointReader:
         return epoch, jax.tree.unflatten(jax.tree.structure(like), leaves)
 
     def restore_leaf(self, name: Name, key: str) -> np.ndarray:
-        """Read one array of the last checkpoint of a kind, whatever else it holds.
+        """Reads one array of the last checkpoint of a kind, independent of its other contents.
 
         Args:
-          name: which kind.
-          key: of the leaf, such as ".fingerprint".
+          name: the kind of checkpoint.
+          key: key of the leaf, such as ".fingerprint".
 
         Raises:
           UserError: there is no such checkpoint or leaf, or it cannot be read.
@@ -85,7 +85,7 @@ class CheckpointReader:
             raise UserError(
                 f"there is no {name} checkpoint" + (f" of epoch {epoch}" if epoch is not None else ""),
                 file=folder,
-                remedy="Start the run afresh in another --run.workdir",
+                remedy="Start a new run in another --run.workdir",
             )
         return folder / str(epoch)
 
@@ -96,7 +96,7 @@ class CheckpointReader:
         return leaves
 
     def _arrays_of(self, path: Path, saved: list[dict[str, Any]], only: int | None = None) -> list[np.ndarray]:
-        """The arrays of the leaves of a checkpoint, or of the only one that is wanted."""
+        """The arrays of all leaves of a checkpoint, or of leaf number `only`."""
         chosen = [(i, leaf) for i, leaf in enumerate(saved) if only in (None, i)]
         wanted = {
             _entry(i): jax.ShapeDtypeStruct(tuple(leaf["shape"]), np.dtype(leaf["dtype"]))
@@ -114,16 +114,16 @@ class CheckpointReader:
         ]
 
     def latest_epoch(self, name: Name) -> int | None:
-        """The last epoch of which there is a checkpoint; None where there is none."""
+        """The last epoch with a checkpoint; None if there is none."""
         return max(_epochs(self._folder / name), default=None)
 
     def close(self) -> None:
-        """Release orbax's threads."""
+        """Releases orbax's threads."""
         self._orbax.close()
 
 
 class Checkpoints(CheckpointReader):
-    """The checkpoints of a run that is being trained.
+    """The checkpoints of a run in training.
 
     Example:
       checkpoints = Checkpoints(run_folder / "checkpoints")
@@ -132,7 +132,7 @@ class Checkpoints(CheckpointReader):
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open or create the folder and clear away what a killed process left half done.
+        """Opens or creates the folder, and cleans up what a killed process left unfinished.
 
         Raises:
           UserError: the folder cannot be written.
@@ -150,18 +150,18 @@ class Checkpoints(CheckpointReader):
             ) from error
 
     def save(self, name: Name, epoch: int, state: PyTree) -> None:
-        """Save a state, replacing one of the same epoch; returns when it is on disk.
+        """Saves a state, replacing one of the same epoch; returns when it is on disk.
 
-        Older checkpoints beyond those to keep, and any of a later epoch (a future that was abandoned when the run
-        resumed), are deleted once the new one is complete.
+        When the new one is complete, it deletes old checkpoints beyond the number to keep, and checkpoints of later
+        epochs (left from before the run was resumed at an earlier epoch).
 
         Args:
-          name: which kind.
-          epoch: the epoch after which this is the state.
+          name: the kind of checkpoint.
+          epoch: the number of epochs trained for this state.
           state: pytree of arrays (jax or NumPy, of any shape and numeric type; random keys as their uint32 data).
 
         Raises:
-          UserError: it cannot be written, for example because the disk is full.
+          UserError: the checkpoint cannot be written, for example because the disk is full.
         """
         folder = self._folder / name
         leaves = _leaves(jax.device_get(state))
@@ -180,11 +180,11 @@ class Checkpoints(CheckpointReader):
             raise UserError(
                 f"the checkpoint cannot be written ({str(error).splitlines()[0] if str(error) else repr(error)})",
                 file=folder / str(epoch),
-                remedy="Make room on the disk, then continue with --resume",
+                remedy="Free disk space, then continue with --resume",
             ) from error
 
     def discard_after(self, epoch: int) -> None:
-        """Delete the checkpoints of later epochs: a future that is abandoned when a run resumes from `epoch`."""
+        """Deletes the checkpoints of later epochs, because the run resumes from `epoch`."""
         for name in KEEP:
             for later in _epochs(self._folder / name):
                 if later > epoch:
@@ -204,25 +204,25 @@ def _describe(key: str, leaf: Any) -> dict[str, Any]:
 
 
 def _entry(index: int) -> str:
-    """Name of a leaf's array in the checkpoint: its number, since keys hold characters that paths should not."""
+    """Name of a leaf's array in the checkpoint: its number, because keys contain characters unsuitable for paths."""
     return f"{index:05d}"
 
 
 def _compare(path: Path, saved: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    """Refuse a checkpoint that does not hold exactly what is expected, in this order."""
+    """Rejects a checkpoint whose leaves are not exactly the expected ones, in the same order."""
     if saved == expected:
         return
     old, new = ({leaf["key"]: f"{leaf['dtype']}{leaf['shape']}" for leaf in leaves} for leaves in (saved, expected))
     differences = [
-        f"{key} is {old.get(key, 'missing')} there and {new.get(key, 'missing')} here"
+        f"{key} is {old.get(key, 'missing')} in the checkpoint and {new.get(key, 'missing')} in the run"
         for key in [*old, *(key for key in new if key not in old)]
         if old.get(key) != new.get(key)
-    ] or ["its arrays come in another order"]
+    ] or ["its arrays are in another order"]
     more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
     raise UserError(
         f"the checkpoint does not fit this run: {'; '.join(differences[:3])}{more}",
         file=path,
-        remedy="Resume with the configuration, data and version that made it, or start afresh in another --run.workdir",
+        remedy="Resume with the configuration, data and version that made it, or start again in another --run.workdir",
     )
 
 
@@ -231,7 +231,7 @@ def _epochs(folder: Path) -> list[int]:
 
 
 def _install(folder: Path, epoch: int) -> None:
-    """Give the complete checkpoint EPOCH.new its name; one that bears it already makes way."""
+    """Renames the complete checkpoint EPOCH.new to EPOCH; an existing one of that name is deleted."""
     target, old = folder / str(epoch), folder / f"{epoch}.old"
     if target.exists():
         target.rename(old)
@@ -241,12 +241,12 @@ def _install(folder: Path, epoch: int) -> None:
 
 
 def _delete(path: Path) -> None:
-    """Delete a checkpoint such that a half-deleted one never bears the name of a complete one."""
+    """Deletes a checkpoint in such a way that a partly deleted one never has the name of a complete one."""
     shutil.rmtree(path.rename(path.with_name(f"{path.name}.old")))
 
 
 def _recover(folder: Path) -> None:
-    """Finish or undo what a killed process had begun."""
+    """Finishes or undoes what a killed process had started."""
     for pattern in ("*.old", "*.orbax-checkpoint-tmp*"):
         for path in folder.glob(pattern):
             shutil.rmtree(path)
@@ -256,7 +256,7 @@ def _recover(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Whatever orbax raises while it reads a checkpoint becomes a `UserError`."""
+    """Turns any error that orbax raises while reading a checkpoint into a `UserError`."""
     try:
         with _quiet():
             yield
@@ -264,13 +264,13 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(
             f"the checkpoint cannot be read ({str(error).splitlines()[0] if str(error) else repr(error)})",
             file=path,
-            remedy="Start the run afresh in another --run.workdir",
+            remedy="Start a new run in another --run.workdir",
         ) from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep orbax's running commentary, which goes through absl, off the terminal; its exceptions still come."""
+    """Suppresses orbax's log messages, which go through absl; its exceptions are still raised."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

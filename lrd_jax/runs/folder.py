@@ -4,8 +4,8 @@ RUN/config.toml      the complete configuration; can be passed back as --config
 RUN/metrics.jsonl    one JSON object per epoch
 RUN/tensorboard/     the same numbers as TensorBoard events
 RUN/checkpoints/     see checkpoint.py
-RUN/results.json     metrics of the best epoch, and under what they came about
-RUN/text.npy         the text embeddings, where they came with imported weights
+RUN/results.json     metrics of the best epoch, and the conditions of the run
+RUN/text.npy         the text embeddings, if they came with imported weights
 RUN/ranks.npz        the target's rank in every row of dev and test
 """
 
@@ -31,12 +31,12 @@ from lrd_jax.config.toml_file import config_difference, config_to_toml, load_con
 from lrd_jax.errors import UserError
 
 TEXT_FILE = "text.npy"
-"""Text embeddings that came with imported weights; wherever the folder is moved, they go with it."""
+"""Text embeddings that came with imported weights; they move with the folder."""
 _CONFIG, _METRICS, _RESULTS, _RANKS = "config.toml", "metrics.jsonl", "results.json", "ranks.npz"
 
 
 def was_started(folder: Path) -> bool:
-    """Whether a run was started in the folder; it may have ended before its first epoch.
+    """Whether a run was started in the folder, even if it ended before its first epoch.
 
     Raises:
       UserError: the path cannot be used.
@@ -45,7 +45,7 @@ def was_started(folder: Path) -> bool:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether the folder holds a run that came to something: an epoch, a checkpoint or results.
+    """Whether the folder has a run with at least one epoch, a checkpoint or results.
 
     Raises:
       UserError: the path cannot be used.
@@ -70,23 +70,23 @@ def _exists(folder: Path, path: Path) -> bool:
 
 
 def check_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
-    """Make sure, before any work and without writing, that a run can start or be resumed in the folder.
+    """Checks, before any work and without writing, that a run can start or resume in the folder.
 
     Args:
       folder: the run folder.
       config: the complete configuration.
-      resume: continue the run that the folder holds.
+      resume: continue the run in the folder.
 
     Raises:
-      UserError: the folder holds a run and `resume` is off, or none and it is on; the configuration of the run to
-        resume differs (the message shows where) in more than longer training; the path cannot be used.
+      UserError: the folder has a run and `resume` is off, or no run and `resume` is on; the configuration of the run to
+        resume differs in more than longer training (the message lists the options); the path cannot be used.
     """
     if set("[]") & set(str(folder)):
-        # Seen with orbax 0.12.8: it saves a checkpoint below such a path and then does not find it.
-        raise UserError("the path holds a square bracket", file=folder, remedy="Choose another with --run.workdir")
+        # orbax 0.12.8 saves a checkpoint below such a path and then does not find it.
+        raise UserError("the path contains a square bracket", file=folder, remedy="Choose another with --run.workdir")
     if resume:
         if not was_started(folder):
-            remedy = "Leave out --resume, or name the run's folder with --run.workdir"
+            remedy = "Leave out --resume, or set --run.workdir to the run's folder"
             raise UserError("there is no run to resume", file=folder, remedy=remedy)
         _refuse_changes(load_config(folder / _CONFIG), config, folder / _CONFIG)
     elif holds_run(folder):
@@ -98,13 +98,13 @@ def check_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
 
 
 def check_run_folders(configs: Sequence[Config], resume: bool) -> list[bool]:
-    """`check_run_folder` of several seeds; returns which are resumed.
+    """`check_run_folder` for several seeds; returns which are resumed.
 
-    Where one of them holds a run, seeds without one start; where none does, all are asked to resume, since most likely
-    the folder is mistaken.
+    If at least one folder has a run, seeds without a run start one. If none has a run, `resume` is an error, because
+    the folder is most likely wrong.
     """
     found = [holds_run(config.run_folder) for config in configs]
-    if not any(found):  # runs that ended before their first epoch
+    if not any(found):  # no run has reached its first epoch
         found = [was_started(config.run_folder) for config in configs]
     resumed = [resume and (run_is_there or not any(found)) for run_is_there in found]
     for config, resumes in zip(configs, resumed, strict=True):
@@ -113,34 +113,34 @@ def check_run_folders(configs: Sequence[Config], resume: bool) -> list[bool]:
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
-    """What `RunWriter.write_results` wrote into a run folder; None where the run has not finished."""
+    """The results that `RunWriter.write_results` wrote; None if the run has not finished."""
     path = folder / _RESULTS
     try:
         return json.loads(path.read_bytes()) if path.exists() else None
     except ValueError as error:
-        remedy = "Delete the file and go on with --resume, which tests the best epoch again"
+        remedy = "Delete the file and continue with --resume, which tests the best epoch again"
         raise UserError("does not parse as JSON", file=path, remedy=remedy) from error
 
 
 def forget_results(folder: Path) -> None:
-    """Delete what `RunWriter.write_results` and `write_ranks` wrote: the run goes on."""
+    """Deletes the files of `RunWriter.write_results` and `write_ranks`, because the run continues."""
     for name in (_RESULTS, _RANKS):
         (folder / name).unlink(missing_ok=True)
 
 
 def read_dev_metrics(folder: Path) -> dict[int, dict[str, float]]:
-    """The dev metrics of each epoch that `RunWriter.write_epoch` wrote into a run folder."""
+    """The dev metrics of each epoch, as written by `RunWriter.write_epoch`."""
     lines = _lines_until(folder / _METRICS, sys.maxsize).splitlines()
     return {record["epoch"]: record["dev"] for record in map(json.loads, lines) if "dev" in record}
 
 
 def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
-    """Create the run folder with its config.toml, or make sure that a run can be resumed in it.
+    """Creates the run folder with its config.toml, or checks that a run can be resumed in it.
 
-    What a run that ended before its first epoch left is deleted.
+    Deletes the files of a run that ended before its first epoch.
 
     Raises:
-      UserError: as `check_run_folder`, or the folder cannot be written.
+      UserError: as for `check_run_folder`, or the folder cannot be written.
     """
     check_run_folder(folder, config, resume=resume)
     held = folder / _CONFIG
@@ -148,7 +148,7 @@ def open_run_folder(folder: Path, config: Config, *, resume: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not resume and (folder / "checkpoints").is_dir():
             shutil.rmtree(folder / "checkpoints")
-        # Written even when it stands there already: it is the test of whether the folder can be written.
+        # Write it even if it exists, to test whether the folder is writable.
         write_atomically(held, config_to_toml(config).encode())
     except OSError as error:
         raise UserError(
@@ -180,19 +180,19 @@ def _is_longer(option: str, before: Any, now: Any) -> bool:
 
 
 class RunWriter:
-    """Writes a run's numbers as they come; every line is on disk when its call returns.
+    """Writes a run's numbers as they arrive; every line is on disk when its call returns.
 
-    `write_epoch` is to come before the epoch's "latest" checkpoint: a run killed between the two repeats the epoch and
-    writes its line again, whereas the other order would lose the line.
+    Call `write_epoch` before saving the epoch's "latest" checkpoint: a run killed between the two repeats the epoch and
+    writes its line again; the other order would lose the line.
     """
 
     def __init__(self, folder: Path, *, resume_after: int | None = None) -> None:
-        """Open the files in a folder made by `open_run_folder`.
+        """Opens the files in a folder made by `open_run_folder`.
 
         Args:
           folder: the run folder.
-          resume_after: epoch of the checkpoint from which the run continues; lines of later epochs are dropped, so
-            that the file ends up as an uninterrupted run's. None: from the start.
+          resume_after: epoch of the checkpoint from which the run continues; lines of later epochs are removed, so
+            that the file equals that of an uninterrupted run. None: from the start.
         """
         self._folder = folder
         keep = _lines_until(folder / _METRICS, resume_after)
@@ -205,13 +205,13 @@ class RunWriter:
     def write_epoch(
         self, epoch: int, losses: Mapping[str, float], dev: Mapping[str, float] | None, seconds: float
     ) -> None:
-        """Append an epoch to metrics.jsonl and TensorBoard.
+        """Appends an epoch to metrics.jsonl and TensorBoard.
 
         Args:
           epoch: number of the epoch.
           losses: mean of each part of the training loss.
-          dev: metrics on the dev split; None where it was not evaluated.
-          seconds: how long the epoch and its evaluation took.
+          dev: metrics on the dev split; None if it was not evaluated.
+          seconds: duration of the epoch and its evaluation.
         """
         record: dict[str, Any] = {"epoch": epoch, "losses": losses}
         record |= {"dev": dev} if dev is not None else {}
@@ -238,21 +238,21 @@ class RunWriter:
         fingerprint: str,
         warnings: Sequence[Mapping[str, Any]] = (),
     ) -> Path:
-        """Write results.json, all of it or nothing.
+        """Writes results.json, completely or not at all.
 
         Args:
           dev, test: metrics of the best epoch, such as {"HR@5": 0.48, ...}.
           best_epoch: the epoch that was tested.
-          epochs: epochs run.
-          seconds: how long the epochs and their evaluations on dev took.
-          device: what it ran on.
+          epochs: number of epochs trained.
+          seconds: duration of the epochs and their evaluations on dev.
+          device: the devices of the run.
           config: the complete configuration.
           dataset_hash: `Corpus.content_hash`.
-          fingerprint: `Setup.fingerprint`, of the text embeddings too.
+          fingerprint: `Setup.fingerprint`, which includes the text embeddings.
           warnings: `Setup.notices`.
 
         Returns:
-          The file.
+          The path of the file.
         """
         path = self._folder / _RESULTS
         results = {
@@ -273,17 +273,17 @@ class RunWriter:
         return path
 
     def write_ranks(self, **splits: tuple[np.ndarray, pl.Series, np.ndarray]) -> Path:
-        """Write ranks.npz, all of it or nothing: SPLIT_users (int32), SPLIT_raw_users (text), SPLIT_ranks (float32).
+        """Writes ranks.npz atomically: SPLIT_users (int32), SPLIT_raw_users (text), SPLIT_ranks (float32).
 
-        Ranks count from 1; a tie makes halves (`metrics.target_ranks`). Raw ids are "" where they are not known, and
-        there are none if all are unknown.
+        Ranks count from 1; ties give half ranks (`metrics.target_ranks`). Unknown raw ids are ""; if all are unknown,
+        the array is left out.
 
         Args:
-          splits: per split ("dev", "test") the user ids, those of the source (`raw_ids`) and the targets' ranks, in the
-            order of the split's file; a user comes as often as it has targets there.
+          splits: per split ("dev", "test") the user ids, the source's user ids (`raw_ids`) and the targets' ranks, in
+            the order of the split's file; a user has one entry per target.
 
         Returns:
-          The file, for `numpy.load(path, allow_pickle=False)`.
+          The path of the file, for `numpy.load(path, allow_pickle=False)`.
         """
         arrays: dict[str, Any] = {}  # Any: by NumPy's types a name might be the argument allow_pickle
         for split, (users, raw_users, ranks) in splits.items():
@@ -299,13 +299,13 @@ class RunWriter:
         return path
 
     def close(self) -> None:
-        """Close the files."""
+        """Closes the files."""
         self._metrics.close()
         self._events.close()
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides a run's numbers."""
+    """Versions of the packages that determine a run's numbers."""
     packages = {"jax": "jax", "jaxlib": "jaxlib", "flax": "flax", "optax": "optax", "numpy": "numpy"}
     packages["orbax"] = "orbax-checkpoint"
     installed = {name: importlib.metadata.version(package) for name, package in packages.items()}
@@ -313,7 +313,7 @@ def versions() -> dict[str, str]:
 
 
 def _lines_until(path: Path, last_epoch: int | None) -> bytes:
-    """The whole lines of metrics.jsonl up to an epoch; one that was cut off by a kill is the last and is dropped."""
+    """The lines of metrics.jsonl up to an epoch, without an incomplete last line, as left by a kill."""
     if last_epoch is None or not path.exists():
         return b""
     kept = []
@@ -329,7 +329,7 @@ def _lines_until(path: Path, last_epoch: int | None) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file such that a reader, or a kill, sees the old one or the new one."""
+    """Writes a file so that readers see the old or the new one, even after a kill."""
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:
         file.write(content)
@@ -339,7 +339,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON of numbers and texts; NumPy and jax scalars become floats, NaN is refused as JSON has none."""
+    """JSON of numbers and texts; NumPy and jax scalars become floats; NaN is rejected, because JSON has none."""
     return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
 
 
@@ -348,4 +348,4 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")

@@ -1,7 +1,7 @@
-"""Locks on run folders and on what studies write: the system's, which end with the process, however that ends.
+"""Locks on run folders and on the files of studies: locks of the operating system, which always end with the process.
 
-A lock is on a file, which tells who holds it and is removed with the lock. A killed process leaves the file, not the
-lock.
+Each lock is on a file that names the process holding it and is removed with the lock. A killed process leaves the file
+but not the lock.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from lrd_jax.errors import UserError
 
 
 class GoingOn(UserError):
-    """Another process holds the run folder."""
+    """Another process holds the lock of the run folder."""
 
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a run folder, which is made where it is missing and removed again where it stays empty.
+    """Holds the lock of a run folder. Creates a missing folder, and removes it again if it stays empty.
 
     Raises:
-      GoingOn: another process holds it.
-      UserError: it cannot be written.
+      GoingOn: another process holds the lock.
+      UserError: the folder cannot be written.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
@@ -42,7 +42,7 @@ def held(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def claimed(runs: Sequence[Config]) -> Iterator[list[Config]]:
-    """Hold the folders of those runs that no other process holds; yields these runs.
+    """Holds the locks of the run folders that no other process holds; yields these runs.
 
     Raises:
       UserError: a folder cannot be written.
@@ -58,17 +58,17 @@ def claimed(runs: Sequence[Config]) -> Iterator[list[Config]]:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a file of that name; its folder is made where it is missing.
+    """Holds the lock on a file of this name; creates its folder if missing.
 
     Raises:
-      GoingOn: another process holds it, and `wait` is off.
+      GoingOn: another process holds the lock, and `wait` is off.
       UserError: the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = _take(path, wait)
     except OSError as error:
-        remedy = "Choose another folder with --run.workdir, in a study with --workdir"
+        remedy = "Choose another folder with --run.workdir (in a study, --workdir)"
         problem = f"the run folder cannot be written ({error.strerror})"
         raise UserError(problem, file=path.parent, remedy=remedy) from error
     with file:
@@ -79,7 +79,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def _take(path: Path, wait: bool) -> IO[str]:
-    """The file, locked, with the number of this process in it."""
+    """The locked file, with the number of this process in it."""
     while True:
         file = open(path, "a+", encoding="utf-8")
         try:
@@ -87,17 +87,17 @@ def _take(path: Path, wait: bool) -> IO[str]:
         except BlockingIOError as error:
             raise _going_on(file, path.parent) from error
         except OSError:
-            pass  # a file system without locks: better an unguarded run than none
+            pass  # a file system without locks: run without protection
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 file.truncate(0)
                 print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
                 return file
-        file.close()  # who held it before has removed the file meanwhile
+        file.close()  # the previous holder has removed the file meanwhile
 
 
 def _going_on(file: IO[str], folder: Path) -> GoingOn:
     with file:
         file.seek(0)
         holder = file.read().strip().removesuffix(f" on {platform.node()}") or "another process"
-    return GoingOn(f"the run is going on in {holder}", file=folder, remedy="Wait for its end, or end it")
+    return GoingOn(f"the run is in progress in {holder}", file=folder, remedy="Wait until it ends, or stop it")

@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: names are cut, figures never; a column without room is left out and named."""
+"""Tables that fit the terminal: names are shortened, numbers never; columns that do not fit are left out and listed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.text import Text
 from lrd_jax.errors import printable
 
 _CUTS = ((12, 2), (4, 1))
-"""How short names may be cut, and how many figures must be left for that; the second where the first is not enough."""
+"""Minimum length of shortened names, and of number columns that must then fit; the second pair is the fallback."""
 
 
 def print_table(table: Table) -> None:
-    """Print a table whose columns of figures are those justified to the right.
+    """Prints a table; its right-justified columns are numbers.
 
-    Where stdout is no terminal, the table is as wide as it comes, since a file or a pipe has no width.
+    If stdout is not a terminal, the table has its natural width, because a file or a pipe has no width.
     """
     console = Console()
     if not console.is_terminal:
@@ -27,19 +27,19 @@ def print_table(table: Table) -> None:
     more = "…" if console.encoding.startswith("utf") else "."
     fitting, left_out = fit(table, console.width, more)
     widest = console.options.update(width=sys.maxsize)
-    console.width = max(console.width, console.measure(fitting, options=widest).maximum)  # the terminal cuts lines then
+    console.width = max(console.width, console.measure(fitting, options=widest).maximum)  # the terminal wraps it
     console.print(fitting)
     if left_out:
-        console.print(f"no room here for {', '.join(left_out)}", markup=False, highlight=False)
+        console.print(f"columns that do not fit: {', '.join(left_out)}", markup=False, highlight=False)
 
 
 def fit(table: Table, width: int, more: str = "…") -> tuple[Table, list[str]]:
-    """A table of the same rows that is at most so wide, where that is possible, and the figures that it leaves out.
+    """A table with the same rows that is at most `width` wide, if possible, and the number columns that it leaves out.
 
     Args:
-      table: every cell is a text.
-      width: characters.
-      more: one character for what is cut off.
+      table: a table with text cells.
+      width: maximum width in characters.
+      more: one character that marks shortened text.
     """
     headers = [_plain(column.header) for column in table.columns]
     cells = [[_plain(cell) for cell in column.cells] for column in table.columns]
@@ -66,7 +66,7 @@ def fit(table: Table, width: int, more: str = "…") -> tuple[Table, list[str]]:
 
 
 def _widths(natural: dict[int, int], names: Sequence[int], shortest: int, width: int) -> dict[int, int] | None:
-    """The widths of columns, names cut to `shortest` at most; None where that is not enough."""
+    """The widths of columns, with names shortened to no less than `shortest`; None if that is not enough."""
     widths = dict(natural)
     while sum(widths.values()) + 3 * len(widths) + 1 > width:
         longest = max(names, key=widths.__getitem__, default=None)
@@ -77,7 +77,7 @@ def _widths(natural: dict[int, int], names: Sequence[int], shortest: int, width:
 
 
 def _cut(text: str, width: int, more: str) -> str:
-    """A text in so many characters; of a path the end is kept, which tells runs apart."""
+    """A text shortened to this many characters; a path keeps its end, which distinguishes runs."""
     if cell_len(text) <= width:
         return text
     is_path = "/" in text

@@ -1,4 +1,4 @@
-"""What a run shows on the terminal: a bar over epochs, a line per evaluation, a table at the end."""
+"""Terminal output of a run: a progress bar over epochs, a line per evaluation, a table at the end."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ Bar: TypeAlias = "tqdm[NoReturn]"  # only in its stubs does tqdm take arguments;
 
 
 def epoch_progress(total: int, done: int = 0) -> Bar:
-    """A bar over epochs on stderr: `bar.update()` and `bar.set_postfix_str(losses_text(losses))` after each.
+    """A progress bar over epochs on stderr: `bar.update()` and `bar.set_postfix_str(losses_text(losses))` after each.
 
-    Where stderr is no terminal there is no bar, since it would fill a log with its redrawings; the lines of `say`
-    tell the progress there.
+    If stderr is not a terminal, there is no bar, because it would fill a log; there, the lines of `say` show the
+    progress.
 
     Args:
-      total: most epochs.
-      done: epochs that the run had already made when it was resumed.
+      total: maximum number of epochs.
+      done: number of finished epochs of a resumed run.
     """
     return tqdm(total=total, initial=done, desc="epochs", unit="epoch", dynamic_ncols=True, leave=False, disable=None)
 
 
 def row_progress(total: int, what: str) -> Bar:
-    """A bar over the rows of an evaluation on stderr, where that is a terminal: `bar.update(number)`."""
+    """A progress bar over the rows of an evaluation on stderr, if it is a terminal: `bar.update(number)`."""
     return tqdm(total=total, desc=what, unit="row", dynamic_ncols=True, leave=False, disable=None)
 
 
 def say(line: str) -> None:
-    """Print a line on stdout, above the bar where there is one."""
+    """Prints a line on stdout, above the progress bar, if any."""
     tqdm.write(printable(line))
     sys.stdout.flush()
 
 
 def warn(line: str) -> None:
-    """Print one warning line on stderr, above the bar where there is one."""
+    """Prints a warning line on stderr, above the progress bar, if any."""
     tqdm.write(printable(f"warning: {line}"), file=sys.stderr)
 
 
@@ -58,14 +58,14 @@ def epoch_line(
     best_score: float,
     seconds: float,
 ) -> str:
-    """One evaluation in one line.
+    """Formats one evaluation as one line.
 
     Args:
       epoch: number of the epoch.
       losses: mean of each part of the training loss.
       dev: metrics on the dev split.
-      best_epoch, best_score: the best epoch so far and its dev NDCG@5; this epoch's where it is the best.
-      seconds: how long the epoch and its evaluation took.
+      best_epoch, best_score: the best epoch so far, possibly this one, and its dev NDCG@5.
+      seconds: duration of the epoch and its evaluation.
     """
     standing = "(best)" if best_epoch == epoch else f"(best {best_score:.4f}, epoch {best_epoch})"
     metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in dev.items())
@@ -73,7 +73,7 @@ def epoch_line(
 
 
 def results_table(dev: Mapping[str, float], test: Mapping[str, float], title: str | None = None) -> Table:
-    """The metrics of the best epoch as a table with a row per split, to be printed with `print_table`."""
+    """The metrics of the best epoch as a table with one row per split, for `print_table`."""
     table = Table(title=title and printable(title))
     table.add_column("split")
     for name in test:
@@ -86,11 +86,11 @@ def results_table(dev: Mapping[str, float], test: Mapping[str, float], title: st
 def summary_table(
     dev: Sequence[Mapping[str, float]], test: Sequence[Mapping[str, float]], title: str | None = None
 ) -> Table:
-    """Mean and standard deviation (dividing by n - 1) of the metrics of two seeds or more, a row per split and figure.
+    """Mean and standard deviation (dividing by n - 1) of the metrics of two or more seeds, one row for each and split.
 
     Args:
       dev, test: for every seed, the metrics of its best epoch.
-      title: above the table.
+      title: title of the table.
     """
     table = Table(title=title and printable(title))
     table.add_column("split")

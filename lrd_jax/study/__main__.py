@@ -1,4 +1,4 @@
-"""Many runs and what follows from them: `python -m lrd_jax.study table --systems kda,kda_lrd --datasets office ...`."""
+"""Train and compare many runs: `python -m lrd_jax.study table --systems kda,kda_lrd --datasets office ...`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def _comma_list(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
-    """One word of values with commas between them."""
+    """A comma-separated list of values."""
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
@@ -55,16 +55,16 @@ Words = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a study reads and writes, and what all of its runs have in common."""
+    """Where a study reads and writes, and the shared options of its runs."""
 
     workdir: Path
-    """Folder of the study; the run of a seed is in DATASET/ROW/seedN below it."""
+    """Folder of the study, with each seed's run in DATASET/ROW/seedN."""
     data: Annotated[Words, tyro.conf.arg(metavar="NAME=FOLDER ...")] = ()
-    """Where datasets lie that do not lie where their configuration says."""
+    """Dataset folders that differ from those in the configurations."""
     options: Annotated[Words, tyro.conf.arg(name="set", metavar="SECTION.OPTION=VALUE ...")] = ()
-    """Options of every run, as in a configuration; they override everything else."""
+    """Options for every run, as in a configuration; they override everything else."""
     configs: Path | None = None
-    """Folder of DATASET/SYSTEM.toml. None: configs here, else those that come with the package."""
+    """Folder with DATASET/SYSTEM.toml. None: configs in the current directory, else those of the package."""
 
     def cells(self, datasets: Sequence[str], variants: Sequence[Variant]) -> list[Cell]:
         """Every variant on every dataset."""
@@ -80,14 +80,15 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """Which runs a row has, and how they are trained."""
+    """The runs of each row, and how to train them."""
 
     seeds: Annotated[tuple[int, ...], SEEDS] = (0, 1, 2)
-    """Of every row."""
+    """Seeds of every row."""
     claim: int | None = None
-    """Seeds of a row to train at a time; fewer leave the others to studies that run beside this one. None: all."""
+    """Number of seeds of a row to train at once; with fewer, other processes of the same study can train the rest.
+    None: all."""
     only_report: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Train nothing; report what has finished."""
+    """Train nothing; report the finished runs."""
 
 
 InPlace = tyro.conf.OmitArgPrefixes[Place]
@@ -97,15 +98,15 @@ WithRuns = tyro.conf.OmitArgPrefixes[Runs]
 def table(
     datasets: Names, place: InPlace, systems: Names = (), variants: Path | None = None, runs: WithRuns = Runs()
 ) -> None:
-    """Train what is missing of systems × datasets × seeds, and compare: table.md and table.json (Table 3).
+    """Train the missing runs of systems × datasets × seeds, and compare: table.md and table.json (Table 3).
 
     Args:
-      datasets: Folders of configs, each with a file per system.
-      place: Where.
+      datasets: Subfolders of configs, each with a file per system.
+      place: Where to read and write.
       systems: Rows of the table; NAME_lrd is compared with NAME.
-      variants: TOML file of further rows: tables [variants.NAME] with system, its options, and perhaps base, the name
-        of the row to compare with.
-      runs: Which.
+      variants: TOML file of further rows: tables [variants.NAME] with system, its options, and optionally base, the
+        name of the row to compare with.
+      runs: Which runs.
     """
     chosen = system_variants(systems) + (read_variants(variants) if variants is not None else [])
     if not chosen:
@@ -116,7 +117,7 @@ def table(
 
         found = by_popularity(outcomes)
         for dataset, reason in found["skipped"].items():
-            print(f"no slices by popularity of {dataset}: {reason}")
+            print(f"no slices by popularity for {dataset}: {reason}")
         return {"by_popularity": found}
 
     _run_and_report(place.cells(datasets, chosen), place, runs, "table", derive=derive)
@@ -126,10 +127,10 @@ def ablation(dataset: str, place: InPlace, system: str = "kda_lrd", runs: WithRu
     """A system without language model, without knowledge-graph loss and without LRD: table and figure (Figure 2).
 
     Args:
-      dataset: Folder of configs.
-      place: Where; runs that `table` made in the same folder are taken.
-      system: With latent relations.
-      runs: Which.
+      dataset: Subfolder of configs.
+      place: Where to read and write; runs that `table` made in the same folder are reused.
+      system: A system with latent relations.
+      runs: Which runs.
     """
     from lrd_jax.study.plots import check_matplotlib, plot_bars
 
@@ -149,12 +150,12 @@ def sensitivity(
     """NDCG@5 by the number of latent relations and by λ, each averaged over the other: table and figure (Figure 6).
 
     Args:
-      dataset: Folder of configs.
-      place: Where.
-      system: With latent relations.
+      dataset: Subfolder of configs.
+      place: Where to read and write.
+      system: A system with latent relations.
       latent: Numbers of latent relations.
       weights: Weights of the latent-relation loss.
-      runs: Which.
+      runs: Which runs.
     """
     from lrd_jax.study.plots import check_matplotlib, plot_averages
     from lrd_jax.study.sensitivity import averages
@@ -174,18 +175,18 @@ def sensitivity(
 def sweep(
     dataset: str, system: str, place: InPlace, trials: int, space: Path | Literal["paper"] = "paper", seed: int = 0
 ) -> None:
-    """Search hyperparameters by dev NDCG@5; the test split is not looked at. Writes best.toml and a table of trials.
+    """Search hyperparameters by dev NDCG@5, without the test split. Writes best.toml and a table of trials.
 
     Args:
-      dataset: Folder of configs.
-      system: To search for.
-      place: Where; everything is in sweep-DATASET-SYSTEM below the folder.
-      trials: In all, those of earlier calls included; a trial that was killed goes on.
-      space: paper, the paper's grid, or a TOML file with a table [space].
-      seed: Of every trial and of the search.
+      dataset: Subfolder of configs.
+      system: The system to tune.
+      place: Where to read and write; everything is in the subfolder sweep-DATASET-SYSTEM.
+      trials: Total number of trials, including those of earlier calls; a killed trial is resumed.
+      space: paper for the paper's grid, or a TOML file with a table [space].
+      seed: Seed of every trial and of the search.
     """
     if not 0 <= seed <= MAX_SEED:
-        raise UserError(f"must be from 0 to {MAX_SEED}, not {seed}", field="--seed")
+        raise UserError(f"expected a seed from 0 to {MAX_SEED}, got {seed}", field="--seed")
     (cell,) = place.cells([dataset], system_variants([system]))
     config = cell.config.for_seed(seed)
     from lrd_jax.runs.folder import write_atomically
@@ -212,17 +213,17 @@ def _run_and_report(
     derive: Callable[[Sequence[Outcome], dict[str, Any]], dict[str, Any]] = lambda outcomes, report: {},
     plot: Callable[[dict[str, Any], Path], None] = lambda report, stem: None,
 ) -> None:
-    """Trains what is missing, then writes and shows what has finished.
+    """Trains missing runs, then writes and prints a report of the finished ones.
 
     Args:
-      cells: of the study.
-      place, runs: as told.
-      name: of the files of the report.
-      derive: what else follows from the outcomes and the report.
-      plot: draws it, given the path of the files without their ending.
+      cells: the cells of the study.
+      place, runs: the options of the command.
+      name: base name of the report's files.
+      derive: computes further parts of the report from the outcomes and the report.
+      plot: draws the figure; takes the report and the path of the files without extension.
 
     Raises:
-      UserError: runs have failed; told when everything else is done.
+      UserError: runs have failed; raised after everything else is done.
     """
     if runs.claim is not None and runs.claim < 1:
         raise UserError(f"expected an integer >= 1, got {runs.claim}", field="--claim")
@@ -233,7 +234,7 @@ def _run_and_report(
     from lrd_jax.study.runner import run_missing
 
     failures = {} if runs.only_report else run_missing(cells, runs.seeds, seeds_at_once=runs.claim)
-    # Of several processes the last to come here sees the runs of all.
+    # With several processes, the last one to get here sees the runs of all.
     with locked(place.workdir / f".{name}.lock"):
         outcomes, unread = read_outcomes(cells, runs.seeds)
         report, incomparable = build_report(outcomes, runs.seeds, command=_command())
@@ -252,10 +253,10 @@ def _run_and_report(
         if cell.config.for_seed(seed).run_folder not in failures
     ]
     if missing:
-        print(f"not finished: {len(missing)}" + ("" if runs.only_report else ", which other processes have"))
+        print(f"not finished: {len(missing)}" + ("" if runs.only_report else " (other processes train them)"))
     if failures:
         told = "\n".join(f"  {error}" for error in dict.fromkeys(map(str, failures.values())))
-        raise UserError(f"the report is not complete, since {len(failures)} failed:\n{told}".rstrip("."))
+        raise UserError(f"the report is incomplete, because {len(failures)} failed:\n{told}".rstrip("."))
 
 
 def _command() -> str:
@@ -263,7 +264,7 @@ def _command() -> str:
 
 
 def main() -> None:
-    """Parse the command line and run the study."""
+    """Parses the command line and runs the study."""
     commands: dict[str, Callable[..., None]] = {
         "table": table,
         "ablation": ablation,

@@ -1,4 +1,4 @@
-"""What a study is to run: cells, each a configuration of one dataset to be trained with every seed."""
+"""The cells of a study: each is one configuration on one dataset, trained with every seed."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from lrd_jax.config.toml_file import load_config, read_toml, with_options
 from lrd_jax.errors import UserError
 
 CONFIGS = Path(lrd_jax.__file__).parent / "configs"
-"""The files of configs/ in a checkout, which an installed package brings along."""
+"""The files of configs/ in a checkout, which the installed package includes."""
 
 _NAME = re.compile(r"\w[\w.+=-]*")
 _BY_STUDY = {
-    "model.name": "The system says it",
-    "data.path": "--data NAME=FOLDER says it",
-    "run.seed": "--seeds says it",
-    "run.workdir": "--workdir says it",
+    "model.name": "Choose the system instead",
+    "data.path": "Use --data NAME=FOLDER instead",
+    "run.seed": "Use --seeds instead",
+    "run.workdir": "Use --workdir instead",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A system under some options.
+    """A system with certain options.
 
     Attributes:
-      name: what it is called in tables and on disk.
-      system: whose file in configs/DATASET/ it starts from.
+      name: its name in tables and on disk.
+      system: the system; its file in configs/DATASET/ is the starting point.
       options: {"section.option": value} that differ from that file.
-      base: name of the variant that it is compared with.
-      file, text: where the options were read from, for messages.
+      base: name of the variant to compare with.
+      file, text: the file with the options and its text, for messages.
     """
 
     name: str
@@ -52,8 +52,8 @@ class Cell:
 
     Attributes:
       dataset, variant: their names.
-      base: name of the variant that it is compared with on the same dataset.
-      config: of all seeds; run.workdir holds their run folders.
+      base: name of the variant to compare with on the same dataset.
+      config: configuration of all seeds; run.workdir contains their run folders.
     """
 
     dataset: str
@@ -63,7 +63,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """The variant's name for tables, with the leak where there is one: such figures are never shown without it."""
+        """The variant's name for tables. If the test set leaks into training, the name includes the leak."""
         leak = self.config.leak
         return f"{self.variant} ({leak})" if leak else self.variant
 
@@ -73,7 +73,7 @@ class Cell:
 
 
 def system_variants(systems: Sequence[str]) -> list[Variant]:
-    """Each system as it is configured; one with latent relations is compared with the one without, where present."""
+    """Each system as configured; one with latent relations is compared with the one without, if present."""
     variants = []
     for system in systems:
         base = system.removesuffix("_lrd")
@@ -82,7 +82,7 @@ def system_variants(systems: Sequence[str]) -> list[Variant]:
 
 
 def ablation_variants(system: str) -> list[Variant]:
-    """The paper's Figure 2: a system with LRD, and it without language model, without KG loss and without LRD.
+    """The paper's Figure 2: a system with LRD, without the language model, without the KG loss, and without LRD.
 
     Raises:
       UserError: the system has no latent relations.
@@ -97,7 +97,7 @@ def ablation_variants(system: str) -> list[Variant]:
 
 
 def sensitivity_variants(system: str, latent: Sequence[int], weights: Sequence[float]) -> list[Variant]:
-    """The paper's Figure 6: every number of latent relations with every weight λ, weights changing fastest.
+    """The paper's Figure 6: every number of latent relations with every weight λ; weights vary fastest.
 
     Raises:
       UserError: the system has no latent relations.
@@ -121,16 +121,16 @@ def _without_lrd(system: str) -> str:
 
 
 def read_variants(path: Path) -> list[Variant]:
-    """Variants from a TOML file: tables [variants.NAME] with `system`, perhaps `base`, and options as in a config.
+    """Reads variants from a TOML file: tables [variants.NAME] with `system`, optional `base`, and options.
 
     Raises:
-      UserError: the file cannot be read, or is no file of variants.
+      UserError: the file cannot be read, or is not a file of variants.
     """
     values, text = read_toml(path)
     tables = values.pop("variants", None)
     if values or not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         remedy = 'Write a table [variants.NAME] for each, with system = "kda_lrd" and its options'
-        raise UserError("expected tables of variants and nothing else", file=path, remedy=remedy)
+        raise UserError("expected only tables of variants", file=path, remedy=remedy)
     variants = []
     for name, table in tables.items():
         system, base = table.pop("system", None), table.pop("base", None)
@@ -138,7 +138,7 @@ def read_variants(path: Path) -> list[Variant]:
             remedy = 'Add, for example, system = "kda_lrd"'
             raise UserError("the system is missing", file=path, field=f"variants.{name}.system", remedy=remedy)
         if base is not None and not isinstance(base, str):
-            raise UserError("expected a variant's name", file=path, field=f"variants.{name}.base")
+            raise UserError("expected the name of a variant", file=path, field=f"variants.{name}.base")
         variants.append(Variant(name, system, _flat(table), base, path, text))
     return variants
 
@@ -156,39 +156,37 @@ def make_cells(
 
     Args:
       datasets: names of folders in configs/.
-      variants: names differ.
-      workdir: of the study.
-      folders: where datasets lie that do not lie where their configuration says.
-      options: {"section.option": value} for every run; they override the variants'.
-      configs: holds DATASET/SYSTEM.toml; None: configs/ here, else the package's.
+      variants: variants with different names.
+      workdir: folder of the study.
+      folders: dataset folders that differ from those in the configurations.
+      options: {"section.option": value} for every run; they override the variants' options.
+      configs: folder with DATASET/SYSTEM.toml; None: configs/ in the current directory, else the package's.
 
     Raises:
-      UserError: a name that cannot be a folder's or that is there twice, an unknown base, dataset, system or option.
+      UserError: a name is repeated or cannot be a folder name, or a base, dataset, system or option is unknown.
     """
     names = [variant.name for variant in variants]
     for kind, chosen in (("dataset", datasets), ("variant", names)):
         for name in chosen:
             if not _NAME.fullmatch(name):
-                raise UserError(f"{name!r} is no name for a {kind}", remedy="Use letters, digits and . _ + = -")
+                raise UserError(f"{name!r} is not a {kind} name", remedy="Use letters, digits and . _ + = -")
             if chosen.count(name) > 1:
-                raise UserError(f"the {kind} {name!r} is there twice", remedy="Give each once")
+                raise UserError(f"the {kind} {name!r} is given twice", remedy="Give each once")
     for variant in variants:
         if variant.base is not None and variant.base not in names:
             raise UserError(
-                f"{variant.name} is to be compared with {variant.base!r}, which is not in the study",
+                f"{variant.name} has the base {variant.base!r}, which is not in the study",
                 file=variant.file,
                 remedy=f"Choose among {', '.join(names)}, or add it with --systems",
             )
     if unused := [name for name in folders if name not in datasets]:
-        raise UserError(f"--data names {unused[0]!r}, which is not among --datasets", remedy="Correct one of them")
+        raise UserError(f"--data names {unused[0]!r}, which is not among --datasets", remedy="Fix one of them")
     cells = []
     for dataset in datasets:
         for variant in variants:
             for option in (*options, *variant.options):
                 if option in _BY_STUDY:
-                    raise UserError(
-                        "not an option to set in a study", field=option, remedy=_BY_STUDY[option].capitalize()
-                    )
+                    raise UserError("this option cannot be set in a study", field=option, remedy=_BY_STUDY[option])
             config = load_config(_config_file(dataset, variant.system, configs))
             table = f"variants.{variant.name}."
             config = with_options(config, variant.options, file=variant.file, text=variant.text, table=table)
@@ -201,16 +199,16 @@ def make_cells(
 
 
 def parse_folders(words: Sequence[str]) -> dict[str, Path]:
-    """{"office": Path("/data/office")} of ["office=/data/office"]."""
+    """Parses ["office=/data/office"] to {"office": Path("/data/office")}."""
     return {name: Path(folder) for name, folder in _assignments(words, "--data", "NAME=FOLDER")}
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
-    """{"run.epochs": 3} of ["run.epochs=3"]; what is no TOML value is a text."""
+    """Parses ["run.epochs=3"] to {"run.epochs": 3}; a value that is not TOML is a text."""
     options = {}
     for key, text in _assignments(words, "--set", "section.option=value"):
         if not re.fullmatch(r"\w+\.\w+", key.replace("-", "_")):
-            raise UserError(f"{key!r} is no option", field="--set", remedy="Write section.option=value")
+            raise UserError(f"{key!r} is not an option", field="--set", remedy="Write section.option=value")
         try:
             options[key.replace("-", "_")] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -224,27 +222,27 @@ def _assignments(words: Sequence[str], option: str, form: str) -> list[tuple[str
         if not (name and equals and value):
             raise UserError(f"cannot read {word!r}", field=option, remedy=f"Write {form}")
         if [other for other, _, _ in pairs].count(name) > 1:
-            raise UserError(f"{name} is there twice", field=option, remedy="Give each once")
+            raise UserError(f"{name} is given twice", field=option, remedy="Give each once")
     return [(name, value) for name, _, value in pairs]
 
 
 def _config_file(dataset: str, system: str, configs: Path | None) -> Path:
-    """Where a dataset's configuration of a system is."""
+    """The path of a system's configuration for a dataset."""
     places = [configs] if configs is not None else [Path("configs"), CONFIGS]
     for place in places:
         if (file := place / dataset / f"{system}.toml").exists():
             return file
     known = sorted(file.stem for place in places for file in (place / dataset).glob("*.toml"))
     if known:
-        remedy = f"There are {', '.join(dict.fromkeys(known))}"
+        remedy = f"Choose one of {', '.join(dict.fromkeys(known))}"
     else:
         datasets = sorted({file.parent.name for place in places for file in place.glob("*/*.toml")})
-        remedy = f"The datasets are {', '.join(datasets) or '(none)'}; name another folder with --configs"
+        remedy = f"The datasets are {', '.join(datasets) or '(none)'}; set --configs to choose another folder"
     raise UserError(f"there is no configuration of {system} on {dataset}", file=file, remedy=remedy)
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"model.name": ...} of a table, its options nested or with dotted keys."""
+    """Flattens a table with nested tables or dotted keys to {"model.name": ...}."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}

@@ -1,4 +1,4 @@
-"""Tables of text, written as Markdown and shown on the terminal."""
+"""Text tables, written as Markdown and printed on the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lrd_jax.runs.tables import print_table
 
 
 class Grid(NamedTuple):
-    """A table: the first column names the rows, the others hold figures."""
+    """A table: the first column has row names, the others numbers."""
 
     title: str
     header: Sequence[str]
@@ -20,14 +20,14 @@ class Grid(NamedTuple):
 
 
 def to_markdown(grid: Grid, *, level: int = 2) -> str:
-    """The table under a heading of a level."""
+    """The table below a heading of this level."""
     lines = [grid.header, ["---", *["---:"] * (len(grid.header) - 1)], *grid.rows]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return f"{'#' * level} {grid.title}\n\n{table}\n"
 
 
 def show(grid: Grid) -> None:
-    """Print the table; where stdout is no terminal, such as a log, as wide as it is."""
+    """Prints the table; at its natural width if stdout is not a terminal."""
     table = Table(title=escape(grid.title))
     for number, name in enumerate(grid.header):
         table.add_column(escape(name), justify="right" if number else "left")

@@ -1,4 +1,4 @@
-"""What the finished runs of a study came to: read from their run folders, averaged, compared."""
+"""The results of a study's finished runs: read from run folders, averaged and compared."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Outcome(NamedTuple):
     """The finished runs of a cell.
 
     Attributes:
-      cell: of which they are.
-      results: by seed, what results.json holds.
-      ranks: by seed, (users, ranks) in the test split; each int or float [N].
+      cell: their cell.
+      results: {seed: contents of results.json}.
+      ranks: {seed: (users, ranks) in the test split}; each int or float [N].
     """
 
     cell: Cell
@@ -36,10 +36,10 @@ class Outcome(NamedTuple):
 
 
 def read_outcomes(cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[list[Outcome], dict[Path, UserError]]:
-    """The outcome of every cell, of which some or all seeds may be missing.
+    """The outcome of every cell; some or all seeds may be missing.
 
     Returns:
-      The outcomes, and what is wrong with runs that cannot be counted, by run folder.
+      The outcomes, and the errors of runs that cannot be used, by run folder.
     """
     outcomes, failures = [], {}
     for cell in cells:
@@ -56,7 +56,7 @@ def read_outcomes(cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[list[Out
 
 
 def summarise(outcomes: Sequence[Outcome], seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Of each cell: mean and standard deviation (dividing by n − 1) over its seeds, and the paper's figures."""
+    """For each cell, mean and standard deviation (dividing by n − 1) over its seeds, and the paper's metrics."""
     return [
         {
             "dataset": outcome.cell.dataset,
@@ -74,7 +74,7 @@ def summarise(outcomes: Sequence[Outcome], seeds: Sequence[int]) -> list[dict[st
 
 
 def spread(runs: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]] | None:
-    """Mean and standard deviation of each metric over runs; None without runs, and of one run no deviation."""
+    """Mean and standard deviation of each metric over runs; None without runs; no deviation for a single run."""
     if not runs:
         return None
     spread = {}
@@ -88,16 +88,16 @@ def spread(runs: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]] | None
 def compare(
     outcomes: Sequence[Outcome], names: Sequence[str] = METRICS
 ) -> tuple[list[dict[str, Any]], dict[Path, UserError]]:
-    """Each variant against its base on the test split, over users, with the seeds that both have.
+    """Compares each variant with its base on the test split, over users, with the seeds that both have.
 
-    A user's value is the mean over the seeds. The p-values are of each test alone: see `correct`.
+    A user's value is the mean over the seeds. The p-values are not corrected; see `correct`.
 
     Args:
-      outcomes: of variants and their bases.
-      names: of the metrics.
+      outcomes: outcomes of variants and their bases.
+      names: names of the metrics.
 
     Returns:
-      The comparisons, and what is wrong with variants that cannot be compared, by the folder of their runs.
+      The comparisons, and the errors of variants that cannot be compared, by the folder of their runs.
     """
     by_name = {(outcome.cell.dataset, outcome.cell.variant): outcome for outcome in outcomes}
     comparisons, failures = [], {}
@@ -114,7 +114,7 @@ def compare(
 
 
 def correct(comparisons: Sequence[dict[str, Any]]) -> None:
-    """Adds Holm's corrections over all comparisons and metrics, those of each test by themselves."""
+    """Adds Holm's corrections over all comparisons and metrics, separately for each test."""
     for test in ("t_test", "wilcoxon"):
         tested = [metric for comparison in comparisons for metric in comparison["metrics"].values()]
         for metric, corrected in zip(tested, holm([metric[f"{test}_p"] for metric in tested]), strict=True):
@@ -127,7 +127,7 @@ def _compare(outcome: Outcome, base: Outcome, seeds: Sequence[int], names: Seque
     users, base_users = values.pop("users"), base_values.pop("users")
     if len(data) > 1 or not np.array_equal(users, base_users):
         raise _different_data(outcome.cell, base.cell)
-    # Rounded, so that a sum's last bit does not become a rank in Wilcoxon's test.
+    # Round, so that the last bit of a sum does not affect ranks in Wilcoxon's test.
     differences = np.stack([np.round(values[name] - base_values[name], 12) for name in names], axis=1)  # [U, M]
     intervals = bootstrap_intervals(differences, seed=BOOTSTRAP_SEED, resamples=RESAMPLES, level=LEVEL)
     metrics = {}
@@ -148,7 +148,7 @@ def _compare(outcome: Outcome, base: Outcome, seeds: Sequence[int], names: Seque
 
 
 def _user_metrics(outcome: Outcome, seeds: Sequence[int], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Each user's metrics, means over the seeds, float64 [U] each; "users" are the ids."""
+    """Each user's metrics, averaged over the seeds, float64 [U] each; "users" has the ids."""
     by_seed = [(outcome.ranks[seed][0], row_metrics(outcome.ranks[seed][1])) for seed in seeds]
     averaged: dict[str, np.ndarray] = {}
     for name in names:
@@ -161,9 +161,9 @@ def _user_metrics(outcome: Outcome, seeds: Sequence[int], names: Sequence[str]) 
 
 def _different_data(cell: Cell, base: Cell) -> UserError:
     return UserError(
-        f"the runs of {cell.variant} and {base.variant} on {cell.dataset} are of different data",
+        f"the runs of {cell.variant} and {base.variant} on {cell.dataset} have different data",
         file=cell.config.run.workdir,
-        remedy="Delete the runs of the data that is not meant, and run the study again",
+        remedy="Delete the runs with the wrong data, and run the study again",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the paper reports: test metrics of its Table 3."""
+"""Test metrics from the paper's Table 3."""
 
 METRICS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
 
@@ -38,6 +38,6 @@ TABLE_3 = {
 
 
 def paper_metrics(dataset: str, system: str) -> dict[str, float] | None:
-    """The paper's test metrics of a system; None where it has none. Source: Table 3."""
+    """The paper's test metrics of a system; None if it has none. Source: Table 3."""
     values = TABLE_3.get(dataset, {}).get(system)
     return None if values is None else dict(zip(METRICS, values, strict=True))

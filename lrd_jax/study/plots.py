@@ -15,17 +15,17 @@ BAR_METRICS = ("HR@5", "NDCG@5")
 
 
 def check_matplotlib() -> None:
-    """Raises a `UserError` where matplotlib is missing: better before hours of training than after."""
+    """Raises a `UserError` if matplotlib is missing; called before hours of training."""
     if importlib.util.find_spec("matplotlib") is None:
         raise UserError("the figure needs matplotlib", remedy="Run pip install 'lrd_jax[plots]'")
 
 
 def plot_bars(cells: list[dict[str, Any]], stem: Path) -> None:
-    """A bar for each variant that has finished runs: the test mean, with the standard deviation over seeds (Figure 2).
+    """Plots a bar per variant with finished runs: the test mean, with the standard deviation over seeds (Figure 2).
 
     Args:
-      cells: of a report, of one dataset.
-      stem: path of the files without their ending.
+      cells: cells of a report, of one dataset.
+      stem: path of the files without extension.
     """
     figure, cells = _figure(), [cell for cell in cells if cell["test"]]
     for axes, metric in zip(figure.subplots(1, len(BAR_METRICS)), BAR_METRICS, strict=True):
@@ -41,11 +41,11 @@ def plot_bars(cells: list[dict[str, Any]], stem: Path) -> None:
 
 
 def plot_averages(averages: dict[str, list[dict[str, Any]]], stem: Path) -> None:
-    """A line for each option: test NDCG@5 by its value (Figure 6).
+    """Plots a line per option: test NDCG@5 by its value (Figure 6).
 
     Args:
-      averages: of `sensitivity.averages`.
-      stem: path of the files without their ending.
+      averages: result of `sensitivity.averages`.
+      stem: path of the files without extension.
     """
     figure = _figure()
     for axes, (option, rows) in zip(figure.subplots(1, len(averages)), averages.items(), strict=True):

@@ -1,4 +1,4 @@
-"""A study's outcomes by how often the target was interacted with in training; LRD is to help with rare items."""
+"""Splits a study's outcomes by the target's number of training interactions; LRD should help with rare items."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lrd_jax.ranking.slices import POPULARITY_STARTS, slice_rows
 from lrd_jax.study.outcomes import Outcome, compare, correct, spread
 
 COMPARED = ("NDCG@5", "HR@10")
-"""The metrics of the comparisons: each more is one more p-value per slice to correct for."""
+"""The compared metrics; each further metric adds one p-value per slice to correct for."""
 
 
 def target_popularity(outcomes: Sequence[Outcome]) -> np.ndarray:
-    """Training interactions of the target in each row of the test split, int64 [N].
+    """Number of training interactions of the target in each row of the test split, int64 [N].
 
     Args:
-      outcomes: of one dataset, finished runs among them.
+      outcomes: outcomes of one dataset, with at least one finished run.
 
     Raises:
-      UserError: the dataset is not where the cells say, cannot be read, or is not the one of all runs.
+      UserError: the dataset is missing, cannot be read, or is not the one of all runs.
     """
     config = next(outcome.cell.config for outcome in outcomes if outcome.results)
     folder = dataset_folder(config.data.path)
@@ -37,7 +37,7 @@ def target_popularity(outcomes: Sequence[Outcome]) -> np.ndarray:
             same = results["dataset"]["hash"] == corpus.content_hash
             if not (same and np.array_equal(outcome.ranks[seed][0], users)):
                 problem = f"it is not the dataset of {outcome.cell.variant}'s run with seed {seed}"
-                raise UserError(problem, file=folder, remedy="Name the folder that was trained on with --data")
+                raise UserError(problem, file=folder, remedy="Set --data to the dataset that was trained on")
     counts: np.ndarray = item_counts(corpus)[corpus.sequence_items[corpus.test.rows]]
     return counts
 
@@ -45,15 +45,15 @@ def target_popularity(outcomes: Sequence[Outcome]) -> np.ndarray:
 def by_popularity(
     outcomes: Sequence[Outcome], popularity_of: Callable[[Sequence[Outcome]], np.ndarray] = target_popularity
 ) -> dict[str, Any]:
-    """Rows of the test split by the training interactions of their target: the figures and comparisons of each slice.
+    """Metrics and comparisons for slices of the test split by the target's number of training interactions.
 
     Args:
-      outcomes: of one or several datasets.
-      popularity_of: as `target_popularity`, which reads the dataset.
+      outcomes: outcomes of one or several datasets.
+      popularity_of: a function like `target_popularity`, which reads the dataset.
 
     Returns:
-      {"slices": [{"dataset", "variant", "title", "seeds", "bin", "rows", "test"}], cold items first, test being None
-      without rows or runs; "comparisons": as of `compare`, each with its "bin", p-values corrected over all of these;
+      {"slices": [{"dataset", "variant", "title", "seeds", "bin", "rows", "test"}], cold items first; test is None
+      without rows or runs; "comparisons": as from `compare`, each with its "bin", p-values corrected over all of these;
       "skipped": {dataset: why it has no slices}}
     """
     slices, comparisons, skipped = [], [], {}
@@ -68,14 +68,14 @@ def by_popularity(
             chosen = [_restrict(outcome, rows) for outcome in of_dataset]
             slices += [_figures(outcome, label, int(rows.sum())) for outcome in chosen]
             if rows.any():
-                found, _ = compare(chosen, COMPARED)  # nothing fails: every run has the rows of one corpus
+                found, _ = compare(chosen, COMPARED)  # cannot fail: all runs have the rows of one corpus
                 comparisons += [{"bin": label, **comparison} for comparison in found]
     correct(comparisons)
     return {"slices": slices, "comparisons": comparisons, "skipped": skipped}
 
 
 def _restrict(outcome: Outcome, rows: np.ndarray) -> Outcome:
-    """The outcome as if the test split had these rows only, bool [N]; results.json stays as it is."""
+    """The outcome with the test split restricted to these rows, bool [N]; the results are unchanged."""
     ranks = {seed: (users[rows], ranks[rows]) for seed, (users, ranks) in outcome.ranks.items()}
     return outcome._replace(ranks=ranks)
 

@@ -1,4 +1,4 @@
-"""A study's report: built from run folders as plain values, then as tables of text, written as JSON and Markdown."""
+"""A study's report: plain values from run folders and text tables, written as JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from lrd_jax.study.outcomes import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Outcome, co
 from lrd_jax.study.paper_results import METRICS
 
 _COMPARISON = ("metric", "base", "variant", "change", f"{LEVEL:.0%} interval", "t-test p", "Holm", "Wilcoxon p", "Holm")
-"""Of a row of `_comparison`, after its title."""
+"""Columns of a row of `_comparison`, after its title."""
 
 _SLICES_NOTE = (
-    "Rows of the test split by how often their target was interacted with in training; 0 are the cold items. Slices "
-    "without rows are left out. Each comparison is over the users with a target in the slice, and Holm's correction is "
-    "over all rows of the table of slices. An interval over few users tells little.\n"
+    "Rows of the test split by the target's number of training interactions; 0 means cold items. Slices without rows "
+    "are left out. Each comparison is over the users with a target in the slice, with Holm's correction over all rows "
+    "of the table of slices. Intervals over few users are not informative.\n"
 )
 
 
 def build_report(
     outcomes: Sequence[Outcome], seeds: Sequence[int], *, command: str
 ) -> tuple[dict[str, Any], dict[Path, UserError]]:
-    """What the finished runs came to; nothing is trained or written.
+    """Builds the report of the finished runs; trains and writes nothing.
 
     Args:
-      outcomes, seeds: of the study.
-      command: that makes the report, for its foot.
+      outcomes, seeds: outcomes and seeds of the study.
+      command: the command that makes the report, for its footer.
 
     Returns:
-      What the JSON is to hold, and what is wrong with variants that cannot be compared, by the folder of their runs.
+      The contents of the JSON file, and the errors of variants that cannot be compared, by the folder of their runs.
     """
     comparisons, failures = compare(outcomes)
     correct(comparisons)
@@ -42,19 +42,19 @@ def build_report(
 
 
 def write_report(report: dict[str, Any], workdir: Path, name: str) -> None:
-    """Write NAME.json and NAME.md; slices are shown in the latter only."""
+    """Writes NAME.json and NAME.md; only the latter shows the slices."""
     write_atomically(workdir / f"{name}.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
     write_atomically(workdir / f"{name}.md", markdown_report(report).encode())
 
 
 def markdown_report(report: dict[str, Any]) -> str:
-    """The report as Markdown: its tables, slices and foot."""
+    """The report as Markdown: its tables, slices and footer."""
     slices = _slices(report["by_popularity"]) if "by_popularity" in report else []
     return "\n".join([*map(to_markdown, report_grids(report)), *slices, _foot(report)])
 
 
 def report_grids(report: dict[str, Any]) -> list[Grid]:
-    """The tables of a report: the figures of each dataset, the comparisons, the averages of a sensitivity study."""
+    """The tables of a report: the metrics of each dataset, the comparisons, the averages of a sensitivity study."""
     grids = []
     for dataset in dict.fromkeys(cell["dataset"] for cell in report["cells"]):
         cells = [cell for cell in report["cells"] if cell["dataset"] == dataset]
@@ -70,7 +70,7 @@ def report_grids(report: dict[str, Any]) -> list[Grid]:
 
 
 def _figures(cell: dict[str, Any]) -> list[list[str]]:
-    """A row with the figures, and one with the paper's where it has any."""
+    """A row with the metrics, and one with the paper's metrics, if any."""
     found = [_mean_std(cell["test"][name]) if cell["test"] else "" for name in METRICS]
     rows = [[cell["title"], ", ".join(map(str, cell["seeds"])) or "none yet", *found]]
     if cell["paper"]:
@@ -79,7 +79,7 @@ def _figures(cell: dict[str, Any]) -> list[list[str]]:
 
 
 def _slices(found: dict[str, Any]) -> list[str]:
-    """The section of what `by_popularity` found, as parts of Markdown."""
+    """The section with the result of `by_popularity`, as parts of Markdown."""
     parts = ["## By the target's popularity\n", _SLICES_NOTE]
     parts += [f"{dataset} is left out: {reason}\n" for dataset, reason in found["skipped"].items()]
     for dataset in dict.fromkeys(row["dataset"] for row in found["slices"]):
@@ -110,7 +110,7 @@ def _figure(value: float | None) -> str:
 
 
 def _comparison(comparison: dict[str, Any]) -> list[list[str]]:
-    """A row for each metric; the names are in the first."""
+    """One row per metric; the first has the names."""
     title = f"{comparison['dataset']}: {comparison['title']}"
     rows = []
     for name, values in comparison["metrics"].items():
@@ -124,7 +124,7 @@ def _comparison(comparison: dict[str, Any]) -> list[list[str]]:
 
 
 def _origin(outcomes: Sequence[Outcome], command: str) -> dict[str, Any]:
-    """Under what the figures came about."""
+    """The conditions of the runs: seeds, datasets, devices, versions."""
     runs = [run for outcome in outcomes for run in outcome.results.values()]
     hashes: dict[str, set[str]] = {outcome.cell.dataset: set() for outcome in outcomes}
     for outcome in outcomes:
@@ -147,8 +147,8 @@ def _foot(report: dict[str, Any]) -> str:
             "Comparisons: each user's metric averaged over the seeds that both have, users paired; change in percent "
             f"of the base; {LEVEL:.0%} percentile bootstrap interval of the difference over users ({RESAMPLES:,} "
             f"resamples, seed {BOOTSTRAP_SEED}); paired t-test and Wilcoxon signed-rank test, two-sided, and each with "
-            "Holm's correction over all rows of its table. They tell about other users, not about other seeds: for "
-            "those see the standard deviations."
+            "Holm's correction over all rows of its table. They measure variation over users, not over seeds; for the "
+            "latter see the standard deviations."
         )
     lines.append(f"Devices: {'; '.join(report['devices']) or 'none yet'}")
     for versions in report["versions"]:

@@ -1,4 +1,4 @@
-"""Runs what a study lacks; what is finished is taken as it is, what is half done is resumed."""
+"""Trains the missing runs of a study; reuses finished runs and resumes unfinished ones."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from lrd_jax.training.setup import resolve
 
 
 def run_missing(cells: Sequence[Cell], seeds: Sequence[int], *, seeds_at_once: int | None) -> dict[Path, UserError]:
-    """Train every run that has not finished and that no other process holds.
+    """Trains every run that has not finished and is not locked by another process.
 
-    Runs that another process gave up meanwhile are taken too: the cells are gone through until nothing is left to do.
+    Repeats until nothing is left, so it also trains runs that another process has given up meanwhile.
 
     Args:
-      cells: in the order in which they are trained.
-      seeds: of each cell.
-      seeds_at_once: how many of a cell's seeds to claim at a time; None: all.
+      cells: the cells, in order of training.
+      seeds: seeds of each cell.
+      seeds_at_once: number of seeds of a cell to claim at once; None: all.
 
     Returns:
-      What ended each run that failed, by its run folder; the others go on.
+      The error of each failed run, by its run folder; other runs continue.
     """
     failures: dict[Path, UserError] = {}
     trained = True
@@ -50,12 +50,12 @@ def run_missing(cells: Sequence[Cell], seeds: Sequence[int], *, seeds_at_once: i
 
 
 def is_finished(run: Config) -> bool:
-    """Whether the run folder holds the finished run of this configuration.
+    """Whether the run folder has a finished run with this configuration.
 
-    The number of CPU devices may differ where the configuration leaves it to the machine.
+    The number of CPU devices may differ if the configuration does not set it.
 
     Raises:
-      UserError: it holds a run of another configuration, finished or not; the path cannot be used.
+      UserError: the folder has a run with another configuration, finished or not; or the path cannot be used.
     """
     folder = run.run_folder
     if not holds_run(folder):
@@ -69,15 +69,15 @@ def is_finished(run: Config) -> bool:
     for option, before, now in (
         ("run.init_from", held.run.init_from, run.run.init_from),
         ("text.file", held.text.file, run.text.file),
-    ):  # of which a resumed run asks only whether they hold the same; of a finished one, nobody else asks
+    ):  # resuming compares only their contents, and nothing else checks a finished run
         if before != now:
             problem = f"the run was made with {option} {before}, not with {now}"
-            raise UserError(problem, file=folder, remedy="Name it as it was, or choose another --workdir")
+            raise UserError(problem, file=folder, remedy="Use the same value, or choose another --workdir")
     return finished
 
 
 def _open_runs(runs: Sequence[Config], failures: dict[Path, UserError]) -> list[Config]:
-    """The runs that are still to be trained; those that cannot be are added to the failures and printed."""
+    """The runs that still need training; runs that cannot be trained are added to the failures and printed."""
     unfinished = []
     for run in runs:
         try:
@@ -90,16 +90,16 @@ def _open_runs(runs: Sequence[Config], failures: dict[Path, UserError]) -> list[
 
 
 def _train(runs: Sequence[Config]) -> dict[Path, UserError]:
-    """Trains seeds of one cell; returns what ended those that failed.
+    """Trains seeds of one cell; returns the errors of failed seeds.
 
-    What cannot even be started, such as a damaged checkpoint of one seed, ends all that are trained at once: each is
-    then tried by itself.
+    If a seed cannot start, for example because of a damaged checkpoint, all seeds of the group stop, and each is tried
+    separately.
     """
     try:
         set_up_jax(runs[0].run.cpu_devices)
         train_held_seeds(runs, resume=any(holds_run(run.run_folder) for run in runs))
         return {}
-    except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:  # the latter two: too little memory
+    except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:  # the last two mean too little memory
         if not isinstance(error, UserError):
             error = UserError(str(error).splitlines()[0] if str(error) else repr(error), file=runs[0].run_folder)
         say(f"failed: {error}")

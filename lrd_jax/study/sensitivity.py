@@ -16,12 +16,12 @@ def averages(
     """Mean NDCG@5 for each value of an option over all values of the other, as in section 4.5 of the paper.
 
     Args:
-      cells: of a report, in the order of `sensitivity_variants`.
+      cells: cells of a report, in the order of `sensitivity_variants`.
       latent, weights: the values of the two options.
 
     Returns:
-      {"num_latent_relations": [{"value", "dev", "test"}, ...], "lrd_weight": likewise}; None for dev and test where
-      a cell has no finished run, since a mean over the others would favour or harm the value.
+      {"num_latent_relations": [{"value", "dev", "test"}, ...], "lrd_weight": the same}; dev and test are None if
+      a cell has no finished run, because a mean over the others would be biased.
     """
     means = {
         split: np.reshape(

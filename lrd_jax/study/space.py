@@ -1,4 +1,4 @@
-"""What a hyperparameter search chooses from: the paper's grid, or a TOML file."""
+"""The search space of a hyperparameter search: the paper's grid, or a TOML file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lrd_jax.errors import UserError
 
 
 class Range(NamedTuple):
-    """Every number from `low` to `high`, integers where both are; `log`: each order of magnitude as likely."""
+    """All numbers from `low` to `high`, integers if both are; `log`: uniform in the logarithm."""
 
     low: float
     high: float
@@ -24,7 +24,7 @@ Space = Mapping[str, list[Any] | Range]
 
 
 def paper_space(config: Config) -> Space:
-    """The paper's grid (section 4.1.4): learning rate, L2, and, where the system has them, γ, λ and K."""
+    """The paper's grid (section 4.1.4): learning rate, L2, and, if the system has them, γ, λ and K."""
     space: dict[str, list[Any] | Range] = {
         "optim.learning_rate": [1e-2, 1e-3, 1e-4],
         "optim.l2": [1e-4, 1e-5, 1e-6, 0.0],
@@ -37,14 +37,14 @@ def paper_space(config: Config) -> Space:
 
 
 def read_space(path: Path, config: Config) -> Space:
-    """A space from a TOML file: a table [space], in it "section.option" = [choices] or {low, high, log}.
+    """Reads a space from a TOML file: a table [space] with "section.option" = [choices] or {low, high, log}.
 
     Args:
-      path: of the file.
-      config: that the options are to change; every choice is tried on it.
+      path: path of the file.
+      config: the configuration to vary; every choice is validated with it.
 
     Raises:
-      UserError: the file is no space, or a choice no value of its option.
+      UserError: the file is not a space, or a choice is not valid for its option.
     """
     values, text = read_toml(path)
     table = values.pop("space", None)
@@ -71,7 +71,7 @@ def _range(value: Any, key: str, path: Path) -> Range:
 
 
 def _by_option(table: Mapping[str, Any]) -> dict[str, Any]:
-    """{"section.option": value} of keys written so, and of tables [space.section]."""
+    """{"section.option": value} from dotted keys and from tables [space.section]."""
     options: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, dict) and "." not in key:

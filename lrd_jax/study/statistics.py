@@ -8,14 +8,14 @@ import numpy as np
 import scipy.stats
 
 _BLOCK = 4_000_000
-"""Users drawn at a time by the bootstrap: 32 MB."""
+"""Number of users that the bootstrap draws at once: 32 MB."""
 
 
 def mean_by_user(users: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of each user's values.
 
     Args:
-      users: int [N], ids, in any order, more than once perhaps.
+      users: int [N], ids, in any order, possibly repeated.
       values: float [N].
 
     Returns:
@@ -26,21 +26,21 @@ def mean_by_user(users: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def mean_over_runs(runs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over several runs of each user's mean, users paired by their id.
+    """The mean over several runs of each user's mean, with users matched by id.
 
     Args:
-      runs: of each, users and values as `mean_by_user` takes them.
+      runs: for each run, users and values as for `mean_by_user`.
 
     Returns:
       (ids int [U] ascending, means float64 [U])
 
     Raises:
-      ValueError: the runs are of different users.
+      ValueError: the runs have different users.
     """
     by_run = [mean_by_user(users, values) for users, values in runs]
     ids = by_run[0][0]
     if not all(np.array_equal(ids, other) for other, _ in by_run):
-        raise ValueError("the runs are of different users")
+        raise ValueError("the runs have different users")
     return ids, np.mean([means for _, means in by_run], axis=0)
 
 
@@ -48,10 +48,10 @@ def t_test(differences: np.ndarray) -> float:
     """p-value of the paired t-test, two-sided: whether the mean difference is zero.
 
     Args:
-      differences: float [U], of each user.
+      differences: float [U], one per user.
 
     Returns:
-      p in [0, 1]; 1 where no user differs or there are fewer than two.
+      p in [0, 1]; 1 if no user differs or there are fewer than two.
     """
     if len(differences) < 2 or not np.any(differences):
         return 1.0
@@ -61,13 +61,13 @@ def t_test(differences: np.ndarray) -> float:
 
 
 def wilcoxon_test(differences: np.ndarray) -> float:
-    """p-value of Wilcoxon's signed-rank test, two-sided; users without a difference are left out, as he did.
+    """p-value of Wilcoxon's signed-rank test, two-sided; users without a difference are left out, as in the original.
 
     Args:
-      differences: float [U], of each user.
+      differences: float [U], one per user.
 
     Returns:
-      p in [0, 1]; 1 where no user differs.
+      p in [0, 1]; 1 if no user differs.
     """
     if not np.any(differences):
         return 1.0
@@ -99,10 +99,10 @@ def bootstrap_intervals(
     """Percentile bootstrap interval of each mean difference, users drawn with replacement.
 
     Args:
-      differences: float [U, M], of each user in each of M metrics; a draw of users counts for all of them.
-      seed: of the draws.
+      differences: float [U, M], one per user and metric; all metrics use the same draws of users.
+      seed: random seed.
       resamples: how many times to draw U users.
-      level: of confidence.
+      level: confidence level.
 
     Returns:
       float64 [M, 2], lower and upper bounds.

@@ -1,4 +1,4 @@
-"""Hyperparameter search on dev NDCG@5: optuna proposes, bad trials are pruned, the test split is never looked at."""
+"""Hyperparameter search by dev NDCG@5: optuna proposes, bad trials are pruned, the test split is never used."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from lrd_jax.training.loop import train_without_test
 from lrd_jax.training.seed_run import STOPPING_METRIC
 
 STARTUP_TRIALS, WARMUP_EPOCHS = 5, 5
-"""No pruning before so many trials have finished, nor in so many epochs of a trial."""
+"""No pruning before this many trials have finished, nor in this many first epochs of a trial."""
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def run_sweep(config: Config, space: Space, folder: Path, *, num_trials: int, seed: int) -> list[dict[str, Any]]:
-    """Try configurations until the sweep has so many trials; several processes may do so at once.
+    """Tries configurations until the sweep has `num_trials` trials; several processes may do so at once.
 
-    A trial is an ordinary run in TRIAL_FOLDER without the test; one that was killed is resumed by whoever comes next.
+    A trial is an ordinary run in TRIAL_FOLDER without the test. The next process resumes a killed trial.
 
     Args:
-      config: of every trial but for what the space chooses.
-      space: what to choose from.
-      folder: holds sweep.db, the trials, and best.toml.
-      num_trials: in all, those of earlier calls included.
-      seed: of optuna's proposals.
+      config: configuration of every trial, except for the options in the space.
+      space: the search space.
+      folder: folder for sweep.db, the trials, and best.toml.
+      num_trials: total number of trials, including those of earlier calls.
+      seed: seed of optuna's proposals.
 
     Returns:
-      The trials, as `trial_rows`.
+      The trials, as from `trial_rows`.
 
     Raises:
-      UserError: the folder holds a sweep of another configuration or space; no trial has come to its end.
+      UserError: the folder has a sweep with another configuration or space, or no trial has finished.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with locked(folder / ".sweep.lock"):
@@ -60,7 +60,7 @@ def run_sweep(config: Config, space: Space, folder: Path, *, num_trials: int, se
                 trial = study.ask()
                 try:
                     run = _configure(trial, config, space, folder)
-                except UserError as error:  # values that are possible each for itself, but not together
+                except UserError as error:  # values that are valid separately but not together
                     trial.set_user_attr("problem", str(error))
                     study.tell(trial, state=TrialState.FAIL)
                     continue
@@ -68,14 +68,14 @@ def run_sweep(config: Config, space: Space, folder: Path, *, num_trials: int, se
             _run_trial(study, trial, run)
     rows = trial_rows(study.get_trials())
     if not any(row["state"] == "complete" for row in rows):
-        raise UserError("no trial has come to its end", file=folder, remedy="Correct the space, or give more --trials")
+        raise UserError("no trial has finished", file=folder, remedy="Fix the space, or raise --trials")
     best = study.best_trial
     write_atomically(folder / "best.toml", config_to_toml(_without_place(with_options(config, best.params))).encode())
     return rows
 
 
 def trial_rows(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
-    """Every trial that counts: its state, best dev NDCG@5 and its epoch, epochs, and what was chosen; best first."""
+    """Every valid trial: its state, best dev NDCG@5 and its epoch, number of epochs, and choices; best first."""
     rows = [
         {
             "trial": trial.number,
@@ -92,7 +92,7 @@ def trial_rows(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
 
 
 def sweep_grid(rows: list[dict[str, Any]], title: str) -> Grid:
-    """The trials as a table of text."""
+    """The trials as a text table."""
     options = list(dict.fromkeys(option for row in rows for option in row["options"]))
     lines = []
     for row in rows:
@@ -103,7 +103,7 @@ def sweep_grid(rows: list[dict[str, Any]], title: str) -> Grid:
 
 
 def _open_study(config: Config, space: Space, folder: Path) -> optuna.Study:
-    """The sweep that the folder holds, or a new one."""
+    """The sweep in the folder, or a new one."""
     study = optuna.create_study(
         study_name="sweep",
         storage=f"sqlite:///{folder.absolute() / 'sweep.db'}",
@@ -131,12 +131,12 @@ def _without_place(config: Config) -> Config:
 
 
 def _counts(trial: FrozenTrial) -> bool:
-    """Whether it is one of the trials asked for: not one that was killed, which has been put in the queue again."""
+    """Whether a trial counts; killed trials do not, because they are in the queue again."""
     return trial.state in (*_DONE, TrialState.RUNNING) or "problem" in trial.user_attrs
 
 
 def _retry_killed(study: optuna.Study, config: Config, folder: Path) -> None:
-    """Puts trials whose process has ended in the queue again, to be resumed in the folder that they have."""
+    """Puts trials with a dead process back in the queue, to be resumed in their folder."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         place = trial.user_attrs.get("folder", f"trial{trial.number}")
         with claimed([_placed(config, folder / place)]) as dead:
@@ -146,7 +146,7 @@ def _retry_killed(study: optuna.Study, config: Config, folder: Path) -> None:
 
 
 def _configure(trial: Trial, config: Config, space: Space, folder: Path) -> Config:
-    """The configuration of a trial, its choices made."""
+    """The configuration of a trial with its choices."""
     place = trial.user_attrs.get("folder", f"trial{trial.number}")
     trial.set_user_attr("folder", place)
     chosen = {key: _suggest(trial, key, choices) for key, choices in space.items()}
@@ -166,11 +166,11 @@ def _suggest(trial: Trial, key: str, choices: list[Any] | Range) -> Any:
 
 
 def _run_trial(study: optuna.Study, trial: Trial, run: Config) -> None:
-    """Trains and tells optuna; a choice that was tried before is not trained again."""
+    """Trains a trial and reports to optuna; reuses the result of an earlier trial with the same choices."""
     say(f"\ntrial {trial.number}: " + ", ".join(f"{key} {value}" for key, value in trial.params.items()))
     for earlier in study.get_trials(deepcopy=False, states=_DONE):
         if earlier.params == trial.params:
-            say(f"as trial {earlier.number}")
+            say(f"same as trial {earlier.number}")
             for epoch, score in earlier.intermediate_values.items():
                 trial.report(score, epoch)
             study.tell(trial, earlier.value if earlier.state == TrialState.COMPLETE else None, state=earlier.state)

@@ -1,1 +1,1 @@
-"""Item texts into the frozen vectors of a language model."""
+"""Embeds item texts with frozen language models."""

@@ -1,4 +1,4 @@
-"""The text encoder that a configuration names."""
+"""Builds the text encoder of a configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lrd_jax.text.base import Encoder
 from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions
 
 PAID = ("openai", "openai-batch")
-"""Encoders that are asked over the network and may cost money: only `lrd_jax.embed` asks them."""
+"""Encoders that use a server over the network and may cost money; only `lrd_jax.embed` runs them."""
 
 
 def build_encoder(
@@ -23,17 +23,17 @@ def build_encoder(
     force: bool = False,
     ask_all: bool = False,
 ) -> Encoder:
-    """The encoder that `encoder_config` names, one of `plugins.ENCODERS`. Imports only what that one needs.
+    """Builds the encoder of `encoder_config`, one of `plugins.ENCODERS`. Imports only what it needs.
 
     Args:
-      encoder_config: which one.
-      server, requests, batches: how those in `PAID` are asked.
-      force: of those, whether vectors of an earlier model of the same name may be replaced.
-      ask_all: of those, whether texts whose vectors are in the cache are asked for as well.
+      encoder_config: the configuration of the encoder.
+      server, requests, batches: request options of the encoders in `PAID`.
+      force: for `PAID`, whether vectors of an earlier model of the same name may be replaced.
+      ask_all: for `PAID`, whether to request cached texts again.
 
     Raises:
-      UserError: the encoder cannot be used: its package is not installed or does not work, its model is not named,
-        cannot be read or does not have the width asked for.
+      UserError: the encoder cannot be used: its package is not installed or does not work, or its model is not given,
+        cannot be read or does not have the requested width.
     """
     name = encoder_config.encoder
     make = plugins.load(plugins.ENCODERS, name)
@@ -48,12 +48,12 @@ def build_encoder(
 
 
 def _check(name: str, encoder: Encoder) -> None:
-    """Refuse another package's encoder that lacks what the record of its vectors needs."""
+    """Rejects a plug-in encoder that lacks an attribute for the record of its vectors."""
     package = plugins.package_of(plugins.ENCODERS, name)
     wanted = [*typing.get_type_hints(Encoder), "encode"]
     if missing := [attribute for attribute in wanted if not hasattr(encoder, attribute)]:
         problem = f"the encoder {name!r} of the package {package} has no {', '.join(missing)}"
-        raise UserError(problem, field="text.encoder", remedy="See lrd_jax.text.base.Encoder for what it must have")
+        raise UserError(problem, field="text.encoder", remedy="Add what lrd_jax.text.base.Encoder requires")
     if encoder.name != name:
-        problem = f"the encoder {name!r} of the package {package} gives its name as {encoder.name!r}"
-        raise UserError(problem, field="text.encoder", remedy="Let its name be that of its entry point")
+        problem = f"the encoder {name!r} of the package {package} has the attribute name={encoder.name!r}"
+        raise UserError(problem, field="text.encoder", remedy="Set its name to that of its entry point")

@@ -1,9 +1,9 @@
-"""Text embeddings from a file: .npy, .npz, or the bare numbers that the published code reads.
+"""Reads text embeddings from a file: .npy, .npz, or the raw numbers that the published code reads.
 
 The published code (github.com/ysh-1998/LRD, `load_plm_embedding` in src/models/sequential/KDAPlus.py and RCFPlus.py)
-reads `np.fromfile(path)` into a row for each item from item 1, without padding: float64 where the file's name holds
-"GPT" (Office.feat.GPT, 1,536 wide), else float32, as data/get_emb.py writes it with `ndarray.tofile`. Nothing in such a
-file says which, so here its size does.
+reads `np.fromfile(path)` into one row per item from item 1, without padding: float64 if the file's name contains "GPT"
+(Office.feat.GPT, 1,536 wide), else float32, as data/get_emb.py writes it with `ndarray.tofile`. Such a file does not
+record the type, so this module determines it from the file's size.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ _REMEDY = "Check text.file, and text.dimensions if the width is wrong"
 
 
 def embeds_no_texts(encoder_config: EncoderConfig) -> NoReturn:
-    """Raises a `UserError`: what stands where the other encoders have a function that makes one."""
+    """Raises a `UserError`; the entry of the encoder "file" in the registry, which cannot embed texts."""
     remedy = "Choose another encoder, or train with --text.encoder file --text.file FILE"
-    raise UserError("a file of embeddings embeds no texts", field="text.encoder", remedy=remedy)
+    raise UserError("the encoder file cannot embed texts", field="text.encoder", remedy=remedy)
 
 
 def read_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
     """The embeddings of `encoder_config.file`, float32 [I + 1, T], row 0 zero.
 
-    The file has a row for each item from item 1; a first row of zeros for padding may stand before them.
+    The file has one row per item from item 1, with or without a first row of zeros for padding.
 
     Args:
-      encoder_config: the file, and the width if it is to be checked; of bare numbers it is needed wherever both
-        float32 and float64 fit.
+      encoder_config: the file, and the expected width, if any; for raw numbers, the width is required if the file's
+        size fits both float32 and float64.
       num_items: I.
 
     Raises:
-      UserError: no file is named, or it cannot be read, does not fit the items or the width, may be read in two ways,
-        or holds NaN or infinity.
+      UserError: no file is given, or it cannot be read, does not fit the items or the width, is ambiguous, or contains
+        NaN or infinity.
     """
     file, width = encoder_config.file, encoder_config.dimensions
     if file is None:
         raise UserError(
-            "the encoder is file, but no file is named", field="text.file", remedy="Name the array of embeddings"
+            "the encoder is file, but no file is given", field="text.file", remedy="Set it to a file of embeddings"
         )
     path, name = _archive_and_name(file)
     refuse_irregular(path)
@@ -58,10 +58,10 @@ def read_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
         case _:
             stored = _from_dump(path, num_items, width)
     if stored.ndim != 2:
-        raise UserError(f"the embeddings have shape {stored.shape}, not a row for each item", file=file)
+        raise UserError(f"the embeddings have shape {stored.shape}, not one row per item", file=file)
     if len(stored) == num_items + 1:
         if np.any(stored[0]):
-            problem = f"there are {len(stored):,} rows for {num_items:,} items, and row 0 is not zero, as padding is"
+            problem = f"there are {len(stored):,} rows for {num_items:,} items, but row 0 is not zero padding"
             raise UserError(problem, file=file, remedy=_REMEDY)
         stored = stored[1:]
     return _rows(stored, (num_items, width or stored.shape[1]), file, _REMEDY)
@@ -71,7 +71,7 @@ def read_rows(path: Path, shape: tuple[int, int], remedy: str) -> np.ndarray:
     """An .npy array of exactly this shape [I, T] as float32 [I + 1, T], row 0 zero.
 
     Raises:
-      UserError: it cannot be read, has another shape, or holds NaN or infinity.
+      UserError: the file cannot be read, has another shape, or contains NaN or infinity.
     """
     return _rows(_load(path, remedy), shape, path, remedy)
 
@@ -85,11 +85,11 @@ def _rows(stored: np.ndarray, shape: tuple[int, int], file: Path, remedy: str) -
     if stored.shape != shape or not shape[1]:
         refuse(f"the embeddings have shape {stored.shape}, not {shape}")
     embeddings = np.zeros((shape[0] + 1, shape[1]), np.float32)  # [I + 1, T]
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity and is refused below
+    with np.errstate(over="ignore"):  # values too large for float32 become infinity and are rejected below
         embeddings[1:] = stored
     finite = np.isfinite(embeddings).all(axis=1)
     if not finite.all():
-        refuse(f"the embedding of item {int(finite.argmin())} holds NaN or infinity")
+        refuse(f"the embedding of item {int(finite.argmin())} contains NaN or infinity")
     return embeddings
 
 
@@ -98,7 +98,7 @@ def _load(path: Path, remedy: str) -> np.ndarray:
         stored = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError("cannot read the embeddings", file=path, remedy=remedy) from error
-    if not isinstance(stored, np.ndarray):  # an archive by the wrong name
+    if not isinstance(stored, np.ndarray):  # an archive with the wrong extension
         stored.close()
         raise UserError("cannot read the embeddings", file=path, remedy=remedy)
     return stored
@@ -123,11 +123,11 @@ def _from_archive(path: Path, name: str | None) -> np.ndarray:
         raise UserError("cannot read the embeddings", file=path, remedy=_REMEDY) from error
     held = ", ".join(names) if names else "none"
     problem = f"there is no array {name}" if name is not None else f"there are {len(names)} arrays, not one"
-    raise UserError(f"{problem} (it holds: {held})", file=path, remedy=f"Name one, as in {path}:NAME")
+    raise UserError(f"{problem} (arrays in it: {held})", file=path, remedy=f"Choose one, as in {path}:NAME")
 
 
 class _Layout(NamedTuple):
-    """One way to read bare numbers."""
+    """One way to read raw numbers."""
 
     dtype: np.dtype
     rows: int
@@ -138,7 +138,7 @@ class _Layout(NamedTuple):
 
 
 def _from_dump(path: Path, num_items: int, width: int | None) -> np.ndarray:
-    """Bare numbers without a header, of the one type and number of rows that fit the file's size."""
+    """Raw numbers without a header, with the only type and number of rows that fit the file's size."""
     try:
         size, content = path.stat().st_size, np.memmap(path, np.uint8, "r") if path.stat().st_size else b""
     except (OSError, ValueError) as error:
@@ -153,7 +153,7 @@ def _from_dump(path: Path, num_items: int, width: int | None) -> np.ndarray:
         layout
         for layout in layouts
         if size and layout.rows * layout.width * layout.dtype.itemsize == size
-        # One row more than there are items is padding, which is zero; otherwise the size fits by chance.
+        # One extra row must be zero padding; otherwise the size fits by chance.
         if layout.rows == num_items or not np.any(content[: layout.width * layout.dtype.itemsize])
     ]
     if not fitting:
@@ -162,6 +162,6 @@ def _from_dump(path: Path, num_items: int, width: int | None) -> np.ndarray:
         raise UserError(problem, file=path, remedy=_REMEDY)
     if len(fitting) > 1:
         remedy = "Set text.dimensions to their width (the published Office.feat.GPT: 1536, float64)"
-        raise UserError(f"may hold {' or '.join(map(str, fitting))}", file=path, remedy=remedy)
+        raise UserError(f"may contain {' or '.join(map(str, fitting))}", file=path, remedy=remedy)
     (layout,) = fitting
     return np.asarray(content).view(layout.dtype).reshape(layout.rows, layout.width)

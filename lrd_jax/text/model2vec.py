@@ -25,14 +25,14 @@ class Model2VecEncoder:
     name, pooling, normalised = NAME, "mean", True
 
     def __init__(self, encoder_config: EncoderConfig) -> None:
-        """Load a model.
+        """Loads a model.
 
         Args:
-          encoder_config: model, a folder; dimensions, a prefix of the model's own width.
+          encoder_config: its `model` is a folder; its `dimensions` is at most the model's own width.
 
         Raises:
-          UserError: the package is not installed; no folder is named; it cannot be loaded, has pickled weights, or is
-            narrower than asked for.
+          UserError: the package is not installed; no folder is given; or the model cannot be loaded, has pickled
+            weights, or is narrower than requested.
         """
         try:
             import model2vec
@@ -40,21 +40,21 @@ class Model2VecEncoder:
             raise not_installed(NAME, NAME, error) from error
         self.model = model_name(encoder_config) or model_not_named(NAME)
         folder = Path(self.model)
-        refuse_pickled_weights(folder)  # which also makes sure that it is a folder: the library would ask the hub
+        refuse_pickled_weights(folder)  # also requires a folder, otherwise the library would use the hub
         with told_of_loading(self.model):
-            # Normalised here, once it has been cut.
+            # `encode` normalises, after cutting to the width.
             self._model = model2vec.StaticModel.from_pretrained(folder, normalize=False, force_download=False)
         full = self._model.dim
         self.dimensions = encoder_config.dimensions or full
         if self.dimensions > full:
             problem = f"the model embeds in {full} dimensions, not {self.dimensions}"
-            raise UserError(problem, file=self.model, field="text.dimensions", remedy=f"Choose {full} at most")
+            raise UserError(problem, file=self.model, field="text.dimensions", remedy=f"Choose at most {full}")
         self.version, self.origin = f"model2vec {model2vec.__version__}", {"weights_hash": weights_hash(folder)}
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Mean of the token vectors, cut to the width and scaled to length 1: float32 [N, T].
 
-        A text without a token that the model knows is a row of zeros.
+        A text without any token that the model knows gives a row of zeros.
         """
 
         def encode(part: Sequence[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where a dataset's text embeddings lie: text_ENCODER[-MODEL][-WIDTHd].npy, its JSON by the same name."""
+"""File names of a dataset's text embeddings: text_ENCODER[-MODEL][-WIDTHd].npy, and .json with the same name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLUG_LENGTH = 80
 
 
 def model_name(encoder_config: EncoderConfig) -> str | None:
-    """`EncoderConfig.model`, a folder as its absolute path, so that it names the same model from everywhere."""
+    """`EncoderConfig.model`; a folder as its absolute path, so that it does not depend on the current directory."""
     model = encoder_config.model
     if model is None or encoder_config.encoder in PAID:
         return model
@@ -27,9 +27,9 @@ def model_name(encoder_config: EncoderConfig) -> str | None:
 
 
 def text_path(folder: str | os.PathLike[str], encoder_config: EncoderConfig) -> Path:
-    """The array in `folder` that is of the width asked for.
+    """The path of the array in `folder` with the configured width.
 
-    Asked for a width that the model's embeddings of full width have, it is those: they need not be made again.
+    If existing embeddings of full width have the configured width, it is their path, so they are not made again.
     """
     full = Path(folder) / f"{_stem(encoder_config)}.npy"
     width = encoder_config.dimensions
@@ -40,9 +40,9 @@ def text_path(folder: str | os.PathLike[str], encoder_config: EncoderConfig) -> 
 
 
 def embeddings_path(folder: str | os.PathLike[str], texts: Sequence[str], encoder_config: EncoderConfig) -> Path:
-    """Where the array of these texts is, or is to be written: beside the dataset, or in the cache if that is read-only.
+    """The path of the array of these texts: in the dataset folder, or in the cache if the folder is read-only.
 
-    The cache goes before an array in a read-only folder, for that one could not be replaced when it no longer fits.
+    The cache takes precedence over an array in a read-only folder, which could not be replaced when it no longer fits.
     """
     beside = text_path(folder, encoder_config)
     if _writable(Path(folder)):
@@ -52,7 +52,7 @@ def embeddings_path(folder: str | os.PathLike[str], texts: Sequence[str], encode
 
 
 def text_hash(texts: Sequence[str]) -> str:
-    """SHA-256 (hex) of the texts of items 1.., each preceded by its length in bytes, so that no two lists collide."""
+    """SHA-256 (hex) of the texts of items 1.., each preceded by its length in bytes, so that different lists differ."""
     digest = hashlib.sha256()
     for text in texts[1:]:
         encoded = text.encode("utf-8")
@@ -62,7 +62,7 @@ def text_hash(texts: Sequence[str]) -> str:
 
 
 def recorded(array: Path, entry: str) -> Any:
-    """An entry of the JSON beside an array; None: it cannot be read."""
+    """An entry of the JSON next to an array; None if it cannot be read."""
     try:
         return json.loads(array.with_suffix(".json").read_bytes())[entry]
     except (OSError, ValueError, KeyError, TypeError):
@@ -75,12 +75,12 @@ def _stem(encoder_config: EncoderConfig) -> str:
 
 
 def _slug(model: str) -> str:
-    """A model's name as part of a file name; a name that had to be changed gets a hash, so that no two become one."""
+    """A model's name as part of a file name. A changed name gets a hash, so that different names stay different."""
     base = os.path.basename(model) if os.path.isabs(model) else model
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", base)[:SLUG_LENGTH]
     return slug if slug == model else f"{slug}-{hashlib.sha256(os.fsencode(model)).hexdigest()[:8]}"
 
 
 def _writable(folder: Path) -> bool:
-    # Mode bits as well: root may write anywhere, but a folder without any write bit was closed on purpose.
+    # Check the mode bits too: root may write anywhere, but a folder without write bits is read-only on purpose.
     return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)

@@ -1,7 +1,7 @@
-"""Sentence encoders of the sentence-transformers library: any folder, or any name on the Hugging Face hub.
+"""Sentence encoders of the sentence-transformers library, from any folder or any name on the Hugging Face hub.
 
-Source: https://github.com/huggingface/sentence-transformers. Needs the extra `st`. Code that comes with a model
-is never run, and weights are read from safetensors only: a pickle runs what its author wrote into it.
+Source: https://github.com/huggingface/sentence-transformers. Needs the extra `st`. Code in a model's
+folder is never run, and weights are read from safetensors only, because a pickle can run any code.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class SentenceTransformersEncoder:
     name, normalised = NAME, True
 
     def __init__(self, encoder_config: EncoderConfig) -> None:
-        """Load a model, from the hub where it is not a folder and not in the hub's cache.
+        """Loads a model from a folder, from the hub's cache, or from the hub.
 
         Args:
-          encoder_config: model, a folder or a name on the hub; dimensions, a prefix of the model's own width for those
-            that were trained so (Matryoshka).
+          encoder_config: its `model` is a folder or a name on the hub; its `dimensions` is at most the model's own
+            width, for models trained for shorter prefixes (Matryoshka).
 
         Raises:
-          UserError: the package is not installed; no model is named; it cannot be loaded, has pickled weights, brings
-            code of its own, or is narrower than asked for.
+          UserError: the package is not installed; no model is given; or the model cannot be loaded, has pickled
+            weights, needs its own code, or is narrower than requested.
         """
         try:
             import sentence_transformers
@@ -47,7 +47,7 @@ class SentenceTransformersEncoder:
         folder, self.origin = self._fetched()
         refuse_pickled_weights(folder)
         self.origin = dict(self.origin) | {"weights_hash": weights_hash(folder)}
-        transformers.utils.logging.disable_progress_bar()  # of a second, and shown where there is no terminal too
+        transformers.utils.logging.disable_progress_bar()  # lasts a second, and is shown even without a terminal
         with told_of_loading(self.model):
             self._model = sentence_transformers.SentenceTransformer(
                 str(folder),
@@ -59,7 +59,7 @@ class SentenceTransformersEncoder:
         self.dimensions = encoder_config.dimensions or full
         if self.dimensions > full:
             problem = f"the model embeds in {full} dimensions, not {self.dimensions}"
-            raise UserError(problem, file=self.model, field="text.dimensions", remedy=f"Choose {full} at most")
+            raise UserError(problem, file=self.model, field="text.dimensions", remedy=f"Choose at most {full}")
         pooling = (getattr(module, "pooling_mode", None) for module in self._model)
         modes = next((mode for mode in pooling if mode), "unknown")
         self.pooling = modes if isinstance(modes, str) else "+".join(modes)
@@ -77,7 +77,7 @@ class SentenceTransformersEncoder:
         return of_length_one(np.asarray(embeddings, np.float32))
 
     def _fetched(self) -> tuple[Path, Mapping[str, str]]:
-        """The model's folder and, where it came from the hub, its revision."""
+        """The model's folder and, if it is from the hub, its revision."""
         if Path(self.model).is_absolute():
             return Path(self.model), {}
         import huggingface_hub
@@ -85,7 +85,7 @@ class SentenceTransformersEncoder:
         if not sys.stderr.isatty():
             huggingface_hub.utils.disable_progress_bars()
         with told_of_loading(self.model):
-            # Neither pickles nor code are fetched. From here on the model is a folder like any other.
+            # Download neither pickles nor code. From here on the model is a local folder.
             folder = huggingface_hub.snapshot_download(
                 self.model,
                 allow_patterns=[f"*{suffix}" for suffix in DECISIVE],

@@ -1,8 +1,8 @@
-"""Text embeddings of a dataset on disk: an array and a JSON of where it came from, beside the dataset (`naming`).
+"""Text embeddings of a dataset on disk: an array and a JSON with its origin, in the dataset folder (`naming`).
 
-One convention: the array on disk is float32 [I, T], its row 0 being item 1; in memory it is float32 [I + 1, T], row 0
-being padding and zero. An item whose text is blank has a zero row as well, which says no more about it than padding
-does. (The readers of datasets refuse items without text; the rule is for those who call this module themselves.)
+The array on disk is float32 [I, T], where row 0 is item 1. In memory it is float32 [I + 1, T], where row 0 is zero
+padding. An item with a blank text has a zero row too. (The readers of datasets reject items without text; this applies
+to direct calls of this module.)
 """
 
 from __future__ import annotations
@@ -32,21 +32,20 @@ from lrd_jax.text.weights import weights_hash
 
 
 def embed_texts(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
-    """Embed the texts of items 1..; blank ones get zeros. float32 [I, T].
+    """Embeds the texts of items 1..; blank texts get zeros. float32 [I, T].
 
     Args:
       texts: I + 1 texts; the first is padding.
       encoder: the language model.
 
     Raises:
-      TextsRefused: the server embeds other texts, but not these.
-      UserError: the texts cannot be embedded, or the encoder gave something else than one vector for each, or zeros
-        for all.
+      TextsRefused: the server embeds some texts but rejects others.
+      UserError: the texts cannot be embedded, or the encoder did not return one vector per text, or only zeros.
     """
     rows = [row for row, text in enumerate(texts[1:]) if text.strip()]
     if not rows and encoder.dimensions is None:
         remedy = "Set --dimensions"
-        raise UserError(f"all texts are blank, so the width of {encoder.model} cannot be found out", remedy=remedy)
+        raise UserError(f"all texts are blank, so the width of {encoder.model} is unknown", remedy=remedy)
     try:
         vectors = encoder.encode([texts[row + 1] for row in rows]) if rows else None
     except TextsRefused as refused:
@@ -57,12 +56,12 @@ def embed_texts(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
         return embeddings
     wanted = (len(rows), encoder.dimensions)
     if vectors.shape != wanted or not np.isfinite(vectors).all():
-        held = f"shape {vectors.shape}, not {wanted}" if vectors.shape != wanted else "NaN or infinity among them"
+        held = f"shape {vectors.shape}, not {wanted}" if vectors.shape != wanted else "NaN or infinity in them"
         remedy = "Choose another model or another width"
         raise UserError(f"the vectors of {encoder.name} {encoder.model} have {held}", field="text.model", remedy=remedy)
     if not vectors.any():
-        problem = f"{encoder.name} {encoder.model} embeds all {len(rows):,} texts as vectors of zeros"
-        raise UserError(problem, field="text.model", remedy="Choose another model, one that knows words of these texts")
+        problem = f"{encoder.name} {encoder.model} embeds all {len(rows):,} texts as zero vectors"
+        raise UserError(problem, field="text.model", remedy="Choose a model that knows words of these texts")
     embeddings[rows] = vectors
     return embeddings
 
@@ -74,12 +73,12 @@ def write_embeddings(
     encoder: Encoder,
     encoder_config: EncoderConfig,
 ) -> Path:
-    """Write an encoder's [I, T] array and its JSON for the dataset in `folder`; returns the array's path.
+    """Writes an encoder's [I, T] array and its JSON for the dataset in `folder`; returns the array's path.
 
-    Each file appears whole or not at all, the array first: a JSON therefore never speaks of an array still to come.
+    Each file is written completely or not at all, the array first, so a JSON never describes a missing array.
 
     Raises:
-      UserError: the place cannot be written to.
+      UserError: the files cannot be written.
     """
     path = embeddings_path(folder, texts, encoder_config)
     provenance = {
@@ -103,7 +102,7 @@ def write_embeddings(
         raise UserError(
             f"cannot write the text embeddings ({error.strerror or error})",
             file=path,
-            remedy="Make room there, or name another cache folder in LRD_JAX_CACHE",
+            remedy="Free disk space, or set LRD_JAX_CACHE to another cache folder",
         ) from error
     return path
 
@@ -111,18 +110,18 @@ def write_embeddings(
 def load_embeddings(
     folder: str | os.PathLike[str], texts: Sequence[str], encoder_config: EncoderConfig, *, server: str | None = None
 ) -> np.ndarray:
-    """The stored embeddings of a dataset's items, float32 [I + 1, T], row 0 zero. Warns where vectors are zeros.
+    """Loads the embeddings of a dataset's items, float32 [I + 1, T], row 0 zero. Warns about zero vectors.
 
     Args:
       folder: the dataset folder.
       texts: I + 1 texts; the first is padding.
-      encoder_config: which encoder and how wide.
+      encoder_config: the encoder and its width.
       server: base URL of the server that must have made them; None: any.
 
     Raises:
-      UserError: the array or its JSON is missing or cannot be read, or it is of another encoder, model, server,
-        width, number of items or other texts, or holds NaN or infinity; or the model's folder is there and holds other
-        weights.
+      UserError: the array or its JSON is missing or cannot be read; it was made with another encoder, model, server,
+        width, number of items or other texts; it contains NaN or infinity; or the weights in the model's folder have
+        changed.
     """
     path = embeddings_path(folder, texts, encoder_config)
     remedy = f"Run `{embed_command(folder, encoder_config)}`"
@@ -134,30 +133,30 @@ def load_embeddings(
     try:
         provenance = json.loads(provenance_path.read_bytes())
     except OSError as error:
-        refuse(f"cannot read where the embeddings came from ({error.strerror})", provenance_path, cause=error)
+        refuse(f"cannot read the origin of the embeddings ({error.strerror})", provenance_path, cause=error)
     except ValueError as error:
         refuse("does not parse as JSON", provenance_path, cause=error)
     if not isinstance(provenance, dict):
         refuse("the entry is missing", provenance_path, "encoder")
     if isinstance(recorded := provenance.get("server"), str):
-        # Without its address, the command would ask, and pay, another server than the one these came from.
+        # Without its address, the command would use, and pay, another server than the one of these embeddings.
         remedy = f"Run `{embed_command(folder, encoder_config, server=recorded)}`"
         if server is not None and recorded != server:
             raise UserError(
-                f"the embeddings are of the server {recorded}, not {server}",
+                f"the embeddings are from the server {recorded}, not {server}",
                 file=path,
                 field="--base-url",
-                remedy="Replace them with --force, or keep them by naming their server with --base-url",
+                remedy="Replace them with --force, or set --base-url to their server to keep them",
             )
     width = encoder_config.known_dimensions or provenance.get("dimensions")
     expected: dict[str, tuple[Any, str]] = {
-        "encoder": (encoder_config.encoder, "is of another encoder"),
+        "encoder": (encoder_config.encoder, "the embeddings are from another encoder"),
         "dimensions": (width, "the embeddings have another width than text.dimensions"),
-        "num_items": (len(texts) - 1, "the embeddings are of another number of items"),
+        "num_items": (len(texts) - 1, "the embeddings are for another number of items"),
         "text_hash": (text_hash(texts), "the items' texts have changed since they were embedded"),
     }
     if encoder_config.model is not None:
-        expected["model"] = (model_name(encoder_config), "the embeddings are of another model")
+        expected["model"] = (model_name(encoder_config), "the embeddings are from another model")
         if "weights_hash" in provenance and Path(expected["model"][0]).is_dir():
             expected["weights_hash"] = (weights_hash(Path(expected["model"][0])), "the model's weights have changed")
     for field, (value, problem) in expected.items():
@@ -173,17 +172,17 @@ def load_embeddings(
 
 
 def texts_changed(folder: str | os.PathLike[str], texts: Sequence[str], encoder_config: EncoderConfig) -> bool:
-    """Whether embeddings are stored that are of other texts than the items have now."""
+    """Whether the stored embeddings, if any, are of other texts than the items have now."""
     return recorded(embeddings_path(folder, texts, encoder_config), "text_hash") not in (None, text_hash(texts))
 
 
 def load_or_embed(folder: str | os.PathLike[str], num_items: int, text_config: TextConfig) -> np.ndarray:
-    """What `train` calls: the stored embeddings, made first where there are none. float32 [I + 1, T], row 0 zero.
+    """Loads the embeddings for training; makes them if there are none. float32 [I + 1, T], row 0 zero.
 
-    With the encoder "file", that array instead.
+    With the encoder "file", it reads that file instead.
 
     Raises:
-      UserError: an item has no text, or as `load_embeddings`: an array that no longer fits is not replaced.
+      UserError: an item has no text; or see `load_embeddings`: an array that no longer fits is not replaced.
     """
     if text_config.encoder == "file":
         return load_file(text_config, num_items)
@@ -193,9 +192,9 @@ def load_or_embed(folder: str | os.PathLike[str], num_items: int, text_config: T
         if text_config.encoder in PAID:
             command = embed_command(folder, text_config, force=False)
             raise UserError(
-                f"there are no embeddings of {text_config.encoder} yet, and training asks no server that costs money",
+                f"there are no embeddings of {text_config.encoder} yet, and training uses no server that costs money",
                 file=path,
-                remedy=f"Run `{command}`; with --dry-run it prints what that costs",
+                remedy=f"Run `{command}`; add --dry-run to print the cost",
             )
         encoder = build_encoder(text_config)
         path = write_embeddings(folder, texts, embed_texts(texts, encoder), encoder, text_config)
@@ -204,7 +203,7 @@ def load_or_embed(folder: str | os.PathLike[str], num_items: int, text_config: T
 
 
 def load_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
-    """As `read_file`, with a warning where vectors are zeros: [I + 1, T]."""
+    """As `read_file`, and warns about zero vectors: [I + 1, T]."""
     embeddings = read_file(encoder_config, num_items)
     warn_of_empty(embeddings, str(encoder_config.file))
     return embeddings
@@ -213,7 +212,7 @@ def load_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
 def embed_command(
     folder: str | os.PathLike[str], encoder_config: EncoderConfig, *, server: str | None = None, force: bool = True
 ) -> str:
-    """The command line that makes the embeddings of a dataset, of a `server` if one is named; with `force`, again."""
+    """The command line that makes the embeddings of a dataset, from `server` if given; with `force`, again."""
     command = ["python", "-m", "lrd_jax.embed", str(folder), "--encoder", encoder_config.encoder]
     if encoder_config.model is not None:
         command += ["--model", encoder_config.model]
@@ -230,7 +229,7 @@ def _write(path: Path, fill: Callable[[IO[bytes]], Any]) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             fill(file)
-        # mkstemp makes files that only their owner reads; a dataset is shared like any other file.
+        # mkstemp gives access to the owner only; a dataset should have normal permissions.
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

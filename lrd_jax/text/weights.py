@@ -1,4 +1,4 @@
-"""A language model's folder: what is refused in it, and a hash of what decides its vectors."""
+"""Checks a language model's folder for unsafe weights, and hashes the files that determine its vectors."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from lrd_jax.errors import UserError
 
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 DECISIVE = (".safetensors", ".json", ".txt", ".model")
-"""Endings of a model's weights, settings and tokenizer."""
+"""Extensions of a model's weights, settings and tokenizer."""
 OTHER_FORMATS = ("onnx", "openvino")
-"""Folders of the same weights for other software."""
+"""Folders with the same weights for other software."""
 
 
 def refuse_pickled_weights(folder: Path) -> None:
-    """Make sure that no module of a model would be read from a pickle, which runs the code that is in it.
+    """Rejects a model with a module that would be read from a pickle, which can run any code.
 
-    Pickled weights beside safetensors ones are not read and therefore let be.
+    Pickled weights next to safetensors weights are not read, so they are accepted.
 
     Raises:
-      UserError: `folder` is no folder, or it, or one below it, has pickled weights only.
+      UserError: `folder` is not a folder, or it or a folder below it has only pickled weights.
     """
     if not folder.is_dir():
-        raise UserError("there is no such model folder", file=folder, remedy="Name a folder that holds a model")
+        raise UserError("there is no such model folder", file=folder, remedy="Give a folder with a model")
     for path in _files(folder):
         if path.suffix in _PICKLED and not list(path.parent.glob("*.safetensors")):
             raise UserError(
                 "the weights are a pickle, which can run any code when it is read",
                 file=path,
-                remedy="Choose a model with .safetensors weights, or convert it where you trust it: load it there with"
+                remedy="Choose a model with .safetensors weights. If you trust this one, convert it: load it with"
                 " sentence-transformers and call save_pretrained(FOLDER), which writes safetensors",
             )
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 (hex) of a model folder's weights, tokenizer and settings, and of their names.
+    """SHA-256 (hex) of the names and contents of a model folder's weights, tokenizer and settings.
 
     Raises:
       UserError: a file cannot be read.
@@ -53,7 +53,7 @@ def weights_hash(folder: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of a model, sorted; none that is hidden or of another format than PyTorch's."""
+    """The files of a model, sorted, without hidden files and formats other than PyTorch's."""
     found = []
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts

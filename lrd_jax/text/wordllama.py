@@ -1,4 +1,4 @@
-"""WordLlama: averaged token embeddings distilled from Llama 2. The weights come inside its wheel: no network, no key.
+"""WordLlama: averaged token embeddings distilled from Llama 2. The weights are in its wheel: no network, no key.
 
 Source: https://github.com/dleemiller/WordLlama, model l2_supercat.
 """
@@ -19,7 +19,7 @@ from lrd_jax.text.base import in_parts, of_length_one
 
 MODEL = "l2_supercat"
 DIMENSIONS = (64, 128, 256)
-"""Widths it can be cut to: trained so that a prefix of the vector is itself an embedding (Matryoshka)."""
+"""Supported widths: the model is trained so that these prefixes of a vector are embeddings too (Matryoshka)."""
 
 
 class WordLlamaEncoder:
@@ -29,13 +29,13 @@ class WordLlamaEncoder:
     origin: Mapping[str, str] = types.MappingProxyType({})
 
     def __init__(self, encoder_config: EncoderConfig) -> None:
-        """Load the weights and the tokenizer (about 0.3 s).
+        """Loads the weights and the tokenizer (about 0.3 s).
 
         Args:
-          encoder_config: dimensions, one of `DIMENSIONS`.
+          encoder_config: its `dimensions` is one of `DIMENSIONS`.
 
         Raises:
-          UserError: it is none of them.
+          UserError: the width is not one of `DIMENSIONS`.
         """
         dimensions = encoder_config.dimensions or WORDLLAMA_DIMENSIONS
         if dimensions not in DIMENSIONS:
@@ -46,7 +46,7 @@ class WordLlamaEncoder:
                 remedy=f"Choose one of {widths}",
             )
         wordllama = _import_quietly()
-        # Its own folder as the cache: by default it would look in, and download to, ~/.cache.
+        # Use its own folder as the cache; by default it would use, and download to, ~/.cache.
         self._model = wordllama.WordLlama.load(
             MODEL,
             cache_dir=Path(wordllama.__file__).parent,
@@ -59,15 +59,15 @@ class WordLlamaEncoder:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Mean of the token embeddings, scaled to length 1: float32 [N, T].
 
-        wordllama's raw lengths vary from about 2 to 6 with the width and the number of tokens; sentence encoders and
-        OpenAI's give length 1, and the classifier that reads them starts from the same small weights for all.
+        The raw lengths of wordllama's vectors vary from about 2 to 6 with the width and the number of tokens. Sentence
+        encoders and OpenAI give length 1, and the relation classifier has the same initial weights for all of them.
         """
-        # A text of no token is a zero row; wordllama's own norm=True would divide it by zero.
+        # A text without tokens is a zero row; wordllama's norm=True would divide it by zero.
         return in_parts(lambda part: of_length_one(self._model.embed(list(part))), texts, self.name)
 
 
 def _import_quietly() -> Any:
-    """Import wordllama without the root-logger handler at level INFO that its import installs for the whole process."""
+    """Imports wordllama without the root-logger handler at level INFO that its import adds to the whole process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     import wordllama

@@ -1,1 +1,1 @@
-"""Training: one epoch on the device, the loop around it, and what a configuration becomes before it."""
+"""Training: setup from a configuration, one epoch on the device, and the loop over epochs."""

@@ -1,4 +1,4 @@
-"""What training says on the terminal besides its epochs: what is trained on what, the results, what failed."""
+"""Training's terminal output other than epochs: the model and dataset, the results, and failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lrd_jax.training.setup import Setup
 
 
 def announce(run: Setup) -> None:
-    """One line of what is trained on what, then what a reader of the figures must know."""
+    """Prints one line with model and dataset, then the notices about the dataset."""
     say(_describe(run))
     for notice in run.notices:
         warn(notice["text"])
@@ -32,7 +32,7 @@ def _describe(run: Setup) -> str:
 
 
 def show_results(seeds: Sequence[SeedRun]) -> None:
-    """The table of each seed that has finished; of several, also their mean and standard deviation."""
+    """Prints the table of each finished seed; for several seeds, also their mean and standard deviation."""
     finished = [seed for seed in seeds if seed.results is not None]
     for seed in finished:
         which = f", {seed_names([seed])}" if len(seeds) > 1 else ""
@@ -46,7 +46,7 @@ def show_results(seeds: Sequence[SeedRun]) -> None:
 
 
 def failure_of(seeds: Sequence[SeedRun], failed: Sequence[SeedRun]) -> UserError:
-    """What to end with: the failure of the only seed, else the failures of some of several in one message."""
+    """The error that ends the command: the failure of the only seed, or all failures of several in one message."""
     if len(seeds) == 1:
         failure = failed[0].failure
         assert failure is not None
@@ -56,7 +56,7 @@ def failure_of(seeds: Sequence[SeedRun], failed: Sequence[SeedRun]) -> UserError
 
 
 def seed_names(seeds: Sequence[SeedRun]) -> str:
-    """Such as "seeds 0, 2"."""
+    """The seeds in words, such as "seeds 0, 2"."""
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(str(seed.seed) for seed in seeds)}"
 
 

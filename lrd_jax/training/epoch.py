@@ -1,6 +1,6 @@
 """Training on the device: one jitted epoch.
 
-All randomness derives from (seed, stream name, epoch), so the state of a run is its `TrainState` and nothing else.
+All randomness is derived from (seed, stream name, epoch), so `TrainState` is the complete state of a run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def stream_key(seed: int | jax.Array, name: str, epoch: int | jax.Array = 0) -> 
 
 
 def build_optimizer(optim: OptimConfig) -> optax.GradientTransformation:
-    """Adam with L2 added to the gradient (not decoupled); parameters whose name holds "bias" are exempt."""
+    """Adam with L2 added to the gradient (not decoupled); parameters with "bias" in their name are exempt."""
 
     def decays(params: Params) -> Params:
         mask: Params = jax.tree_util.tree_map_with_path(lambda path, _: "bias" not in path[-1].key, params)
@@ -57,7 +57,7 @@ def build_optimizer(optim: OptimConfig) -> optax.GradientTransformation:
     adam = optax.chain(optax.add_decayed_weights(optim.l2, mask=decays), optax.adam(optim.learning_rate))
 
     def update(gradients: Params, state: optax.OptState, params: Params) -> tuple[Params, optax.OptState]:
-        with jax.numpy_dtype_promotion("standard"):  # optax raises a Python number to the power of an integer
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a Python number to an integer power
             updates, state = adam.update(gradients, state, params)
             return updates, state
 
@@ -68,7 +68,7 @@ def init_state(
     system: System, optimizer: optax.GradientTransformation, arrays: Arrays, seed: int | jax.Array, mesh: Mesh
 ) -> TrainState:
     """Draws the parameters from the stream "init"."""
-    params = jax.jit(system.init)(stream_key(seed, "init"), arrays.tables)  # One compilation, not dozens.
+    params = jax.jit(system.init)(stream_key(seed, "init"), arrays.tables)  # One compilation instead of dozens.
     state: TrainState = jax.device_put(TrainState(params, optimizer.init(params)), NamedSharding(mesh, P()))
     return state
 
@@ -87,13 +87,13 @@ def draw_batch(
     uses_triples: bool,
     uses_text: bool,
 ) -> Batch:
-    """Completes examples into a batch: histories, negatives for users, triples and histories.
+    """Makes a batch from examples: adds histories, and draws negatives for users, triples and histories.
 
     Args:
       arrays: the corpus.
-      rows, weights: [B], examples and 1 or 0 for padding.
+      rows, weights: [B], the examples, and 1 for an example or 0 for padding.
       edges: int32 [B], stored triples.
-      key: of the stream "negatives".
+      key: key of the stream "negatives".
     """
     item_key, triple_key, history_key = jax.random.split(key, 3)
     users = arrays.sequence_users[rows]
@@ -120,10 +120,10 @@ def draw_batch(
 
 
 def loss_and_gradients(system: System, mesh: Mesh) -> Gradients:
-    """(params, batch, tables, key) → (gradients, sums, counts): the joint loss with the batch split over the devices.
+    """Returns (params, batch, tables, key) → (gradients, sums, counts) of the joint loss, split over the devices.
 
     Every term is Σ sums / Σ counts over the whole batch, so the result does not depend on how the batch is split, up
-    to the order of additions. sums and counts hold each term's two numbers.
+    to the order of additions. sums and counts contain the two numbers of each term.
     """
 
     def local(params: Params, batch: Batch, tables: Tables, key: jax.Array) -> tuple[Params, ByTerm, ByTerm]:
@@ -143,7 +143,7 @@ def loss_and_gradients(system: System, mesh: Mesh) -> Gradients:
     sharded = jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data"), P(), P()), out_specs=P(), check_vma=False)
 
     def split_evenly(x: jax.Array) -> jax.Array:
-        """Adds rows of zeros, which have weight 0, until every device has as many."""
+        """Pads with rows of zeros, which have weight 0, so that every device has the same number of rows."""
         return jnp.pad(x, [(0, -len(x) % mesh.size)] + [(0, 0)] * (x.ndim - 1))
 
     def gradients_of(params: Params, batch: Batch, tables: Tables, key: jax.Array) -> tuple[Params, ByTerm, ByTerm]:
@@ -154,11 +154,11 @@ def loss_and_gradients(system: System, mesh: Mesh) -> Gradients:
 
 
 def build_update(system: System, optimizer: optax.GradientTransformation, mesh: Mesh, *, lazy: bool = False) -> Update:
-    """(state, batch, tables, key) → (state, sums, counts): one step; see `loss_and_gradients` for sums and counts.
+    """Returns one step, (state, batch, tables, key) → (state, sums, counts); for the latter see `loss_and_gradients`.
 
     Args:
-      system, optimizer, mesh: what is trained, how and on which devices.
-      lazy: leave all table rows that the batch does not look up as they are; see `lazy_rows`.
+      system, optimizer, mesh: the model, the optimizer and the devices.
+      lazy: update only the table rows that the batch looks up; see `lazy_rows`.
     """
     gradients_of = loss_and_gradients(system, mesh)
 
@@ -170,7 +170,7 @@ def build_update(system: System, optimizer: optax.GradientTransformation, mesh: 
 
     @jax.named_scope("lazy_rows")
     def compact(batch: Batch, tables: Tables) -> tuple[Batch, Tables, Rows]:
-        # Whole on every device: XLA would split the numbering as the batch is split, which takes a dozen exchanges.
+        # Replicate: XLA would split the numbering like the batch, which needs a dozen exchanges between devices.
         whole = functools.partial(jax.lax.with_sharding_constraint, shardings=NamedSharding(mesh, P()))
         batch, tables, rows = whole(system.compact(whole(batch), tables))
         return batch, tables, rows
@@ -189,10 +189,10 @@ def build_epoch(
     num_items: int,
     lazy: bool = False,
 ) -> Epoch:
-    """Compiles to (state, arrays, seed, epoch) → (state, mean of each loss term): a whole epoch on the device.
+    """Returns a jitted epoch on the device, (state, arrays, seed, epoch) → (state, mean of each loss term).
 
-    Shuffle, then for each batch negatives, gradients and update, in one scan; the state is donated. The last short
-    batch is filled with examples of weight 0. lazy: see `build_update`.
+    It shuffles, then for each batch draws negatives, computes gradients and updates, in one scan. The state is donated.
+    The last, shorter batch is padded with examples of weight 0. lazy: see `build_update`.
     """
     if not system.loss_weights:  # Popularity, ItemKNN: nothing is trained
         return jax.jit(lambda state, arrays, seed, epoch: (state, {}), donate_argnums=0)
@@ -246,7 +246,7 @@ def build_epoch(
 
 
 def draw_edges(key: jax.Array, sampler: Sampler, number: int) -> jax.Array:
-    """Stored triples for an epoch, int32 [number]: without repetition where there are enough, as published."""
+    """Stored triples for an epoch, int32 [number]; without repetition if there are enough, as published."""
     if sampler.triples is None:
         return jnp.zeros(number, jnp.int32)
     num_edges = len(sampler.triples.heads)

@@ -1,4 +1,4 @@
-"""Trained runs, read back from their run folders without writing there."""
+"""Loads trained runs from their run folders without writing there."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lrd_jax.training.setup import Setup, assemble, refuse_other_data, resolve
 
 
 class Trained(NamedTuple):
-    """A run whose best epoch has been loaded.
+    """A run with its best epoch loaded.
 
     Attributes:
-      run: assembled; with another seed than `config` where it is shared between runs.
-      params: of the best epoch, on the devices.
+      run: the setup; if shared between runs, its seed may differ from that of `config`.
+      params: parameters of the best epoch, on the devices.
       epoch: the best epoch.
-      config: of this run, `run.workdir` being where it was found.
+      config: configuration of this run; `run.workdir` is the folder it was loaded from.
     """
 
     run: Setup
@@ -39,17 +39,17 @@ def load_trained(folder: Path, *, assembled: Setup | None = None, data: Path | N
 
     Args:
       folder: the run folder.
-      assembled: of another run, taken if its configuration differs in the section `run` only, so that neither is the
-        dataset read nor anything compiled again.
-      data: the folder where the dataset is now; None: where it was when the run was trained.
+      assembled: setup of another run; reused if the configurations differ only in the section `run`, which avoids
+        reading the dataset and compiling again.
+      data: the folder where the dataset is now; None: where it was during training.
 
     Raises:
-      UserError: there is no run in the folder, or none with a checkpoint; the dataset or its text embeddings are
-        missing or not those that the run was started with.
+      UserError: the folder has no run or no checkpoint, or the dataset or its text embeddings are missing or differ
+        from those that the run was started with.
     """
     check_holds_run(folder)
     config = load_config(folder / "config.toml")
-    # The run may have been trained on, and its folder have come from, another machine.
+    # The run may have been trained on another machine.
     placed = config.run.model_copy(update={"workdir": folder, "cpu_devices": _cpu_devices()})
     config = config.model_copy(update={"run": placed})
     if config.text.file is not None and config.text.file.name == TEXT_FILE and (folder / TEXT_FILE).exists():
@@ -71,7 +71,7 @@ def load_trained(folder: Path, *, assembled: Setup | None = None, data: Path | N
 
 
 def with_dataset(config: Config, folder: Path) -> Config:
-    """The configuration for its dataset in another folder; text embeddings that were in the old one are in the new."""
+    """The configuration with its dataset in another folder, and with it text embeddings from the old folder."""
     old, text = config.data.path, config.text
     if old is not None and text.file is not None and text.file.is_relative_to(old):
         text = text.model_copy(update={"file": folder / text.file.relative_to(old)})
@@ -80,11 +80,11 @@ def with_dataset(config: Config, folder: Path) -> Config:
 
 
 def check_dataset_is_there(config: Config) -> None:
-    """Raises a `UserError` where the dataset of a run has gone."""
+    """Raises a `UserError` if the dataset of a run is missing."""
     folder = config.data.path
     if folder is not None and not folder.is_dir():
-        remedy = "Name the folder where it is now with --data.path"
-        raise UserError("the run's dataset is not there", file=folder, remedy=remedy)
+        remedy = "Set --data.path to the folder where it is now"
+        raise UserError("the run's dataset is missing", file=folder, remedy=remedy)
 
 
 def load_params(folder: Path, like: Params) -> Params:
@@ -92,10 +92,10 @@ def load_params(folder: Path, like: Params) -> Params:
 
     Args:
       folder: the run folder.
-      like: parameters of the other run; only structure, shapes and types matter.
+      like: parameters of the other run; only structure, shapes and types are used.
 
     Raises:
-      UserError: there is no run in the folder, none with a checkpoint, or its parameters have other names or shapes.
+      UserError: the folder has no run or no checkpoint, or its parameters have other names or shapes.
     """
     check_holds_run(folder)
     reader = CheckpointReader(folder / "checkpoints")
@@ -111,9 +111,9 @@ def load_params(folder: Path, like: Params) -> Params:
 
 
 def check_holds_run(folder: Path) -> None:
-    """Raises a `UserError` where no run was started in the folder."""
+    """Raises a `UserError` if no run was started in the folder."""
     if not was_started(folder):
-        remedy = "Name the run folder of a training: it holds config.toml and checkpoints"
+        remedy = "Give a run folder, with config.toml and checkpoints"
         raise UserError("there is no run", file=folder, remedy=remedy)
 
 
@@ -125,12 +125,12 @@ def _best_epoch(folder: Path, results: dict[str, Any] | None, reader: Checkpoint
 
 
 def _cpu_devices() -> int:
-    """As many as jax has in this process; on an accelerator, one per core."""
+    """The number of jax's CPU devices in this process; on an accelerator, one per core."""
     return jax.device_count() if jax.default_backend() == "cpu" else available_cores()
 
 
 def _fingerprint(results: dict[str, Any] | None, reader: CheckpointReader) -> str:
-    """`Setup.fingerprint` when the run was started: results.json tells it, else the latest checkpoint."""
+    """`Setup.fingerprint` at the start of the run, from results.json or else from the latest checkpoint."""
     if results is not None and "fingerprint" in results["dataset"]:
         return str(results["dataset"]["fingerprint"])
     return read_fingerprint(reader)

@@ -1,4 +1,4 @@
-"""A whole run, top to bottom: train one seed, or several at once, with early stopping; test each one's best epoch."""
+"""A whole run: trains one seed, or several at once, with early stopping, and tests the best epoch of each."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ Metrics = dict[str, dict[str, float]]
 
 
 def train_and_evaluate(config: Config, *, resume: bool = False) -> Metrics:
-    """Trains with early stopping on dev, tests the best epoch, and leaves everything in the run folder.
+    """Trains with early stopping on dev, tests the best epoch, and writes everything to the run folder.
 
     Args:
       config: all options.
-      resume: continue the run that the run folder holds.
+      resume: continue the run in the run folder.
 
     Returns:
       {"dev": {"HR@5": ...}, "test": {...}} of the best epoch.
 
     Raises:
-      UserError: bad input, an unwritable or foreign run folder, or a loss that is not finite.
+      UserError: the input is bad, the run folder is not writable or has another run, or the loss is not finite.
     """
     return train_seeds([config], resume=resume)[0]
 
 
 def train_without_test(config: Config, *, resume: bool, after_epoch: AfterEpoch) -> tuple[int, float]:
-    """Trains with early stopping on dev and leaves the test split alone, to choose among configurations.
+    """Trains with early stopping on dev, without the test split, to choose among configurations.
 
-    The caller holds the run folder (`locks.claimed`).
+    The caller must hold the lock of the run folder (`locks.claimed`).
 
     Args:
       config: all options.
-      resume: continue the run that the run folder holds.
-      after_epoch: see `SeedRun`; what it raises ends the run, which can be resumed.
+      resume: continue the run in the run folder.
+      after_epoch: see `SeedRun`; an exception from it ends the run, which can be resumed.
 
     Returns:
       The best epoch and its dev NDCG@5.
 
     Raises:
-      UserError: as `train_and_evaluate`.
+      UserError: as for `train_and_evaluate`.
     """
     config = resolve(config)
     (resumed,) = check_run_folders([config], resume)
@@ -69,19 +69,19 @@ def train_without_test(config: Config, *, resume: bool, after_epoch: AfterEpoch)
 
 
 def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metrics]:
-    """`train_and_evaluate` with several seeds, as many of them at once as memory holds.
+    """`train_and_evaluate` with several seeds, as many at once as fit in memory.
 
-    Each run folder ends up as that of a run with this seed alone, up to the rounding of sums.
+    Each run folder gets the same contents as a run with only this seed, up to rounding of sums.
 
     Args:
-      configs: one for each seed; they differ in seed and run folder only.
-      resume: continue the runs that the run folders hold; seeds without one start, unless none has one.
+      configs: one per seed; they differ only in seed and run folder.
+      resume: continue the runs in the run folders; seeds without a run start one, but at least one must have a run.
 
     Returns:
       The metrics of each seed.
 
     Raises:
-      UserError: as `train_and_evaluate`; a seed that fails while it trains is told after the others have finished.
+      UserError: as for `train_and_evaluate`; if a seed fails during training, this is raised after the others finish.
     """
     configs = [resolve(config) for config in configs]
     if any(check_run_folders(configs, resume)):  # before a folder is made
@@ -93,13 +93,13 @@ def train_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metr
 
 
 def train_held_seeds(configs: Sequence[Config], *, resume: bool = False) -> list[Metrics]:
-    """`train_seeds` where the caller holds the run folders (`locks.claimed`)."""
+    """`train_seeds` for a caller that holds the locks of the run folders (`locks.claimed`)."""
     configs = [resolve(config) for config in configs]
     resumed = check_run_folders(configs, resume)
     run = assemble(configs[0])
     configs = [config.model_copy(update={"text": run.config.text}) for config in configs]  # with the width
     width = max(len(str(config.run.seed)) for config in configs)
-    start, seeds = _start(run), []  # also of resumed runs, which may have been killed before their first checkpoint
+    start, seeds = _start(run), []  # also for resumed runs, which may have been killed before their first checkpoint
     with contextlib.ExitStack() as opened:
         for config, resumes in zip(configs, resumed, strict=True):
             label = f"seed {config.run.seed:>{width}}  " if len(configs) > 1 else ""
@@ -121,7 +121,7 @@ def train_held_seeds(configs: Sequence[Config], *, resume: bool = False) -> list
 
 
 def _start(run: Setup) -> Params | None:
-    """The parameters of run.init_from; None without."""
+    """The parameters of run.init_from; None if it is not set."""
     folder = run.config.run.init_from
     if folder is None:
         return None
@@ -133,7 +133,7 @@ def _start(run: Setup) -> Params | None:
 
 
 def _train(run: Setup, seeds: Sequence[SeedRun]) -> None:
-    """Trains seeds at once, each until it stops by itself."""
+    """Trains several seeds at once, each until it stops."""
     epochs, done = sum(seed.config.run.epochs for seed in seeds), sum(seed.epoch for seed in seeds)
     with epoch_progress(epochs, done) as bar:
         if going := [seed for seed in seeds if seed.goes_on]:
@@ -152,7 +152,7 @@ def _test(seeds: Sequence[SeedRun]) -> None:
 
 
 def _train_epoch(run: Setup, seeds: Sequence[SeedRun], states: TrainState, bar: Bar) -> TrainState:
-    """Trains seeds for their next epoch and evaluates them; returns the states of those that go on after it."""
+    """Trains seeds for their next epoch and evaluates them; returns the states of those that continue."""
     started = time.perf_counter()
     numbers, epochs = [seed.seed for seed in seeds], [seed.epoch + 1 for seed in seeds]
     states, losses = multi_seed.train_epoch(run, states, numbers, epochs)
@@ -174,7 +174,7 @@ def _train_epoch(run: Setup, seeds: Sequence[SeedRun], states: TrainState, bar: 
 
 
 def _seeds_at_once(run: Setup, number: int) -> int:
-    """How many of so many seeds to train at once, by the memory that the compiled programs take."""
+    """How many of `number` seeds to train at once, by the memory that the compiled programs need."""
     if number <= 1:
         say("The first epoch includes compilation.")
         return 1
@@ -186,5 +186,5 @@ def _seeds_at_once(run: Setup, number: int) -> int:
     else:
         memory = f"{needed / 1e9:.2f} GB of memory and {available / 1e9:.2f} GB are free"
         how = f"{number} seeds would take {memory}: {at_once} at once;"
-    say(f"{how} each is given its share of an epoch's seconds.")
+    say(f"{how} an epoch's seconds are divided among them.")
     return at_once

@@ -1,6 +1,6 @@
-"""Several seeds in one compiled call: their states stacked on a new first axis, the functions of one seed vmapped.
+"""Trains several seeds in one compiled call: stacks their states on a new first axis and vmaps the functions.
 
-A single seed goes through here unchanged: its state is not stacked, its functions are not vmapped.
+For a single seed, nothing is stacked or vmapped.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from lrd_jax.training.epoch import ByTerm, TrainState
 from lrd_jax.training.setup import Setup
 
 MEMORY_SHARE = 0.8
-"""Of the available memory, how much is planned with; the rest is for fragmentation and what else the process does."""
+"""Fraction of the available memory to use; the rest is for fragmentation and other uses by the process."""
 
 
 def stack(run: Setup, states: Sequence[TrainState]) -> TrainState:
-    """Puts the states of the seeds on the devices as `train_epoch` takes them."""
+    """Puts the states of the seeds on the devices in the form that `train_epoch` needs."""
     stacked = states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *states)
     placed: TrainState = jax.device_put(stacked, run.arrays.examples.sharding)
     return placed
 
 
 def unstack(results: Any, number: int) -> list[Any]:
-    """What the functions below returned, for each of `number` seeds."""
+    """Splits a result of the functions below into the results of `number` seeds."""
     return [results] if number == 1 else [jax.tree.map(lambda leaf: leaf[n], results) for n in range(number)]  # noqa: B023
 
 
@@ -40,13 +40,13 @@ def train_epoch(
     """Trains every seed for one epoch.
 
     Args:
-      run: assembled.
-      states: of `stack`; donated.
-      seeds: in the order of the states.
-      epochs: which epoch it is for each of them.
+      run: the setup.
+      states: the result of `stack`; donated.
+      seeds: seeds in the order of the states.
+      epochs: the epoch number of each seed.
 
     Returns:
-      The states and the means of each loss term, stacked likewise.
+      The states and the means of each loss term, stacked in the same way.
     """
     if len(seeds) == 1:
         return run.epoch_on_device(states, run.arrays, seeds[0], epochs[0])
@@ -55,19 +55,19 @@ def train_epoch(
 
 
 def evaluate(run: Setup, params: Params, split: str, number: int) -> Counts:
-    """What the targets' ranks in a split follow from, with the parameters of `number` seeds, stacked likewise."""
+    """The counts from which the ranks in a split follow, for the stacked parameters of `number` seeds."""
     compiled = run.evaluation_on_device if number == 1 else run.evaluations_on_device
     counts: Counts = compiled(params, run.arrays, *run.splits[split])
     return counts
 
 
 def bytes_needed(run: Setup, number: int) -> int:
-    """Memory that `number` seeds, two or more, take at once, beside the dataset that is on the devices already.
+    """Memory that two or more seeds need at once, in addition to the dataset on the devices.
 
-    The programs are compiled for it, and need not be compiled again when they are called.
+    This compiles the programs; later calls do not compile them again.
 
     Returns:
-      Bytes on each device; on a CPU, whose devices share the memory, on all of them.
+      Bytes per device; on a CPU, where devices share memory, bytes in total.
     """
     sharding = run.arrays.examples.sharding
     states = jax.tree.map(
@@ -86,7 +86,7 @@ def bytes_needed(run: Setup, number: int) -> int:
 
 
 def bytes_available() -> int | None:
-    """Memory that is still free on the fullest device, on a CPU the host's; None where the system does not tell."""
+    """Free memory of the fullest device, or of the host for CPU devices; None if the system does not report it."""
     if jax.default_backend() != "cpu":
         stats = [device.memory_stats() or {} for device in jax.local_devices()]
         free = [device["bytes_limit"] - device["bytes_in_use"] for device in stats if "bytes_limit" in device]
@@ -99,12 +99,12 @@ def bytes_available() -> int | None:
 
 
 def seeds_at_once(number: int, needed: int, available: int | None) -> int:
-    """How many of `number` seeds train at once: as many as fit, spread evenly over the groups; one at least.
+    """How many of `number` seeds train at once: as many as fit in memory, in groups of equal size; at least one.
 
     Args:
-      number: of seeds.
-      needed: bytes for all of them together.
-      available: bytes; None for no limit that is known.
+      number: number of seeds.
+      needed: bytes for all seeds together.
+      available: available bytes; None: unknown.
     """
     if available is None:
         return number

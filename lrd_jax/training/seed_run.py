@@ -1,4 +1,4 @@
-"""What belongs to one seed while it trains, alone or beside others: its run folder, how far it is, when it stops."""
+"""State of one seed during training, alone or with others: its run folder, progress and early stopping."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from lrd_jax.training.stopping import stops
 STOPPING_METRIC = "NDCG@5"
 
 AfterEpoch = Callable[[int, Mapping[str, float]], None]
-"""Takes an epoch's number and its metrics on dev."""
+"""A callback with the number of an epoch and its metrics on dev."""
 
 
 class Progress(NamedTuple):
-    """The state of a run: what a checkpoint holds, and nothing else.
+    """The complete state of a run, as saved in a checkpoint.
 
     Attributes:
-      train: parameters and optimizer state; None in `SeedRun` while they are trained.
+      train: parameters and optimizer state; None in `SeedRun` during training.
       best_epoch, best_score: the best epoch so far and its dev NDCG@5.
-      seconds: wall time of training and evaluation so far; a share of it where several seeds train at once.
-      fingerprint: uint8 [32], `Setup.fingerprint`; a run does not go on with other data.
+      seconds: wall time of training and evaluation so far; divided among seeds that train at once.
+      fingerprint: uint8 [32], `Setup.fingerprint`; a run cannot continue with other data.
     """
 
     train: TrainState | None
@@ -49,20 +49,20 @@ class Progress(NamedTuple):
 
 
 def read_fingerprint(checkpoints: CheckpointReader) -> str:
-    """`Setup.fingerprint` (hex) when the run was started, from its latest checkpoint."""
+    """`Setup.fingerprint` (hex) at the start of the run, from its latest checkpoint."""
     return checkpoints.restore_leaf("latest", ".fingerprint").tobytes().hex()
 
 
 class SeedRun:
-    """The run of one seed, without the training itself: an epoch's outcome comes in, and what is due is done with it.
+    """The run of one seed, without the training itself: records each epoch's results, and checkpoints, stops and tests.
 
     Attributes:
       config: the configuration with this seed.
       seed: config.run.seed.
-      label: what its lines on the terminal begin with; empty where there is one seed only.
-      epoch: the last epoch done.
-      results: what results.json holds; None until the best epoch has been tested.
-      failure: what ended the run before that.
+      label: prefix of its lines on the terminal; empty for a single seed.
+      epoch: the last finished epoch.
+      results: the contents of results.json; None until the best epoch has been tested.
+      failure: the error that ended the run before that, if any.
       close: closes the files and releases orbax's threads.
     """
 
@@ -76,32 +76,32 @@ class SeedRun:
         params: Params | None = None,
         after_epoch: AfterEpoch | None = None,
     ) -> None:
-        """Starts a run in its run folder, or goes back to the last checkpoint of the one that is there.
+        """Starts a run in its run folder, or returns to the last checkpoint of the run in it.
 
         Args:
           config: the configuration with this seed, resolved.
-          run: assembled, with this seed or another.
-          resume: continue the run that the folder holds.
-          label: see above.
-          params: what a new run starts from; None to draw them.
-          after_epoch: called when an epoch has been written down, its checkpoints too.
+          run: the setup, with this seed or another.
+          resume: continue the run in the folder.
+          label: see the class.
+          params: initial parameters of a new run; None to draw them.
+          after_epoch: called after an epoch and its checkpoints are written.
 
         Raises:
-          UserError: an unwritable or foreign run folder, a checkpoint or a map of ids that cannot be read, other data
-            than before.
+          UserError: the run folder is not writable or has another run, a checkpoint or an id map cannot be read, or
+            the data has changed.
         """
         self.config, self.seed, self.label, self.epoch = config, config.run.seed, label, 0
         self.results: dict[str, Any] | None = None
         self.failure: UserError | None = None
         self._run, self._folder, self._after_epoch = run, config.run_folder, after_epoch
-        # Before training, so that a map of ids that cannot be read costs none.
+        # Before training, so that an unreadable id map does not waste it.
         self._raw_users = raw_ids(dataset_folder(config.data.path), "user", np.arange(1, run.corpus.num_users + 1))
         state = jax.device_get(run.init(self.seed))
         if params is not None:
             state = state._replace(params=params)
         fingerprint = np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
         self._progress = Progress(state, np.int32(0), np.float32(-1.0), np.float32(0.0), fingerprint)
-        self._scores: list[float] = []  # on dev, of every epoch
+        self._scores: list[float] = []  # dev scores of every epoch
         with contextlib.ExitStack() as opened:
             if not resume:
                 open_run_folder(self._folder, config, resume=False)
@@ -115,7 +115,7 @@ class SeedRun:
             self.close = opened.pop_all().close
 
     def _go_back(self) -> None:
-        """Takes up the run that the folder holds: its last checkpoint, and its results where it has finished."""
+        """Loads the run in the folder: its last checkpoint and, if it has finished, its results."""
         checkpoint = self._checkpoints.latest_epoch("latest")
         if checkpoint is not None:
             refuse_other_data(self._run, read_fingerprint(self._checkpoints), self._folder)
@@ -129,16 +129,16 @@ class SeedRun:
         open_run_folder(self._folder, self.config, resume=True)
 
     def _train_on(self, checkpoint: int | None) -> None:
-        """Forgets the results of a finished run that is to train longer, unless it would stop where it did."""
+        """Deletes the results of a finished run that trains longer, unless it would stop at the same epoch."""
         if checkpoint is None:
             remedy = "Start a new run with another --run.workdir"
-            raise UserError("the run has no checkpoint left to train on from", file=self._folder, remedy=remedy)
-        if self.goes_on:  # before the configuration in the folder changes, since it tells that the run is longer
+            raise UserError("the run has no checkpoint to continue from", file=self._folder, remedy=remedy)
+        if self.goes_on:  # before the configuration in the folder changes, because it shows that the run is longer
             self.results = None
             forget_results(self._folder)
         elif self._run.system.loss_weights:
             waited = f"dev {STOPPING_METRIC} has not improved for {self.epoch - self.best[0]} epochs"
-            say(f"{self.label}the run does not train on: {waited}. Give a larger --run.patience too.")
+            say(f"{self.label}the run does not continue: {waited}. Raise --run.patience too.")
 
     @property
     def tested(self) -> dict[str, Any]:
@@ -153,23 +153,23 @@ class SeedRun:
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is another epoch to train: the seed has neither failed nor stopped (`stopping.stops`).
+        """Whether to train another epoch: the seed has neither failed nor stopped (`stopping.stops`).
 
-        One epoch is enough where nothing is trained.
+        Models without trained parameters need only one epoch.
         """
         if self.failure is not None or (self.epoch and not self._run.system.loss_weights):
             return False
         return not stops(self._scores, int(self._progress.best_epoch), self.config.run)
 
     def take_state(self) -> TrainState:
-        """The state to start from, on the host. It is not kept here: only one state per seed is to be held."""
+        """Returns the initial state, on the host, and drops it here, so that only one state per seed is in memory."""
         state, self._progress = self._progress.train, self._progress._replace(train=None)
         assert state is not None
         return state
 
     @contextlib.contextmanager
     def or_fail(self) -> Iterator[None]:
-        """A `UserError` within becomes this seed's `failure`, printed at once among several, and ends nothing else."""
+        """Turns a `UserError` inside into this seed's `failure`; with several seeds, prints it, and others continue."""
         try:
             yield
         except UserError as error:
@@ -180,19 +180,19 @@ class SeedRun:
     def record(
         self, state: TrainState, losses: dict[str, np.ndarray], counts: Counts, seconds: float
     ) -> tuple[dict[str, float], str]:
-        """Writes down one more epoch: its numbers and its checkpoints.
+        """Records one more epoch: its numbers and its checkpoints.
 
         Args:
-          state: after the epoch, on the host.
+          state: state after the epoch, on the host.
           losses: mean of each loss term.
-          counts: of the evaluation on dev.
-          seconds: how long the epoch and its evaluation took.
+          counts: counts of the evaluation on dev.
+          seconds: duration of the epoch and its evaluation.
 
         Returns:
           The losses with their weighted total, and the epoch's line for the terminal.
 
         Raises:
-          UserError: a loss or a score is not finite, and nothing of the epoch is kept; or the disk is full.
+          UserError: a loss or a score is not finite (then nothing of the epoch is kept), or the disk is full.
         """
         epoch, progress, corpus = self.epoch + 1, self._progress, self._run.corpus
         totalled = _checked_losses(losses, self._run.system.loss_weights, epoch, self._folder)
@@ -203,7 +203,7 @@ class SeedRun:
             progress = progress._replace(best_epoch=np.int32(epoch), best_score=score)
             self._checkpoints.save("best", epoch, state.params)
         self._writer.write_epoch(epoch, totalled, metrics, seconds)
-        # Last, so that a checkpoint vouches for everything before it.
+        # Last, so that a checkpoint implies that everything before it is written.
         self._checkpoints.save("latest", epoch, progress)
         self.epoch, self._progress = epoch, progress._replace(train=None)
         self._scores.append(metrics[STOPPING_METRIC])
@@ -214,10 +214,10 @@ class SeedRun:
         return totalled, self.label + line
 
     def adopt(self) -> None:
-        """Makes the parameters that the run starts from its best epoch, numbered 0, and tests them.
+        """Makes the initial parameters the best epoch, with number 0, and tests them.
 
         Raises:
-          UserError: as `finish`.
+          UserError: as for `finish`.
         """
         assert self._progress.train is not None
         self._checkpoints.save("best", 0, self._progress.train.params)
@@ -225,7 +225,7 @@ class SeedRun:
         self.finish()
 
     def finish(self) -> None:
-        """Tests the best epoch, the only time that the test split is looked at, and writes the results.
+        """Tests the best epoch, the only use of the test split, and writes the results.
 
         Raises:
           UserError: a score is not finite, or the folder cannot be written.
@@ -257,14 +257,14 @@ class SeedRun:
 def _checked_losses(
     losses: dict[str, np.ndarray], weights: dict[str, float], epoch: int, folder: Path
 ) -> dict[str, float]:
-    """The epoch's losses with their weighted total; refuses any that is not finite."""
+    """The epoch's losses with their weighted total; raises UserError if any is not finite."""
     totalled = {name: float(losses[name]) for name in weights}
     totalled["total"] = sum(weights[name] * value for name, value in totalled.items())
     if not all(math.isfinite(value) for value in totalled.values()):
         raise UserError(
             f"the loss of epoch {epoch} is not finite ({losses_text(totalled)})",
             file=folder,
-            remedy="Lower --optim.learning-rate or the loss weights and choose another --run.workdir; "
+            remedy="Lower --optim.learning-rate or the loss weights, and choose another --run.workdir; "
             "the checkpoints saved so far are kept",
         )
     return totalled

@@ -1,4 +1,4 @@
-"""What a configuration becomes before training: the data on the devices and the compiled functions."""
+"""Sets up training from a configuration: the data on the devices and the compiled functions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Setup(NamedTuple):
     """A configured run, ready to start.
 
     Attributes:
-      config: with everything that depends on the machine, and the width of the text embeddings, filled in.
+      config: the configuration, with all machine-dependent options and the width of the text embeddings filled in.
       corpus: the dataset on the host.
       arrays: the dataset on the devices.
       system: the model with its losses.
@@ -53,11 +53,11 @@ class Setup(NamedTuple):
       init: (seed; config.run.seed by default) → the state before the first epoch.
       rank_targets: (params, "dev" or "test") → float64 [N], the target's rank in every row of the split.
       fingerprint: SHA-256 (hex) of the dataset and the text embeddings.
-      earlier_fingerprint: the same of `Corpus.earlier_hash`.
-      epoch_on_device, evaluation_on_device: jitted, of one seed; see `build_epoch` and `build_evaluation`.
+      earlier_fingerprint: the same, with `Corpus.earlier_hash`.
+      epoch_on_device, evaluation_on_device: jitted functions for one seed; see `build_epoch` and `build_evaluation`.
       epochs_on_device, evaluations_on_device: the same for stacked states, seeds and epochs, and parameters; see
         `multi_seed.py`.
-      notices: what a reader of the figures must know of the dataset.
+      notices: notices about the dataset for readers of the results.
     """
 
     config: Config
@@ -76,17 +76,17 @@ class Setup(NamedTuple):
     notices: tuple[Notice, ...] = ()
 
     def train_epoch(self, state: TrainState, seed: int, epoch: int) -> tuple[TrainState, ByTerm]:
-        """One epoch on the device: the new state and the mean of each loss term. `state` is donated.
+        """Trains one epoch on the device; returns the new state and the mean of each loss term. `state` is donated.
 
-        All randomness follows from (seed, epoch), and epochs count from 1.
+        All randomness follows from (seed, epoch). Epochs count from 1.
         """
         return self.epoch_on_device(state, self.arrays, np.int32(seed), np.int32(epoch))
 
     def batch(self, rows: jax.Array, key: jax.Array) -> Batch:
-        """Training examples with their histories, and negatives and triples drawn for them.
+        """Makes a batch of training examples with histories, negatives and triples.
 
         Args:
-          rows: int32 [B], of `arrays.examples`.
+          rows: int32 [B], entries of `arrays.examples`.
           key: random key.
         """
         batch_key, edge_key = jax.random.split(key)
@@ -104,12 +104,12 @@ class Setup(NamedTuple):
         )
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, ByTerm]:
-        """The joint loss of a batch (Eq. 16) and the mean of each of its terms; a pure function, to be differentiated.
+        """The joint loss of a batch (Eq. 16) and the mean of each of its terms; a pure, differentiable function.
 
         Args:
-          params: of `init`.
-          batch: of `batch`.
-          key: for dropout.
+          params: parameters, as from `init`.
+          batch: a batch, as from `batch`.
+          key: random key for dropout.
         """
         terms = self.system.losses(params, batch, self.arrays.tables, key)
         means = {
@@ -126,14 +126,14 @@ class Setup(NamedTuple):
 
 
 def assemble(config: Config, *, text: np.ndarray | None = None) -> Setup:
-    """Reads the data, making what is missing, and builds the compiled functions on the devices that jax has.
+    """Reads the data, makes missing data, and builds the compiled functions on jax's devices.
 
     Args:
       config: all options.
-      text: float32 [I + 1, T], text embeddings to take in place of those that the options name.
+      text: float32 [I + 1, T], text embeddings to use instead of those of the options.
 
     Raises:
-      UserError: bad input.
+      UserError: the input is bad.
     """
     config = resolve(config)
     corpus, text = _read_inputs(config, text)
@@ -143,10 +143,10 @@ def assemble(config: Config, *, text: np.ndarray | None = None) -> Setup:
 
 
 def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> Setup:
-    """Builds the compiled functions for a corpus that has been read or made; the devices must be set up.
+    """Builds the compiled functions for a corpus in memory; the devices must be set up.
 
     Args:
-      config: all options; data.path is not read.
+      config: all options; data.path is ignored.
       corpus: the dataset.
       text: float32 [I + 1, T], text embeddings; None without LRD.
     """
@@ -198,27 +198,26 @@ def _fingerprint(content_hash: str, text: np.ndarray | None) -> str:
 
 
 def refuse_other_data(run: Setup, fingerprint: str, folder: Path) -> None:
-    """Refuses a run folder that was made with other data, or by a version that numbered the entities otherwise.
+    """Rejects a run folder that was made with other data, or by a version that numbered the entities differently.
 
     Args:
-      run: assembled now.
-      fingerprint: `Setup.fingerprint` when the run in the folder was started.
+      run: the setup now.
+      fingerprint: `Setup.fingerprint` at the start of the run in the folder.
       folder: the run folder.
 
     Raises:
-      UserError: see above. Earlier runs of models that nothing has changed for still fit.
+      UserError: the data differ, or the earlier version differs for this model; otherwise earlier runs are accepted.
     """
     if fingerprint == run.fingerprint:
         return
     if fingerprint != run.earlier_fingerprint:
         path = run.config.data.path
         dataset = "the dataset" if path is None else f"the dataset in {path}"
-        problem = f"{dataset} or its text embeddings are not those that the run was started with"
+        problem = f"{dataset} or its text embeddings differ from those that the run was started with"
         raise UserError(
             problem,
             file=folder,
-            remedy="Restore them, name where they are now with --data.path, or start a new run with another "
-            "--run.workdir",
+            remedy="Restore them, set --data.path to where they are now, or start a new run with another --run.workdir",
         )
     if change := _change_since_earlier(run):
         problem = f"the run was made by an earlier version of lrd_jax, which {change}"
@@ -227,25 +226,25 @@ def refuse_other_data(run: Setup, fingerprint: str, folder: Path) -> None:
 
 
 def _change_since_earlier(run: Setup) -> str | None:
-    """What `Setup.earlier_fingerprint` marks for this model and dataset; None where both versions do the same."""
+    """How the version of `Setup.earlier_fingerprint` differs for this model and dataset; None if it does not."""
     if run.config.model.is_relational and run.corpus.attributes:
-        return "had no entity for items without an attribute's value, so its parameters do not fit"
+        return "had no entity for items without an attribute value, so its parameters do not fit"
     if run.config.model.name == "tisasrec":
-        return "measured intervals in units of at most 65,535 seconds, so its ranks would come out differently"
+        return "measured intervals in units of at most 65,535 seconds, so its ranks would be different"
     return None
 
 
 def checked_ranks(
     counts: Counts, users: np.ndarray, split: str, *, ties: TieRule = "average", folder: Path | None = None
 ) -> np.ndarray:
-    """The ranks that follow from an evaluation's counts, float64 [N] on the host.
+    """Computes ranks from an evaluation's counts, float64 [N] on the host.
 
     Args:
-      counts: of rows [N].
-      users: int32 [N], whose rows these are.
-      split: their name in the error.
+      counts: counts of rows [N].
+      users: int32 [N], the users of the rows.
+      split: name of the split, for the error.
       ties: see `TieRule`.
-      folder: the run folder that the error names.
+      folder: the run folder, for the error.
 
     Raises:
       UserError: a score was not finite.
@@ -256,13 +255,13 @@ def checked_ranks(
         raise UserError(
             f"{number} of {total} {split} users have scores that are not finite",
             file=folder,
-            remedy="Lower --optim.learning-rate and choose another --run.workdir; checkpoints so far are kept",
+            remedy="Lower --optim.learning-rate, and choose another --run.workdir; checkpoints so far are kept",
         )
     return target_ranks(counts.greater, counts.equal, ties)
 
 
 def resolve(config: Config) -> Config:
-    """Fills in what depends on machine and directory, so that the configuration in the run folder repeats the run."""
+    """Fills in options that depend on machine and directory, so that the recorded configuration repeats the run."""
     data, text, run = config.data, config.text, config.run
     if data.path is not None:
         data = data.model_copy(update={"path": data.path.absolute()})
@@ -282,14 +281,14 @@ def resolve(config: Config) -> Config:
 
 
 def _notices(config: Config, corpus: Corpus) -> list[Notice]:
-    """What is said of the dataset before training; texts count where the model's embeddings are made of them."""
+    """The notices before training; those about texts only if the model embeds the texts."""
     folder = dataset_folder(config.data.path)
     reads_texts = config.uses_text and config.text.encoder != "file"
     return corpus_notices(corpus, folder) + (texts_of_folder(folder, corpus.num_items) if reads_texts else [])
 
 
 def _read_inputs(config: Config, text: np.ndarray | None) -> tuple[Corpus, np.ndarray | None]:
-    """The corpus and, for an LRD model, its text embeddings [I + 1, T], these if there are any."""
+    """The corpus and, for an LRD model, its text embeddings [I + 1, T]: `text` if given."""
     folder = config.data.path if config.data.path is not None else ensure_ml_100k()
     corpus = read_corpus(folder)
     if not config.uses_text or text is not None:

@@ -1,4 +1,4 @@
-"""When training stops by itself: the rules of early stopping."""
+"""The rules of early stopping."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from lrd_jax.config.schema import RunConfig
 
 
 def stops(scores: Sequence[float], best_epoch: int, run: RunConfig) -> bool:
-    """Whether no further epoch is trained.
+    """Whether training stops.
 
     Args:
       scores: NDCG@5 on dev of every epoch so far.
       best_epoch: the first one with the highest score, counted from 1.
-      run: says which rule (`RunConfig.early_stopping`), the patience and the most epochs.
+      run: gives the rule (`RunConfig.early_stopping`), the patience and the maximum number of epochs.
 
     Source of the rule "published": `eval_termination` of ReChorus's runner, with its early_stop of 5.
     """

@@ -81,7 +81,7 @@ def test_relations_among_reviewed_items_in_the_order_of_the_file(raw):
     }
 
 
-def test_origin_tells_files_and_counts_but_not_where_they_lay(tmp_path):
+def test_origin_gives_files_and_counts_but_not_their_folder(tmp_path):
     origins = [read_amazon_2014("Pens", source=write(tmp_path / name)).origin for name in ("one", "two")]
     file = tmp_path / "one" / "meta_Pens.json.gz"
     assert origins[0] == origins[1]
@@ -142,8 +142,11 @@ def test_one_way_or_another_in_blocks_it_is_the_same(tmp_path, monkeypatch):
 BAD = {
     "review": ({"reviews": review_lines() + '{"reviewerID": \n'}, "reviews_Pens_5.json.gz, line 6: the line is not"),
     "no time": ({"reviews": '{"reviewerID": "u", "asin": "B1"}\n'}, "line 1, field 'unixReviewTime': the time is miss"),
-    "only blanks": ({"reviews": "\n"}, "reviews_Pens_5.json.gz: the file holds no reviews"),
-    "other category": ({"meta": meta_lines([{"asin": "C1"}])}, "meta_Pens.json.gz: it tells of none of the items"),
+    "only blanks": ({"reviews": "\n"}, "reviews_Pens_5.json.gz: the file contains no reviews"),
+    "other category": (
+        {"meta": meta_lines([{"asin": "C1"}])},
+        "meta_Pens.json.gz: it describes none of the reviewed items",
+    ),
     "no metadata": ({"meta": "a\nb\n" + meta_lines()}, "meta_Pens.json.gz, line 1: 2 of its 7 lines are neither"),
     "neither": ({"meta": '{"asin": "B1", "title": nil}\n'}, "meta_Pens.json.gz, line 1: 1 of its 1 lines are neither"),
 }
@@ -165,16 +168,16 @@ class TestSources:
         assert list(raw.origin["files"]) == ["reviews_Pens_5.json.gz", "meta_Pens.json"]
 
     def test_folder_without_them(self, tmp_path):
-        with pytest.raises(UserError, match="it holds no reviews_Pens_5.json.gz.*--reviews and --meta"):
+        with pytest.raises(UserError, match="there is no reviews_Pens_5.json.gz or .* in it.*--reviews and --meta"):
             read_amazon_2014("Pens", source=tmp_path)
-        with pytest.raises(UserError, match="it is no folder"):
+        with pytest.raises(UserError, match="it is not a folder"):
             read_amazon_2014("Pens", source=tmp_path / "none")
 
     def test_unknown_category(self):
-        with pytest.raises(UserError, match="no category 'Ofice_Products'. Did you mean Office_Products"):
+        with pytest.raises(UserError, match="no category 'Ofice_Products'. Perhaps you mean Office_Products"):
             read_amazon_2014("Ofice_Products")
 
-    def test_no_network_is_told_with_a_remedy(self, monkeypatch):
+    def test_no_network_is_reported_with_a_remedy(self, monkeypatch):
         def refuse(url, timeout):
             raise urllib.error.URLError("no route")
 
@@ -215,6 +218,6 @@ class TestSources:
         assert kept == ["meta_Baby.json.gz", "reviews_Baby_5.json.gz"]
 
     def test_a_download_that_is_not_the_known_file_is_refused(self, asked):
-        with pytest.raises(UserError, match="bytes came; https://mcauleylab.* its md5 is"):
+        with pytest.raises(UserError, match="bytes arrived; https://mcauleylab.* its md5 is"):
             read_amazon_2014("Electronics")
         assert not list(cache_dir().rglob("*.gz"))

@@ -84,7 +84,7 @@ BAD = {
     "no item": ({"reviews": [{"user_id": "u", "timestamp": 3}]}, "line 1, field 'parent_asin': the item is missing"),
     "no reviews": ({"reviews": []}, "Office_Products.jsonl.gz: the file is empty"),
     "not metadata": ({"items": REVIEWS[:1] + [{}]}, "line 2, field 'parent_asin': the item is missing"),
-    "others": ({"items": ITEMS[1:2]}, "meta_Office_Products.jsonl.gz: it tells of none of the items"),
+    "others": ({"items": ITEMS[1:2]}, "meta_Office_Products.jsonl.gz: it describes none of the reviewed items"),
     "2014's times": ({"reviews": [{**REVIEWS[0], "timestamp": "x"}]}, "line 1: the line is not a JSON object"),
 }
 

@@ -41,7 +41,7 @@ BAD = {
     ),
     "escape codes in a column's name": (
         replace("train.csv", "time", "\x1b[31mtime"),
-        r"the column is missing. Name it in the first line, tab-separated (found: user_id, item_id, '\x1b[31mtime')",
+        r"the column is missing. Add it to the tab-separated first line (found: user_id, item_id, '\x1b[31mtime')",
     ),
     "empty metadata": (
         lambda folder: (folder / "item_meta.csv").write_text(" \n"),
@@ -61,7 +61,7 @@ BAD = {
     ),
     "column twice": (
         replace("item_meta.csv", "i_color", "i_tag"),
-        "line 1, field 'i_tag': a column's name",
+        "line 1, field 'i_tag': a column name",
     ),
     "too few fields": (
         replace("train.csv", "2\t3\t5", "2\t3"),
@@ -101,7 +101,7 @@ BAD = {
     ),
     "id beyond 64 bits": (
         replace("train.csv", "1\t2\t20", "1\t9" + "9" * 30 + "\t20"),
-        "is beyond 32 bits",
+        "does not fit in 32 bits",
     ),
     "absurd id": (
         replace("train.csv", "1\t2\t20", "1\t2147483647\t20"),
@@ -141,7 +141,7 @@ BAD = {
     ),
     "negative below 1": (
         replace("dev.csv", "[5, 5]", "[0, 5]"),
-        "line 3, field 'neg_items': '[0, 5]' holds an id below",
+        "line 3, field 'neg_items': '[0, 5]' contains an id below",
     ),
     "unknown negative": (
         replace("dev.csv", "[5, 5]", "[5, 6]"),
@@ -149,15 +149,15 @@ BAD = {
     ),
     "unequal negatives": (
         replace("dev.csv", "[5, 5]", "[5]"),
-        "dev.csv, line 3, field 'neg_items': the list holds 1",
+        "dev.csv, line 3, field 'neg_items': the list has 1",
     ),
     "no negatives": (
         replace("dev.csv", "[4, 5]", "[]"),
-        "dev.csv, line 2, field 'neg_items': the list holds no",
+        "dev.csv, line 2, field 'neg_items': the list has no",
     ),
     "target as negative": (
         replace("dev.csv", "[5, 5]", "[5, 2]"),
-        "line 3, field 'neg_items': item 2 is the target",
+        "line 3, field 'neg_items': item 2 is both the target",
     ),
     "huge negative": (
         replace("dev.csv", "[5, 5]", "[5, 4294967297]"),
@@ -173,7 +173,7 @@ BAD = {
     ),
     "item twice": (
         replace("item_meta.csv", "5\t1\t", "3\t1\t"),
-        "item_meta.csv, line 5, field 'item_id': '3' comes a",
+        "item_meta.csv, line 5, field 'item_id': '3' appears",
     ),
     "no item id": (
         replace("item_meta.csv", "item_id", "id"),

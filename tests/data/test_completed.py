@@ -38,7 +38,7 @@ def test_checking_writes_nothing(folder, bare):
     assert (done.corpus.num_users, done.corpus.num_items) == (2, 5)
 
 
-def test_a_mistake_in_the_folder_is_told(folder):
+def test_a_mistake_in_the_folder_is_reported(folder):
     replace("dev.csv", "[5, 5]", "[5, 6]")(folder)
     with pytest.raises(UserError, match="dev.csv, line 3, field 'neg_items'"):
         complete_folder(folder)
@@ -78,12 +78,12 @@ def test_the_sources_ids_may_be_called_item_id_and_look_like_the_folders(bare, t
 @pytest.mark.parametrize(
     ("items", "item_id", "message"),
     [
-        (None, None, "nothing is known of the items. Name a table with the items' columns by --items"),
-        ("asin,title\nB1,x\n", None, r"field 'item_id': the column is missing. .*--item-id \(found: asin, title\)"),
-        ("asin,title\nB1,x\n", "asin", "the folder does not tell the source's ids"),
-        ("item_id,title\n9,x\n", None, "it knows none of the items"),
-        ("item_id,title\n1,x\n1,y\n", None, "row 2 has '1' a second time"),
-        ("item_id,title\n,x\n1,x\n 1,y\n", None, "row 3 has '1' a second time"),
+        (None, None, "there is no item data. Set --items to a table with item columns"),
+        ("asin,title\nB1,x\n", None, r"field 'item_id': the column is missing. .*--item-id.* \(found: asin, title\)"),
+        ("asin,title\nB1,x\n", "asin", "the folder does not list the source's ids"),
+        ("item_id,title\n9,x\n", None, "it has none of the items"),
+        ("item_id,title\n1,x\n1,y\n", None, "row 2 repeats '1'"),
+        ("item_id,title\n,x\n1,x\n 1,y\n", None, "row 3 repeats '1'"),
     ],
 )
 def test_wrong_items(bare, tmp_path, items, item_id, message):
@@ -107,7 +107,7 @@ def test_another_template_for_a_folder_made_here(tmp_path):
 
 
 def test_damaged_records_of_a_folder_made_here(tmp_path):
-    """A card that lacks something is made anew; a marker that cannot be read is told."""
+    """An incomplete card is made again; an unreadable marker is reported."""
     folder = prepare_folder(make_raw(), tmp_path / "made", PrepareOptions(core=3, negatives=5)).folder
     (folder / "data_card.json").write_text("{}")
     complete_folder(folder, template="{title:2}", force=True)
@@ -141,7 +141,7 @@ def test_original_ids_of_a_published_folder(tmp_path):
     assert raw_ids(tmp_path, "item", np.array([2, 1, 3])).to_list() == ["0000013714", "B1", None]
     assert raw_ids(tmp_path, "user", np.array([1])).to_list() == [None]
     (tmp_path / "Office.item2index").write_text("0000013714\t2\nB1\t2\n")
-    with pytest.raises(UserError, match="Office.item2index, line 2, field 'item_id': '2' comes a second time"):
+    with pytest.raises(UserError, match="Office.item2index, line 2, field 'item_id': '2' appears twice"):
         raw_ids(tmp_path, "item", np.array([1]))
 
 

@@ -42,20 +42,20 @@ def test_encodings_line_ends_and_separator_lines(tmp_path, encoding, end, head):
     [
         (TEXT.encode("latin-1"), r"t.csv, line 2: the text is not UTF-8 \(byte 0xfc at 1 of the line\). .*iconv"),
         (TEXT.replace("b", "\u20ac").encode("cp1252"), "line 2: the text is not UTF-8"),
-        (TEXT.encode("utf-16-le"), "line 1: it holds bytes of 0, as UTF-16 without a byte-order mark"),
-        (TEXT.encode("utf-16")[:-1], "line 3: the text is not UTF-16, which its byte-order mark tells"),
+        (TEXT.encode("utf-16-le"), "line 1: it contains zero bytes, so it is UTF-16 without a byte-order mark"),
+        (TEXT.encode("utf-16")[:-1], "line 3: the text has a byte-order mark of UTF-16 but is not valid"),
         (b"", "the file is empty"),
         (b"\xef\xbb\xbf\n\n", "the file is empty"),
         ("u,t\n1,2\n1,2,3\n", r"line 3: the line has 3 fields, not 2 \(u, t\)"),
         ('u,t\n1,"a, b"\n1,2,3\n', "line 3: the line has 3 fields"),
         ("u,t,t\n1,2,3\n", "line 1, field 't': two columns have this name"),
         ("u,t, t\n1,2,3\n", "line 1, field 't': two columns have this name"),
-        ('u,t\n1,"open\n2,b\n', "line 2: a quotation mark opens a field that no other closes. .*--quote none"),
+        ('u,t\n1,"open\n2,b\n', "line 2: a quotation mark that opens a field is not closed. .*--quote none"),
         ('u,t\n1,a\n2,"open\n3,b\n4,"c\n5,d\n', "line 3: a quotation mark opens a field, and on line 5 text follows"),
         ('u,t\n1,"a"b\n', "line 2: a quotation mark opens a field, and here text follows"),
         ('u,t\n1,"open\n2,b\n3,c"\n4,d\n', "line 2: this and the next 2 lines are one row if .*--quote double or"),
         ('u,t\n1,"open\n2,b\n\n3,c"\n4,d\n', "line 2: this and the next 3 lines are one row if"),
-        ('u,"t\n1,2\n', "line 1: a quotation mark opens a field that no other closes"),
+        ('u,"t\n1,2\n', "line 1: a quotation mark that opens a field is not closed"),
     ],
 )
 def test_what_is_refused_with_its_line(tmp_path, data, message):
@@ -107,11 +107,11 @@ def test_fields_too_many_or_too_few(tmp_path, capsys, name, marks):
     lines[2] = "b,x"
     text = "\n".join(lines + ["", "  "]).replace(",", separator)
     assert rows(tmp_path, text, name, columns=["user", "item"]) == [("a", "i"), ("b", None)]
-    told = "1 line has fewer than 4 fields, the first is line 3; the missing ones count as empty"
+    told = "1 line has fewer than 4 fields (first: line 3); missing fields are read as empty"
     assert capsys.readouterr().err == f"warning: {tmp_path / name}: {told}\n"
     if marks and name == "t.csv":
         rows(tmp_path, text.replace("i,1", 'i,"1\n2"'), name)
-        assert "1 line has fewer than 4 fields, the first is line 4" in capsys.readouterr().err
+        assert "1 line has fewer than 4 fields (first: line 4)" in capsys.readouterr().err
 
 
 def test_blank_lines_and_blanks(tmp_path):
@@ -135,7 +135,7 @@ def test_without_header(tmp_path, capsys):
     assert rows(tmp_path, text, "t.txt", columns=["1", "3"], header=False) == [("7", "400009"), ("8", "400010")]
     assert rows(tmp_path, ("\ufeff" + text), "t.txt", columns=["1"], header=False) == [("7",), ("8",)]
     assert rows(tmp_path, 'a,"b\nc"\n', header=False) == [("a", "b\nc")]
-    with pytest.raises(UserError, match="line 1, field 'user': .* seems to have no header: add --no-header"):
+    with pytest.raises(UserError, match="line 1, field 'user': .* has no header, add --no-header"):
         rows(tmp_path, text, "t.txt", columns=["user"])
     assert capsys.readouterr().err == ""
     assert rows(tmp_path, text, "t.txt", columns=["7"]) == [("8",)]
@@ -165,9 +165,9 @@ def test_zips(tmp_path):
     mac = {"in/log.tsv": TEXT.replace(",", "\t"), "__MACOSX/._log.tsv": "x"}
     assert read_table(zipped(tmp_path / "a.zip", mac)).rows() == ROWS
     assert read_table(zipped(tmp_path / "b.csv", {"x.jsonl": '{"a": 1}'})).rows() == [(1,)]
-    with pytest.raises(UserError, match=r"the zip holds 2 files, not one \(a.csv, b.csv\)"):
+    with pytest.raises(UserError, match=r"the zip contains 2 files, not one \(a.csv, b.csv\)"):
         read_table(zipped(tmp_path / "c.zip", {"a.csv": TEXT, "b.csv": TEXT}))
-    with pytest.raises(UserError, match="it is a workbook of Excel"):
+    with pytest.raises(UserError, match="it is an Excel workbook"):
         read_table(zipped(tmp_path / "d.xlsx", {"[Content_Types].xml": "", "xl/workbook.xml": ""}))
     (tmp_path / "e.zip").write_bytes(b"PK\x03\x04")
     with pytest.raises(UserError, match="the zip cannot be read"):

@@ -87,7 +87,7 @@ def test_too_many_negatives():
 
 
 def test_negatives_of_a_large_catalogue(monkeypatch):
-    """Drawn and refused instead of keyed: never touched, never twice, every item as often as any other."""
+    """Rejection sampling instead of keys: no seen item, no item twice, all items equally often."""
     monkeypatch.setattr(negatives_module, "_LARGE_CATALOGUE", 100)
     monkeypatch.setattr(negatives_module, "_CELLS", 2**12)
     rng = np.random.default_rng(3)

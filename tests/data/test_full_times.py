@@ -161,10 +161,13 @@ def test_command(tmp_path):
     cells = [f"{user},{item},Sun Jul {10 + k} 07:44:10 -0700 2017\n" for user, item, k in rows]
     (tmp_path / "weekday.csv").write_text("user_id,item_id,ts\n" + "".join(cells))
     done = command(tmp_path, "weekday.csv", "--time", "ts", "--negatives", "2")
-    assert done.returncode == 2 and "row 1 has 'Sun Jul 10 07:44:10 -0700 2017', which is not understood" in done.stderr
+    assert (
+        done.returncode == 2
+        and "row 1 has 'Sun Jul 10 07:44:10 -0700 2017', which is not a recognised time" in done.stderr
+    )
     form = "%a %b %d %H:%M:%S %z %Y"
     done = command(tmp_path, "weekday.csv", "--time", "ts", "--negatives", "2", "--time-format", form)
-    assert done.returncode == 0 and f"ts is read as dates of the form {form}\n" in done.stdout, done.stderr
+    assert done.returncode == 0 and f"ts is read as dates in the format {form}\n" in done.stdout, done.stderr
     card = json.loads((tmp_path / "out" / "data_card.json").read_text())
     assert card["splits"]["train"]["first"] == "2017-07-10T14:44:10"
     assert card["source"]["columns"]["time_format"] == form
@@ -189,8 +192,8 @@ def test_dates_that_look_misread_are_warned_of(tmp_path, capsys, times, warned):
             prepared(rows, tmp_path / "out", PrepareOptions(core=1, negatives=1), times=None)
     else:
         prepared(rows, tmp_path / "out", PrepareOptions(core=1, negatives=1), times=None)
-    told = [line for line in capsys.readouterr().err.splitlines() if "times lie" in line]
-    expected = f"warning: all times lie {warned} (UTC); check the column of times and its unit"
+    told = [line for line in capsys.readouterr().err.splitlines() if "times are" in line]
+    expected = f"warning: all times are {warned} (UTC); check the time column and its unit"
     assert told == ([] if warned is None else [expected])
 
 
@@ -198,4 +201,4 @@ def test_rows_that_stand_for_times_are_not_warned_of(tmp_path, capsys):
     rows = [("a", "x", 0), ("a", "y", 1), ("a", "z", 2), ("b", "w", 3)]
     options = PrepareOptions(core=1, negatives=1)
     prepared(rows, tmp_path / "out", options, times=None, origin={"times": NO_TIMES})
-    assert "times lie" not in capsys.readouterr().err
+    assert "times are" not in capsys.readouterr().err

@@ -42,7 +42,7 @@ def test_rows_are_counted_as_in_the_file(tmp_path):
             read_interaction_table(file, columns)
 
 
-def test_without_times_the_card_tells_no_dates(tmp_path):
+def test_without_times_the_card_gives_no_dates(tmp_path):
     rows = [f"u{u},i{(u + k) % 5}" for u in range(4) for k in range(4)]
     raw, said = read_interaction_table(
         write(tmp_path / "t.csv", "user,item\n" + "\n".join(rows)), InteractionColumns("user", "item")
@@ -51,7 +51,7 @@ def test_without_times_the_card_tells_no_dates(tmp_path):
     prepared = prepare_folder(raw, tmp_path / "out", PrepareOptions(core=1, negatives=1))
     card = (prepared.folder / "data_card.md").read_text()
     assert "1970" not in card and "- times: none; the order of the rows stands for them" in card
-    assert "| train | 8 | 4 | 5 |" in card and "goes by the order of its rows" in card
+    assert "| train | 8 | 4 | 5 |" in card and "use the order of its rows" in card
 
 
 def test_columns_that_hold_no_single_values(tmp_path):
@@ -141,8 +141,8 @@ def test_wrong_tables(tmp_path, text, columns, message):
     ("items", "message"),
     [
         ("name\nx\n", "field 'id': the column is missing"),
-        ("id,name\nx,1\nx,2\n", "row 2 has 'x' a second time"),
-        ("id,name\nq,1\n", "it knows none of the items .*: they have 'x', it has 'q'"),
+        ("id,name\nx,1\nx,2\n", "row 2 repeats 'x'"),
+        ("id,name\nq,1\n", "it has none of the items .*: they have 'x', the table has 'q'"),
     ],
 )
 def test_wrong_items(tmp_path, items, message):
@@ -173,7 +173,7 @@ def test_command(tmp_path):
     assert sorted(read_texts(tmp_path / "data", 11)[1:])[:3] == [".", "A: Item 1", "A: Item 3"]
     assert prepare(*words, cwd=tmp_path).returncode == 2, "without --out"
     done = prepare("table", "log.csv", "--relations", "near", "--out", "x", cwd=tmp_path)
-    assert done.returncode == 2 and "only a table of items has them" in done.stderr
+    assert done.returncode == 2 and "they need a table of items" in done.stderr
     done = prepare("tabel", "log.csv", cwd=tmp_path)
     assert done.returncode == 2 and "table" in done.stderr and "Traceback" not in done.stderr
 
@@ -204,7 +204,7 @@ def test_command_with_files_as_people_save_them(tmp_path):
     check("log.tsv.zip")
     write(tmp_path / "bare.txt", text.partition("\n")[2])
     done = prepare("table", "bare.txt", *words, cwd=tmp_path)
-    assert done.returncode == 2 and "add --no-header and name columns by number" in done.stderr
+    assert done.returncode == 2 and "add --no-header and give columns by number" in done.stderr
     write(tmp_path / "bare_items.csv", "".join(f"i{i},Title {i},i{(i + 1) % 11}\n" for i in range(11)))
     words = ["--time", "3", *words[2:]]
     items = ["--items", "bare_items.csv", "--items-no-header", "--item-id", "1", "--relations", "3"]

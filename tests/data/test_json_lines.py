@@ -38,9 +38,9 @@ def test_what_is_read(tmp_path, data, expected):
     ("data", "message"),
     [
         ('{"a":1}\n{"a":\n', r"t.json, line 2: the line is neither a JSON object nor .* \(Expecting value\)"),
-        ('{"a":1}\n5\n', "line 2: the line is no object"),
+        ('{"a":1}\n5\n', "line 2: the line is not an object"),
         ("{'a': 1}\n{'a': open('x')}\n", "line 2: the line is neither"),
-        ('[{"a":1},\n5]', "entry 2 of the list is no object"),
+        ('[{"a":1},\n5]', "entry 2 of the list is not an object"),
         ('[{"a":1},\n{"a":', r"line 2: it is not JSON \(Expecting value\)"),
         ('{"a":1}\n{"a":"é"}\n'.encode("latin-1"), "line 2: the text is not UTF-8"),
         ('{"a":true}\n{"a":2}\n', "it cannot be read"),

@@ -92,10 +92,7 @@ def test_command_with_extra_columns(tmp_path):
     )
     words = ["movielens", "20m", "--source", archive, "--negatives", 1, "--extra", "imdb.csv"]
     done = prepare(*words, cwd=tmp_path)
-    assert (
-        done.returncode == 2
-        and "'--extra': what it makes needs a folder of its own. Name one with --out" in done.stderr
-    )
+    assert done.returncode == 2 and "'--extra': the result needs its own folder. Set --out to a folder" in done.stderr
     ratings = [(u, m, 3, 100 * u + int(m)) for u in range(1, 8) for m in "12345" if (u, m) != (7, "5")]
     write_release(tmp_path / "ml-20m", "20m", ratings=ratings)
     words = ["movielens", "20m", "--source", "ml-20m", "--negatives", 1, "--core", 4, "--extra", "imdb.csv"]
@@ -121,10 +118,10 @@ def test_command_with_extra_columns(tmp_path):
     ("content", "message"),
     [
         ("id,director\n1,x\n", r"field 'movieId': the column is missing. Add the column movieId.*found: id, director"),
-        ("movieId,year\n1,x\n", "the dataset has this column itself"),
-        ("movieId,raw_id\n1,x\n", "field 'raw_id': the dataset has this column itself"),
-        ("movieId,plot\n1,x\none,y\n", "row 2 has no whole number"),
-        ("movieId,plot\n1,x\n01,y\n", "row 2 has 1 a second time"),
+        ("movieId,year\n1,x\n", "the dataset already has this column"),
+        ("movieId,raw_id\n1,x\n", "field 'raw_id': the dataset already has this column"),
+        ("movieId,plot\n1,x\none,y\n", "row 2 is not a whole number"),
+        ("movieId,plot\n1,x\n01,y\n", "row 2 repeats 1"),
         ("movieId,plot\n77,x\n", "none of its movies is in ml-1m"),
     ],
 )
@@ -137,12 +134,12 @@ def test_wrong_extra_columns(tmp_path, content, message):
 
 def test_damaged_files(tmp_path):
     folder = write_release(tmp_path / "a", "1m", ratings=[("1", "1", "5", "978300000"), ("x", "1", "5", "978300000")])
-    with pytest.raises(UserError, match="a/ratings.dat, line 2: the line is no rating.*'x::1::5::978300000'"):
+    with pytest.raises(UserError, match="a/ratings.dat, line 2: the line is not a rating.*'x::1::5::978300000'"):
         read_movielens("1m", folder)
     (folder / "movies.dat").write_text("1::Toy Story (1995)\n")
     write_release(tmp_path / "b", "1m")
     (tmp_path / "b" / "movies.dat").write_text("1::Toy Story (1995)\n")
-    with pytest.raises(UserError, match="b/movies.dat, line 1: the line is no movie"):
+    with pytest.raises(UserError, match="b/movies.dat, line 1: the line is not a movie"):
         read_movielens("1m", tmp_path / "b")
     with pytest.raises(UserError, match=r"no MovieLens 32m in it \(ratings.csv\)"):
         read_movielens("32m", tmp_path / "b")
@@ -176,16 +173,16 @@ def test_encodings(tmp_path, version, encoding, end):
 @pytest.mark.parametrize(
     ("version", "name", "number", "line", "message"),
     [
-        ("1m", "ratings.dat", 3, "1::2::3", "the line is no rating"),
-        ("1m", "ratings.dat", 3, "1::2::3::4::5", "the line is no rating"),
-        ("1m", "ratings.dat", 3, "1::2::3::9.5", "the line is no rating"),
-        ("1m", "ratings.dat", 3, "rubbish", "the line is no rating"),
-        ("20m", "ratings.csv", 3, "1,2,3", "the line is no rating"),
-        ("20m", "ratings.csv", 3, "1,2,3,4,5", "the line is no rating"),
+        ("1m", "ratings.dat", 3, "1::2::3", "the line is not a rating"),
+        ("1m", "ratings.dat", 3, "1::2::3::4::5", "the line is not a rating"),
+        ("1m", "ratings.dat", 3, "1::2::3::9.5", "the line is not a rating"),
+        ("1m", "ratings.dat", 3, "rubbish", "the line is not a rating"),
+        ("20m", "ratings.csv", 3, "1,2,3", "the line is not a rating"),
+        ("20m", "ratings.csv", 3, "1,2,3,4,5", "the line is not a rating"),
         ("20m", "ratings.csv", 1, "userId,movieId,rating", "field 'timestamp': the column is missing"),
-        ("1m", "movies.dat", 2, "2::Misérables", "the line is no movie"),
-        ("1m", "movies.dat", 2, "two::Misérables::Drama", "the line is no movie"),
-        ("20m", "movies.csv", 3, "2,Misérables, Les (1998),Drama", "the line is no movie"),
+        ("1m", "movies.dat", 2, "2::Misérables", "the line is not a movie"),
+        ("1m", "movies.dat", 2, "two::Misérables::Drama", "the line is not a movie"),
+        ("20m", "movies.csv", 3, "2,Misérables, Les (1998),Drama", "the line is not a movie"),
         ("20m", "movies.csv", 3, '2,"Misérables, Les (1998),Drama', "a quotation mark is not closed on the line"),
     ],
 )

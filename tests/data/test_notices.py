@@ -129,8 +129,8 @@ def test_leakage(command, tmp_path):
     found = prepared(command, tmp_path, "--core", "1", "--negatives", "2", rows=LOG + late)["leakage"]
     assert found["shares"] == {"dev": pytest.approx(10 / 11), "test": pytest.approx(10 / 11)}
     assert found["text"] == (
-        "leave-one-out leaks time: 90.9% of the test rows and 90.9% of the dev rows happened before the last training "
-        "interaction; --split temporal avoids that"
+        "leave-one-out leaks the future: 90.9% of the test rows and 90.9% of the dev rows happened before the last "
+        "training interaction; use --split temporal to avoid this"
     )
     temporal = prepared(command, tmp_path, "--core", "1", "--negatives", "2", "--split", "temporal")
     assert "leakage" not in temporal
@@ -140,7 +140,7 @@ def test_leakage_of_rows_without_times():
     (found,) = leakage({"dev": 0.25, "test": 0.5}, leave_one_out=False, timed=False)
     assert found["text"] == (
         "50.0% of the test rows and 25.0% of the dev rows happened before the last training interaction; "
-        "the data has no times, so this goes by the order of its rows"
+        "the data has no times, so this figure uses the order of its rows"
     )
     assert leakage({"dev": 0.0, "test": 0.0}, leave_one_out=True, timed=True) == []
 
@@ -166,8 +166,8 @@ class TestTooFewNegatives:
         code, told, _ = command(*arguments, "--split", split)
         assert code == 2 and not (tmp_path / "made").exists()
         assert told == [
-            "error: field '--negatives': 4 negatives per user are too many: 2 users leave fewer items without an "
-            "interaction, 'user3' leaves 1, 'user8' leaves 1. Choose at most 1, or drop these users with "
+            "error: field '--negatives': 4 negatives per user are too many: 2 users have fewer items without an "
+            "interaction: 'user3' has 1, 'user8' has 1. Choose at most 1, or drop these users with "
             "--drop-users-with-too-few-negatives."
         ]
 
@@ -175,7 +175,7 @@ class TestTooFewNegatives:
         found = prepared(command, tmp_path, *self.OPTIONS, "--drop-users-with-too-few-negatives", rows=self.ROWS)
         assert found["dropped_users"]["users"] == ["user3", "user8"]
         assert found["dropped_users"]["text"] == (
-            "dropped 2 users who leave fewer than 4 items to draw negatives from: user3, user8"
+            "dropped 2 users with fewer than 4 items left to draw negatives from: user3, user8"
         )
         raw = [line.split("\t")[0] for line in (tmp_path / "made/users.tsv").read_text().splitlines()[1:]]
         assert raw == [f"user{user}" for user in range(10) if user not in (3, 8)]
@@ -183,7 +183,7 @@ class TestTooFewNegatives:
         assert marker["drop_users_with_too_few_negatives"] is True and marker["users"] == 8
         assert (tmp_path / "made/dev.csv").read_text().count("\n") == 9
 
-    def test_whoever_is_short_without_the_dropped_users_items_goes_too(self, command, tmp_path):
+    def test_users_who_lack_items_after_a_drop_are_dropped_too(self, command, tmp_path):
         own = [("hoarder", f"own{item}", 800 + item) for item in range(2)]
         rows = [("hoarder", f"i{item:02d}", 700 + item) for item in range(11)] + own
         rows += [("second", f"i{item:02d}", 700 + item) for item in range(8)]  # leaves 5, without `own` 3
@@ -193,13 +193,13 @@ class TestTooFewNegatives:
     def test_nobody_is_left(self, command, tmp_path):
         arguments = ["table", log(tmp_path), "--time", "time", "--out", tmp_path / "made", "--core", "1"]
         code, told, _ = command(*arguments, "--negatives", "50", "--drop-users-with-too-few-negatives")
-        assert code == 2 and "no user leaves 50 items to draw negatives from" in told[0]
+        assert code == 2 and "no user has 50 items left to draw negatives from" in told[0]
 
     def test_the_notebooks_need_one_item_only(self, command, tmp_path):
         rows = LOG + [("user3", f"i{item:02d}", 700 + item) for item in range(11)]
         arguments = ["table", log(tmp_path, rows), "--time", "time", "--out", tmp_path / "made", "--core", "1"]
         code, told, _ = command(*arguments, "--like", "rechorus")
-        assert code == 2 and "1 user leaves fewer items without an interaction, 'user3' leaves 0. Drop these" in told[0]
+        assert code == 2 and "1 user has fewer items without an interaction: 'user3' has 0. Drop these" in told[0]
         assert command(*arguments, "--like", "rechorus", "--drop-users-with-too-few-negatives")[0] == 0
 
 
@@ -208,7 +208,7 @@ def kinds(folder):
 
 
 class TestFolder:
-    """What reading a folder tells, for `train` and `prepare rechorus`."""
+    """The notices from reading a folder, for `train` and `prepare rechorus`."""
 
     def test_few_candidates_and_repeats(self, folder):
         found = kinds(folder)
@@ -238,7 +238,7 @@ class TestFolder:
         (found,) = unused_columns(folder)
         assert found["columns"] == [name] and "\x1b" not in found["text"]
         assert found["text"].endswith(
-            " is not used: the name of an attribute begins with i_, that of a relation with r_"
+            " is not used: names of attributes must start with i_, names of relations with r_"
         )
         (folder / "item_meta.csv").unlink()
         assert unused_columns(folder) == []

@@ -19,7 +19,7 @@ NO_VALUES = pl.DataFrame(schema={"item": pl.String, "value": pl.String})
 
 
 def make_raw(seed=0, *, numbers=False, number=400):
-    """Interactions with duplicates and ties, items that nobody touched, values and pairs that come twice."""
+    """Interactions with duplicates and ties, items without interactions, repeated values and pairs."""
     rng = np.random.default_rng(seed)
     user = (lambda n: int(n) * 10**12) if numbers else (lambda n: f"ü{n} ✓")
     item = (lambda n: int(n) + 7) if numbers else (lambda n: f"B{n:03d}")
@@ -135,7 +135,7 @@ def test_temporal(tmp_path):
     prepared = prepare_folder(make_raw(number=300), tmp_path / "made", options)
     marker = json.loads((prepared.folder / "dataset.json").read_text())
     assert marker["dev_from"] == "1970-01-01T00:00:30" and prepared.split.startswith("temporal, dev from 1970")
-    assert "Nothing that is trained on happened after" in (prepared.folder / "data_card.md").read_text()
+    assert "All training interactions happened before" in (prepared.folder / "data_card.md").read_text()
     assert prepared.card["leakage"]["rows_before_the_last_training_interaction"] == {"dev": 0.0, "test": 0.0}
     corpus = read_corpus(prepared.folder)
     assert corpus.sequence_times[corpus.train_rows].max() < 30 <= corpus.sequence_times[corpus.dev.rows].min()
@@ -164,11 +164,11 @@ def raw_of(rows, schema=("user", "item", "time")):
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        ([("a", "x", 1)], {}, "no user and item has 5 interactions or more"),
+        ([("a", "x", 1)], {}, "no users and items with at least 5 interactions are left"),
         ([("a", "x", 1)], {"core": 1}, "no user has three interactions"),
-        ([("a", "x", 1), (None, "y", 2)], {}, "1 interactions have no user, the first is number 2"),
+        ([("a", "x", 1), (None, "y", 2)], {}, "1 interactions have no user; the first is number 2"),
         ([("a", "x", 1), ("b", "y", None)], {}, "have no time"),
-        ([("a", "x", 1), ("a", "y\tz", 1)], {}, r"the item id 'y\\tz' holds a tab or a line break"),
+        ([("a", "x", 1), ("a", "y\tz", 1)], {}, r"the item id 'y\\tz' contains a tab or a line break"),
         ([("a", "x", -1)], {}, "the time -1 is out of range"),
         ([("a", "x", 2**31)], {}, "the time 2147483648 is out of range.*--time-unit"),
         ([("a", "x", 1), ("a", "y", 2), ("a", "z", 3)], {"core": 1}, "99 negatives per user are too many"),
@@ -176,7 +176,7 @@ def raw_of(rows, schema=("user", "item", "time")):
         ([("a", "x", 1)], {"seed": -1}, "'--seed': -1 is too small"),
         ([("a", "x", 1)], {"negatives": 0}, "'--negatives': 0 is too small"),
         ([("a", "x", 1)], {"test_from": "2000-01-01"}, "leave-one-out has no dates"),
-        ([("a", "x", 1)], {"like": "rechorus", "split": "temporal"}, "the notebooks know only leave-one-out"),
+        ([("a", "x", 1)], {"like": "rechorus", "split": "temporal"}, "the notebooks use only leave-one-out"),
     ],
 )
 def test_what_no_dataset_can_be_made_of(tmp_path, rows, options, message):
@@ -191,17 +191,17 @@ def test_no_interactions(tmp_path):
         prepare_folder(raw, tmp_path / "none", PrepareOptions())
 
 
-def test_a_folder_that_may_not_be_replaced_is_told_before_any_work(tmp_path):
+def test_a_folder_that_may_not_be_replaced_is_reported_before_any_work(tmp_path):
     (tmp_path / "mine").mkdir()
     PrepareOptions(out=tmp_path / "mine").check()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
-    with pytest.raises(UserError, match="it exists and was not made by this program. Name another folder"):
+    with pytest.raises(UserError, match="it exists and was not made by this program. Choose another folder"):
         PrepareOptions(out=tmp_path / "mine").check()
     (tmp_path / "mine" / "dataset.json").write_text("{}")
     PrepareOptions(out=tmp_path / "mine").check()
 
 
-def test_an_unknown_column_is_told_before_anything_is_written(tmp_path):
-    with pytest.raises(UserError, match="there is no column 'brand'. There are: title"):
+def test_an_unknown_column_is_reported_before_anything_is_written(tmp_path):
+    with pytest.raises(UserError, match="there is no column 'brand'. Available columns: title"):
         prepare_folder(make_raw(), tmp_path / "made", PrepareOptions(core=2, negatives=5, template="{brand}"))
     assert not list(tmp_path.iterdir())

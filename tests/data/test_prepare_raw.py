@@ -159,7 +159,7 @@ def test_prepare_recbole(tmp_path, command):
     assert meta["r_sequel"].to_list() == ["[2]", "[3]", "[]", "[]", "[]"]
     assert meta["i_actor"].to_list() == ["1", "1", "1", "0", "0"]
     code, printed = command(*arguments, "--out", tmp_path / "other", "--relations", "actor")
-    assert code == 2 and "no relation 'actor' relates items" in printed
+    assert code == 2 and "there is no relation 'actor' of items" in printed
 
 
 @pytest.mark.parametrize("sizes", [(120, 240, 1500), (10, 10, 50), (50, 12, 250)])

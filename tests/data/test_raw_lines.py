@@ -76,7 +76,7 @@ def test_other_encodings_come_as_utf_8(tmp_path, encoding, packed):
     (tmp_path / "rows").write_bytes(gzip.compress(data) if packed else data)
     assert rows_of(tmp_path / "rows") == [("0000013714", 1), ("é", 2)]
     (tmp_path / "rows").write_bytes(data[:-1])
-    with pytest.raises(UserError, match=f"line 3: the text is not {encoding.upper()}, which its byte-order mark"):
+    with pytest.raises(UserError, match=f"line 3: the text has a byte-order mark of {encoding.upper()}"):
         rows_of(tmp_path / "rows")
 
 

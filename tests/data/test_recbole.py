@@ -69,7 +69,7 @@ def test_interactions(atomic):
         (("Sep 13 2020", "Sep 14 2020", "Sep 15 2020"), {"time_format": "%b %d %Y"}, (-44800, 41600, 128000)),
     ],
 )  # fmt: skip
-def test_times_are_told_by_their_values(atomic, cells, options, seconds):
+def test_times_are_recognised_by_their_values(atomic, cells, options, seconds):
     text = INTER
     for old, new in zip(("10.9", "1e3", "10\n"), (*cells[:2], cells[2] + "\n"), strict=True):
         text = text.replace(old, new, 1)
@@ -102,7 +102,9 @@ def test_other_encodings_with_a_byte_order_mark(atomic, encoding):
 def test_files_of_other_items(atomic):
     for kind, text in (("link", LINK), ("item", ITEM)):
         (atomic / f"tiny.{kind}").write_text(text.replace("007\t", "7\t").replace("\na\t", "\nz\t"))
-        with pytest.raises(UserError, match=f"tiny.{kind}, field 'item_id': it knows none .*have '007', it has '7'"):
+        with pytest.raises(
+            UserError, match=f"tiny.{kind}, field 'item_id': it has none .*have '007', the table has '7'"
+        ):
             read_recbole(atomic)
 
 
@@ -178,7 +180,7 @@ def test_interactions_alone_are_enough(atomic):
     raw = read_recbole(atomic)
     assert raw.items["item"].to_list() == ["007", "a"]
     assert (raw.attributes, raw.relations) == ({}, {})
-    with pytest.raises(UserError, match="holds no tiny.kg and tiny.link"):
+    with pytest.raises(UserError, match="tiny.kg or tiny.link is missing"):
         read_recbole(atomic, relations=["x"])
 
 
@@ -193,12 +195,15 @@ def change(kind, old, new):
 
 
 BAD = {
-    "none": (lambda folder: (folder / "tiny.inter").unlink(), "it holds 0 .inter files, not one"),
+    "none": (lambda folder: (folder / "tiny.inter").unlink(), "it contains 0 .inter files, not one"),
     "two": (
         lambda folder: (folder / "other.inter").write_text(INTER),
-        "it holds 2 .inter files, not one (other, tiny)",
+        "it contains 2 .inter files, not one (other, tiny)",
     ),
-    "no type": (change("inter", "item_id:token", "item_id"), "tiny.inter, line 1, field 'item_id': the heading tells"),
+    "no type": (
+        change("inter", "item_id:token", "item_id"),
+        "tiny.inter, line 1, field 'item_id': the header of the field has",
+    ),
     "unknown type": (change("item", "year:token", "year:int"), "tiny.item, line 1, field 'year:int'"),
     "no time": (change("inter", "timestamp", "when"), "tiny.inter, line 1, field 'timestamp': the field is missing"),
     "bad time": (change("inter", "1e3", "soon"), "tiny.inter, line 3, field 'timestamp': line 3 has 'soon', which"),
@@ -210,7 +215,7 @@ BAD = {
     "too many": (change("item", "\tx2", "\tx2\t"), "tiny.item, line 3: the line has 7 tab-separated"),
     "few and many": (change("inter", "u2\ta\t\t1e3\nu1\ta\t3", "u2\ta\t1e3\nu1\ta\t3\t"), "line 3: the line has 3"),
     "twice": (change("item", "code:token", "year:token"), "tiny.item, line 1, field 'year:token'"),
-    "twice otherwise": (change("item", "code:token", "year:float"), "tiny.item, line 1: a field's name comes twice"),
+    "twice otherwise": (change("item", "code:token", "year:float"), "tiny.item, line 1: a field name appears twice"),
     "empty": (change("kg", KG, ""), "tiny.kg: the file is empty"),
     "header": (change("link", LINK, "item_id:token\tentity_id:token\n"), "tiny.link: the file has no rows"),
     "latin-1": (
@@ -228,12 +233,12 @@ def test_bad_input(atomic, case):
         read_recbole(atomic)
 
 
-def test_unknown_names_are_told_with_those_that_exist(atomic):
+def test_unknown_names_are_reported_with_those_that_exist(atomic):
     with pytest.raises(UserError, match="no token or token_seq column 'weight'.*the title, year, class, code"):
         read_recbole(atomic, attributes=["weight"])
-    with pytest.raises(UserError, match="no relation 'actor' relates items.*book.genre, film.film.actor"):
+    with pytest.raises(UserError, match="there is no relation 'actor' of items.*book.genre, film.film.actor"):
         read_recbole(atomic, relations=["actor"])
-    with pytest.raises(UserError, match="it is no folder"):
+    with pytest.raises(UserError, match="it is not a folder"):
         read_recbole(atomic / "tiny.inter")
 
 

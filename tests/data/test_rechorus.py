@@ -31,7 +31,7 @@ def equal(a, b):
 
 
 def slow_corpus(folder: Path, read: Corpus) -> Corpus:
-    """What `read_corpus` does, row by row in plain Python, but for the hashes."""
+    """What `read_corpus` does, row by row in plain Python, without the hashes."""
 
     def rows(name):
         header, *lines = [line.split("\t") for line in (folder / name).read_text().splitlines()]

@@ -42,7 +42,9 @@ def test_one_form():
     ],
 )
 def test_lost_digits(values):
-    with pytest.raises(UserError, match="f.csv, field 'id': row 2 has .* has lost digits. Store the column as text"):
+    with pytest.raises(
+        UserError, match="f.csv, field 'id': row 2 has .* has lost digits.*Export the column again as text"
+    ):
         refuse_lost_digits(values, "f.csv", "id")
 
 
@@ -92,15 +94,15 @@ def test_whole_floats_meet_whole_numbers(tmp_path, ours, theirs):
 @pytest.mark.parametrize(
     ("ours", "theirs", "shown"),
     [
-        ("{:05}", "{}", "they have '00001', it has '1'"),
-        ("{}", "{:05}", "they have '1', it has '00001'"),
-        ("I{}", "i{}", "they have 'I1', it has 'i1'"),
-        ("{}.5", "{}", "they have '1.5', it has '1'"),
+        ("{:05}", "{}", "they have '00001', the table has '1'"),
+        ("{}", "{:05}", "they have '1', the table has '00001'"),
+        ("I{}", "i{}", "they have 'I1', the table has 'i1'"),
+        ("{}.5", "{}", "they have '1.5', the table has '1'"),
     ],
 )
 def test_ids_that_do_not_meet_are_shown(tmp_path, ours, theirs, shown):
     items = about(tmp_path, "item,title\n" + "".join(f"{theirs.format(i)},x\n" for i in range(1, 10)))
-    with pytest.raises(UserError, match=f"items.csv, field 'item': it knows none .*: {shown}. .*--item-id"):
+    with pytest.raises(UserError, match=f"items.csv, field 'item': it has none .*: {shown}. .*--item-id"):
         read_interaction_table(interactions(tmp_path, ours), COLUMNS, items)
 
 
@@ -141,7 +143,7 @@ def test_relations_that_hold_no_ids(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     raw, _ = read_interaction_table(interactions(tmp_path), COLUMNS, about(tmp_path, text, relations=("near",)))
     assert len(raw.relations["near"]) == 18
-    share = "relation near: 16.7% of its values are the id of no item (such as '77') and are left out"
+    share = "relation near: 16.7% of its values are not item ids (such as '77') and are left out"
     assert capsys.readouterr().err == f"warning: {share}\n"
     frame = pl.DataFrame({"item": range(1, 10), "near": [["one", "two"]] * 9})  # ids are numbers, the values are not
     frame.write_parquet(tmp_path / "items.parquet")

@@ -68,12 +68,12 @@ def test_ties_at_the_dates_and_users_who_come_late():
     [(0, 5, "train"), (5, 5, "dev"), (7, 3, "dev"), (5, 11, "test"), (11, 12, "dev"), (0, 0, "train")],
 )
 def test_a_split_without_interactions(dev_from, test_from, empty):
-    with pytest.raises(UserError, match=rf"nothing is left for {empty} with dev from 1970-01-01.*from 1970-01-01 to"):
+    with pytest.raises(UserError, match=rf"{empty} would be empty with dev from 1970-01-01.*from 1970-01-01 to"):
         temporal_split(np.ones(11, int), np.arange(11), dev_from, test_from)
 
 
 def test_only_first_interactions_leave_nothing_to_test():
-    with pytest.raises(UserError, match="nothing is left for test"):
+    with pytest.raises(UserError, match="test would be empty"):
         temporal_split(np.array([1, 1, 2, 3]), np.array([0, 1, 2, 3]), 1, 2)
 
 
@@ -84,7 +84,7 @@ def test_dates_that_are_not_given():
     assert complete_dates(times, Dates(dev_from=500)) == (500, 700)
     assert complete_dates(times, Dates(7, 3)) == (7, 3)
     for given in (Dates(-5), Dates(5000), Dates(None, -5), Dates(None, 5000)):
-        with pytest.raises(UserError, match="nothing is left"):
+        with pytest.raises(UserError, match="would be empty"):
             temporal_split(np.ones(900, int), times, *complete_dates(times, given))
 
 
@@ -94,7 +94,9 @@ def test_dates():
     assert parse_date("1970-01-01T00:00:01.5", "") == 2
     assert date_text(888710400) == "1998-03-01" and date_text(888710400 + 61) == "1998-03-01T00:01:01"
     for wrong in ("", "yesterday", "1998-02-30", "01.03.1998", "888710400000", "0001-01-01T00:00+14:00"):
-        with pytest.raises(UserError, match="--test-from.*is no date. Write it as 1998-03-01 or as 1998-03-01T12:00"):
+        with pytest.raises(
+            UserError, match="--test-from.*is not a date. Write it as 1998-03-01 or as 1998-03-01T12:00"
+        ):
             parse_date(wrong, "--test-from")
 
 
@@ -116,7 +118,7 @@ def test_negatives_are_new_for_every_row(tmp_path):
 
 @pytest.mark.process
 def test_from_the_data_to_a_trained_model(raw, tmp_path):
-    """Nothing that is trained on happened after anything that is evaluated, and every row gets a rank."""
+    """All training interactions happened before anything that is evaluated, and every row gets a rank."""
     arguments = ["--split", "temporal", "--dev-from", "1998-04-15T06:00", "--test-from", "1998-04-19", "--negatives", 9]
     done = command("prepare", "ml-100k", "--out", tmp_path / "ml", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -135,7 +137,7 @@ def test_from_the_data_to_a_trained_model(raw, tmp_path):
     assert np.array_equal(np.sort(np.concatenate([corpus.dev.rows, corpus.test.rows])), later)
     assert times[corpus.dev.rows].max() < test_from <= times[corpus.test.rows].min()
     new = len(times) - len(corpus.train_rows) - len(later)
-    assert new > 0 and f"{new} first interactions from then on are only history" in done.stdout
+    assert new > 0 and f"{new} users' first interactions since then are only history" in done.stdout
 
     done = command("train", "--data.path", tmp_path / "ml", "--run.workdir", tmp_path / "run", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -151,9 +153,12 @@ def test_from_the_data_to_a_trained_model(raw, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--split", "temporal", "--test-from", "March"], "'--test-from': 'March' is no date. Write it as 1998-03-01"),
+        (
+            ["--split", "temporal", "--test-from", "March"],
+            "'--test-from': 'March' is not a date. Write it as 1998-03-01",
+        ),
         (["--test-from", "1998-03-01"], "'--test-from': leave-one-out has no dates. Add --split temporal."),
-        (["--split", "temporal", "--dev-from", "1990-01-01"], "nothing is left for train with dev from 1990-01-01"),
+        (["--split", "temporal", "--dev-from", "1990-01-01"], "train would be empty with dev from 1990-01-01"),
     ],
 )
 def test_command_with_wrong_dates(raw, tmp_path, arguments, message):

@@ -29,7 +29,7 @@ def test_published_texts(published):
 BAD_TEXT = {
     "no text": (replace("item_text.tsv", "\tthree", "\t "), "item_text.tsv, field 'text': item 3 has no text"),
     "no line": (replace("item_text.tsv", "3\tthree\n", ""), "item_text.tsv, field 'text': item 3 has no text"),
-    "twice": (replace("item_text.tsv", "5\tfive", "2\tfive"), "item_text.tsv, line 5, field 'item_id': '2' comes a"),
+    "twice": (replace("item_text.tsv", "5\tfive", "2\tfive"), "item_text.tsv, line 5, field 'item_id': '2' appears"),
     "unknown": (replace("item_text.tsv", "5\tfive", "6\tfive"), "line 5, field 'item_id': '6' is not among the 5"),
     "no column": (replace("item_text.tsv", "text", "title"), "item_text.tsv, line 1, field 'text': the column"),
     "none": (lambda folder: (folder / "item_text.tsv").unlink(), "item_text.tsv: the items have no texts"),
@@ -45,9 +45,12 @@ def test_bad_texts(folder, case):
 
 
 BAD_PAIR = {
-    "raw id twice": (replace("Any.text", "B7", "B1"), "Any.text, line 4, field 'id': 'B1' comes a second time"),
+    "raw id twice": (replace("Any.text", "B7", "B1"), "Any.text, line 4, field 'id': 'B1' appears twice"),
     "raw id unknown": (replace("Any.text", "B7", "B8"), "Any.text, line 4, field 'id': 'B8' is not in Any.item2index"),
-    "index twice": (replace("Any.item2index", "A3\t3", "A3\t1"), "Any.item2index, line 3, field 'item_id': '1' comes"),
+    "index twice": (
+        replace("Any.item2index", "A3\t3", "A3\t1"),
+        "Any.item2index, line 3, field 'item_id': '1' appears",
+    ),
     "no text file": (lambda folder: (folder / "Any.text").unlink(), "Any.text: the file is missing"),
     "two pairs": (lambda folder: (folder / "B.item2index").write_text("x\t1"), "there are 2 files *.item2index"),
     "tab in the text": (replace("Any.text", " one", "one\t"), "Any.text, line 3: the line has 3 tab-separated fields"),

@@ -97,15 +97,18 @@ def test_words():
     [
         (lambda: parse_folders(["a"]), "'--data': cannot read 'a'.*NAME=FOLDER"),
         (lambda: parse_options(["run.epochs"]), "'--set': cannot read 'run.epochs'.*section.option=value"),
-        (lambda: parse_options(["epochs=3"]), "'--set': 'epochs' is no option"),
-        (lambda: parse_options(["run.epochs=3", "run.epochs=4"]), "run.epochs is there twice"),
+        (lambda: parse_options(["epochs=3"]), "'--set': 'epochs' is not an option"),
+        (lambda: parse_options(["run.epochs=3", "run.epochs=4"]), "run.epochs is given twice"),
         (lambda: cells(system_variants(["kda"]), options={"run.epoch": 3}), "run.epoch'.*you mean run.epochs"),
         (lambda: cells(system_variants(["kda"]), options={"run.epochs": "many"}), "'run.epochs': expected an integer"),
-        (lambda: cells(system_variants(["kda"]), options={"run.seed": 1}), "'run.seed': not an option.*--seeds"),
-        (lambda: cells(system_variants(["kdda"])), "no configuration of kdda on office.*There are .*kda, kda_lrd"),
+        (
+            lambda: cells(system_variants(["kda"]), options={"run.seed": 1}),
+            "'run.seed': this option cannot be set.*--seeds",
+        ),
+        (lambda: cells(system_variants(["kdda"])), "no configuration of kdda on office.*Choose one of .*kda, kda_lrd"),
         (lambda: cells(system_variants(["kda"]), ["offic"]), "kda on offic.*The datasets are .*office"),
-        (lambda: cells(system_variants(["kda", "kda"])), "the variant 'kda' is there twice"),
-        (lambda: cells(system_variants(["kda"]), ["../x"]), "'../x' is no name for a dataset"),
+        (lambda: cells(system_variants(["kda", "kda"])), "the variant 'kda' is given twice"),
+        (lambda: cells(system_variants(["kda"]), ["../x"]), "'../x' is not a dataset name"),
         (lambda: cells(system_variants(["kda"]), folders={"x": Path("y")}), "--data names 'x'.*not among --datasets"),
         (lambda: ablation_variants("kda"), "'--system': kda has no latent relations.*kda_lrd"),
         (lambda: sensitivity_variants("rcf", (5,), (1.0,)), "rcf has no latent relations"),
@@ -119,15 +122,18 @@ def test_mistakes(make, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1", "expected tables of variants"),
-        ("[variants]\na = 1", "expected tables of variants"),
+        ("x = 1", "expected only tables of variants"),
+        ("[variants]\na = 1", "expected only tables of variants"),
         ("[variants.a]\nmodel.dropout = 0.1", "variants.a.system': the system is missing"),
-        ('[variants.a]\nsystem = "kda"\nbase = "b"', "variants.toml: a is to be compared with 'b'"),
+        ('[variants.a]\nsystem = "kda"\nbase = "b"', "variants.toml: a has the base 'b'"),
         (
             '[variants.a]\nsystem = "kda"\n[variants.a.model]\ndropuot = 0.1',
             "variants.toml, line 4, field 'variants.a.model.dropuot'.*Perhaps you mean model.dropout",
         ),
-        ('[variants.a]\nsystem = "kda"\n[variants.a.data]\npath = "x"', "'data.path': not an option to set.*--data"),
+        (
+            '[variants.a]\nsystem = "kda"\n[variants.a.data]\npath = "x"',
+            "'data.path': this option cannot be set.*--data",
+        ),
         ("[variants.a", "line 1.*not valid TOML|not valid TOML"),
     ],
 )

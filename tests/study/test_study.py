@@ -115,7 +115,7 @@ def test_another_configuration_is_refused_and_the_rest_goes_on(whole, place):
     printed, error = process.communicate(timeout=200)
     assert process.returncode == 2
     assert trained(printed) == RUNS[2:]
-    assert "error: the report is not complete, since 2 failed" in error and "learning_rate was 0.05, now 0.01" in error
+    assert "error: the report is incomplete, because 2 failed" in error and "learning_rate was 0.05, now 0.01" in error
     assert [cell["seeds"] for cell in read(folder)["cells"]] == [[], [0, 1]]
     assert "Traceback" not in error
 
@@ -152,10 +152,10 @@ def test_runs_of_other_data_are_not_compared(whole, place):
     results = folder / RUNS[2] / "results.json"
     results.write_text(re.sub(r'"hash": "\w{8}', '"hash": "00000000', results.read_text()))
     error = finish(place.table("--only-report", workdir="other"), returncode=2)
-    assert "ours and popularity on tiny are of different data" in error
+    assert "ours and popularity on tiny have different data" in error
     report = read(folder)
     assert len(report["cells"]) == 2 and report["comparisons"] == [] and report["by_popularity"]["slices"] == []
-    told = r"tiny is left out: .*/data: it is not the dataset of popularity's run with seed 0\. .* with --data\."
+    told = r"tiny is left out: .*/data: it is not the dataset of popularity's run with seed 0\. .*--data"
     assert re.search(told, (folder / "table.md").read_text())
 
 

@@ -1,4 +1,4 @@
-"""Hyperparameter search: resumed, pruned, blind to the test split."""
+"""Hyperparameter search: resumed, pruned, without the test split."""
 
 import json
 
@@ -97,10 +97,10 @@ def test_pruned_by_the_median(place, monkeypatch):
     assert not list(folder.glob("*/results.json"))
 
 
-def test_failed_trials_are_told_and_counted(place):
+def test_failed_trials_are_reported_and_counted(place):
     folder, space = place.folder / "diverged", {"optim.learning_rate": [1e30]}
-    with pytest.raises(UserError, match="no trial has come to its end"):
+    with pytest.raises(UserError, match="no trial has finished"):
         sweep.run_sweep(config(place), space, folder, num_trials=1, seed=0)
-    with pytest.raises(UserError, match="no trial has come to its end"):
+    with pytest.raises(UserError, match="no trial has finished"):
         sweep.run_sweep(config(place), space, folder, num_trials=1, seed=0)
     assert [path.name for path in folder.glob("trial?")] == ["trial0"]

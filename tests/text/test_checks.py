@@ -29,15 +29,15 @@ def array(*zeros, items=5):
     [
         (array(), None, []),
         (array(), ["", *"abcde"], []),
-        (array(2, 5), None, ["a.npy: 2 of 5 items have a vector of zeros (the first: item 2), so an LRD"]),
-        (array(2, 5), ["", *"abcde"], ["a.npy: 2 of 5 items with a text have a vector of zeros (the first: item 2)"]),
-        (array(2, 5), ["", "a", " ", "c", "d", ""], ["2 of 5 items have no text (the first: item 2)"]),
+        (array(2, 5), None, ["a.npy: 2 of 5 items have a zero vector (first: item 2), so an LRD"]),
+        (array(2, 5), ["", *"abcde"], ["a.npy: 2 of 5 items with a text have a zero vector (first: item 2)"]),
+        (array(2, 5), ["", "a", " ", "c", "d", ""], ["2 of 5 items have no text (first: item 2)"]),
         (
             array(2, 5),
             ["", "a", "b", "c", "d", "\u00a0"],
-            ["1 of 5 items have no text (the f", "a.npy: 1 of 5 items with"],
+            ["1 of 5 items have no text (f", "a.npy: 1 of 5 items with"],
         ),
-        (array(1, 2, 3, 4, 5), None, ["a.npy: 5 of 5 items have a vector of zeros"]),
+        (array(1, 2, 3, 4, 5), None, ["a.npy: 5 of 5 items have a zero vector"]),
         (np.concatenate([np.zeros((1, 3)), np.ones((4, 3))]), None, ["a.npy: all 4 items have the same vector"]),
         (np.concatenate([np.zeros((1, 3)), np.ones((4, 3))]), ["", *"abcd"], ["a.npy: all 4 items have the same"]),
         (np.concatenate([np.zeros((1, 3)), np.ones((4, 3))]), ["", *"aaaa"], []),
@@ -64,9 +64,9 @@ def test_a_file(dataset, name, capsys):
         vectors.tofile(path)
     done = embed(dataset, "--encoder", "file", "--file", path, "--dimensions", "3")
     assert done.returncode == 0 and "fits the items" in done.stdout
-    assert done.stderr.startswith(f"warning: {path}: 2 of 4 items have a vector of zeros (the first: item 2)")
+    assert done.stderr.startswith(f"warning: {path}: 2 of 4 items have a zero vector (first: item 2)")
     load_or_embed(dataset, 4, TextConfig(encoder="file", file=path, dimensions=3))  # what training reads
-    assert "2 of 4 items have a vector of zeros" in capsys.readouterr().err
+    assert "2 of 4 items have a zero vector" in capsys.readouterr().err
 
 
 @pytest.mark.process
@@ -77,13 +77,13 @@ def test_words_that_a_model_does_not_know(dataset, tmp_path, capsys):
     for more in ([], [], ["--force"]):
         done = embed(*options, *more)
         assert done.returncode == 0, done.stderr
-        assert "2 of 4 items with a text have a vector of zeros (the first: item 2)" in done.stderr
+        assert "2 of 4 items with a text have a zero vector (first: item 2)" in done.stderr
         assert done.stderr.count("warning: ") == 1
     load_or_embed(dataset, 4, TextConfig(encoder="model2vec", model=str(folder)))
-    assert "2 of 4 items with a text have a vector of zeros" in capsys.readouterr().err
+    assert "2 of 4 items with a text have a zero vector" in capsys.readouterr().err
     write_texts(dataset, ["", "zebra", "lion", "ape", "..."])
     done = embed(*options, "--force")
-    assert done.returncode == 2 and "embeds all 4 texts as vectors of zeros" in done.stderr
+    assert done.returncode == 2 and "embeds all 4 texts as zero vectors" in done.stderr
     assert built("model2vec", folder).encode(["zebra"]).tolist() == [[0.0] * 6]
 
 
@@ -104,11 +104,11 @@ def test_any_encoder(dataset, name, tmp_path):
     vectors[1] = 0
     np.save(path, vectors)
     done = embed(dataset, "--encoder", name, *options)
-    assert done.returncode == 0 and "1 of 4 items with a text have a vector of zeros (the first: item 2)" in done.stderr
+    assert done.returncode == 0 and "1 of 4 items with a text have a zero vector (first: item 2)" in done.stderr
     vectors[1] = np.nan
     np.save(path, vectors)
     done = embed(dataset, "--encoder", name, *options)
-    assert done.returncode == 2 and "item 2 holds NaN or infinity" in done.stderr
+    assert done.returncode == 2 and "item 2 contains NaN or infinity" in done.stderr
     assert embed(dataset, "--encoder", name, *options, "--force").stderr == ""
 
 
@@ -118,5 +118,5 @@ def test_an_encoder_that_gives_zeros_for_all(dataset, monkeypatch):
 
     counting = Counting()
     counting.encode = lambda texts: np.zeros((len(texts), 64), np.float32)
-    with pytest.raises(UserError, match="wordllama small embeds all 2 texts as vectors of zeros"):
+    with pytest.raises(UserError, match="wordllama small embeds all 2 texts as zero vectors"):
         store.embed_texts(["", "a", "b"], counting)

@@ -24,7 +24,7 @@ def test_writes_checks_and_replaces(dataset):
     assert np.load(array).shape == (4, 256)
 
     done = embed(dataset)
-    assert done.returncode == 0 and "fits the texts already" in done.stdout
+    assert done.returncode == 0 and "already matches the texts" in done.stdout
 
     write_texts(dataset, [*TEXTS[:4], "another text"])
     done = embed(dataset)
@@ -50,7 +50,7 @@ def test_bad_arguments(dataset):
         (["--file", "a.npy"], "field '--file': the encoder is wordllama, which embeds the texts itself"),
         (["--model", "x"], "field '--model': the encoder wordllama has no models"),
         (["--encoder", "openai", "--concurrency", "0"], "field '--concurrency': expected an integer >= 1"),
-        (["--encoder", "model2vec"], "model2vec has no model of its own"),
+        (["--encoder", "model2vec"], "model2vec has no default model"),
     ):
         done = embed(dataset, *args)
         assert (

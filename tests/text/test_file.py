@@ -48,7 +48,7 @@ def test_npz(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("two.npz", r"there are 2 arrays, not one .it holds: text, other.*two.npz:NAME"),
+        ("two.npz", r"there are 2 arrays, not one .arrays in it: text, other.*two.npz:NAME"),
         ("two.npz:nowhere", "there is no array nowhere"),
         ("two.npz:other", r"shape \(3,\)"),
         ("none.npz", "0 arrays"),
@@ -88,7 +88,7 @@ def test_dump_whose_width_is_odd_needs_not_tell_it(tmp_path):
 
 def test_dump_that_may_be_either_asks_for_the_width(tmp_path):
     VECTORS.tofile(tmp_path / "dump")
-    words = r"may hold 4 rows of 12 as float32 or 4 rows of 6 as float64\. Set text.dimensions"
+    words = r"may contain 4 rows of 12 as float32 or 4 rows of 6 as float64\. Set text.dimensions"
     with pytest.raises(UserError, match=words):
         read(tmp_path / "dump")
     np.testing.assert_array_equal(read(tmp_path / "dump", dimensions=6), AS_READ)
@@ -96,7 +96,7 @@ def test_dump_that_may_be_either_asks_for_the_width(tmp_path):
 
 def test_dump_of_zeros_with_one_item_stays_ambiguous(tmp_path):
     np.zeros(6).tofile(tmp_path / "dump")  # one row in float64, or padding and one row in float32
-    with pytest.raises(UserError, match="may hold 2 rows of 6 as float32 or 1 rows of 6 as float64"):
+    with pytest.raises(UserError, match="may contain 2 rows of 6 as float32 or 1 rows of 6 as float64"):
         read(tmp_path / "dump", num_items=1, dimensions=6)
 
 
@@ -118,7 +118,7 @@ def test_a_dump_is_read_as_it_was_written_or_refused(tmp_path, num_items, width,
     try:
         np.testing.assert_array_equal(read(path, num_items, width if told else None), expected)
     except UserError as error:
-        assert (not told or num_items == 1) and "may hold" in str(error)
+        assert (not told or num_items == 1) and "may contain" in str(error)
         assert f"of {width} as {stored.dtype.name}" in str(error)
 
 
@@ -146,14 +146,14 @@ def test_not_finite_in_float32(tmp_path, suffix, bad):
     array[2, 3] = bad
     path = tmp_path / f"a{suffix}"
     {".npy": np.save, ".npz": np.savez}.get(suffix, lambda path, array: array.tofile(path))(path, array)
-    with pytest.raises(UserError, match="item 3 holds NaN or infinity"):
+    with pytest.raises(UserError, match="item 3 contains NaN or infinity"):
         read(path, dimensions=6)
 
 
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.ones((5, 6)), "5 rows for 4 items, and row 0 is not zero"),
+        (np.ones((5, 6)), "5 rows for 4 items, but row 0 is not zero"),
         (np.ones((3, 6)), r"\(3, 6\), not \(4, 6\)"),
         (np.ones((6, 6)), r"\(6, 6\), not \(4, 6\)"),
         (np.ones((4, 5)), r"\(4, 5\), not \(4, 6\)"),
@@ -189,11 +189,11 @@ def test_pickles_are_never_read(tmp_path):
 def test_no_file(tmp_path, name):
     with pytest.raises(UserError, match="cannot read|bytes are not"):
         read(tmp_path / name)
-    with pytest.raises(UserError, match="no file is named"):
+    with pytest.raises(UserError, match="no file is given"):
         read_file(TextConfig(encoder="file"), 4)
 
 
-def test_neither_texts_nor_the_folder_are_touched(dataset):
+def test_neither_texts_nor_the_folder_are_changed(dataset):
     np.save(dataset.parent / "a.npy", VECTORS)
     (dataset / "item_text.tsv").unlink()
     before = sorted(dataset.iterdir())
@@ -214,8 +214,8 @@ def test_command(dataset):
     done = embed("--file", dump, "--dimensions", "6")
     assert (done.returncode, done.stderr) == (0, "") and f"--text.encoder file --text.file {dump}" in done.stdout
     for args, words in (
-        (["--file", dump], "may hold"),
-        ([], "no file is named"),
+        (["--file", dump], "may contain"),
+        ([], "no file is given"),
         (["--file", dump, "--model", "x"], "no models to choose from"),
     ):
         done = embed(*args)

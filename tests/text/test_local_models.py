@@ -115,7 +115,7 @@ def test_what_is_no_model_is_refused(model, tmp_path):
     for wrong, words in ((tmp_path / "empty", "cannot be loaded"), (tmp_path / "nowhere", "no such model folder")):
         with pytest.raises(UserError, match=words):
             built(name, wrong)
-    with pytest.raises(UserError, match="no model of its own"):
+    with pytest.raises(UserError, match="no default model"):
         build_encoder(EncoderConfig(encoder=name))
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
@@ -177,7 +177,7 @@ def test_end_to_end(model, dataset):
     np.testing.assert_allclose(stored, built(name, folder).encode(TEXTS[:4]), atol=1e-6)
     record = json.loads(open(provenance).read())
     assert record["model"] == str(folder) and record["dimensions"] == width and len(record["weights_hash"]) == 64
-    assert "fits the texts already" in embed().stdout
+    assert "already matches the texts" in embed().stdout
     assert embed("--force").returncode == 0 and open(array, "rb").read() == bits
 
     config = EncoderConfig(encoder=name, model=str(folder), dimensions=width)  # the width, as a run records it

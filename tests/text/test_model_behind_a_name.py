@@ -17,11 +17,11 @@ def other(texts):
     return expected(texts, MODEL + "other")
 
 
-def test_it_is_found_when_something_has_to_be_asked(server):
+def test_it_is_found_when_a_request_is_needed(server):
     encoder(server).encode(WORDS)
     server.weights = "other"
     np.testing.assert_array_equal(encoder(server).encode(WORDS), expected(WORDS))  # nothing is asked
-    words = r"the model small-model of http.* is another one than before .*cosine.*, and 3 of these 4 texts.*--force"
+    words = r"the model small-model of http.* has changed .*cosine.*, and 3 of these 4 texts.*--force"
     with pytest.raises(UserError, match=words):
         encoder(server).encode([*WORDS, "new"])
     assert "new" not in server.asked
@@ -46,10 +46,10 @@ def test_texts_of_which_none_was_embedded_start_with_the_other_model(server, cap
     encoder(server).encode(WORDS)
     server.weights = "other"
     np.testing.assert_array_equal(encoder(server).encode(["new"]), other(["new"]))
-    assert "is another one than before" in capsys.readouterr().err
+    assert "has changed" in capsys.readouterr().err
     # The earlier model's vectors of other datasets are found no more, so they are not mixed with this one's.
     np.testing.assert_array_equal(encoder(server).encode([*WORDS, "new"]), other([*WORDS, "new"]))
-    assert "is another one" not in capsys.readouterr().err
+    assert "has changed" not in capsys.readouterr().err
 
 
 def test_rounding_is_not_another_model(server, monkeypatch):
@@ -66,7 +66,7 @@ def test_rounding_is_not_another_model(server, monkeypatch):
     assert encoder(server).encode([*WORDS, "new"]).shape == (4, 8)
 
 
-def test_caches_of_before_have_no_test_text(server):
+def test_older_caches_have_no_test_text(server):
     encoder(server).encode(WORDS)
     with Database(cache_path()) as database:
         keys = set(encoder(server).plan(WORDS).keys)
@@ -74,7 +74,7 @@ def test_caches_of_before_have_no_test_text(server):
     np.testing.assert_array_equal(encoder(server).encode([*WORDS, "new"]), expected([*WORDS, "new"]))
     assert server.asked == dict.fromkeys([*WORDS, "new"], 1)
     server.weights = "other"
-    with pytest.raises(UserError, match="another one than before"):
+    with pytest.raises(UserError, match="has changed"):
         encoder(server).encode([*WORDS, "newer"])
 
 
@@ -96,7 +96,7 @@ def test_force_asks_again_and_replaces(server, tmp_path, monkeypatch, capsys, na
     array = folder / f"text_{name}-{MODEL}.npy"
     assert printed_by(monkeypatch, capsys, *options)[0] == 0
     server.weights = "other"
-    assert "fits the texts already (--force" in printed_by(monkeypatch, capsys, *options)[1]
+    assert "already matches the texts (--force" in printed_by(monkeypatch, capsys, *options)[1]
     assert server.asked == dict.fromkeys(WORDS, 1)
     assert printed_by(monkeypatch, capsys, *options, "--force")[0] == 0
     np.testing.assert_array_equal(np.load(array), other(WORDS))

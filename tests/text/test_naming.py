@@ -68,7 +68,7 @@ def test_names_are_safe_and_differ(model):
     assert "/" not in name("openai", model) and name("openai", model) not in {name("openai", other) for other in others}
 
 
-def test_full_width_asked_for_by_number_is_what_is_there(tmp_path):
+def test_full_width_given_as_a_number_uses_the_existing_array(tmp_path):
     """As in the config.toml of a run, which states the width that the encoder had."""
     full = text_path(tmp_path, config(model="mini"))
     assert text_path(tmp_path, config(model="mini", dimensions=384)) != full

@@ -55,7 +55,7 @@ def stored_texts(server, texts):
     return {text for text, vector in zip(texts, expected(texts), strict=True) if vector.tobytes() in blobs}
 
 
-def test_vectors_and_what_is_asked(server, capsys):
+def test_vectors_and_requests(server, capsys):
     texts = ["alpha", "beta", "alpha", "gamma  ", "日本 😀", "a\nb"]
     first = encoder(server)
     np.testing.assert_array_equal(first.encode(texts), expected(texts))
@@ -147,16 +147,16 @@ def test_retry_after_is_honoured(server):
     ("fault", "words", "requests"),
     [
         ("width", "9 dimensions, not 8", 1),
-        ("missing", "2 times unusably: the answer holds 2 embeddings for 3 texts", 2),
-        ("no last index", "holds some embeddings without an index.*--request-inputs 1", 1),
-        ("same index", "holds 3 embeddings with the same index.*--request-inputs 1", 1),
+        ("missing", "2 unusable answers: the answer has 2 embeddings for 3 texts", 2),
+        ("no last index", "has some embeddings without an index.*--request-inputs 1", 1),
+        ("same index", "has 3 embeddings with the same index.*--request-inputs 1", 1),
         ("error", "answered with an error: No provider is there", 1),
         ("passing error", "answered with an error: Overloaded, try again", 2),
         ("quota", "status 429: You exceeded your current quota.*balance", 1),
-        ("429", "status 429: Rate limit reached.*run the command again later", 2),
+        ("429", "status 429: Rate limit reached.*Run the command again later", 2),
         ("500", "status 500", 2 + 2),  # with the test text between, for it may be the texts
-        ("401", "refused the key", 1),
-        ("reset", "cannot be reached, or broke off", 2),
+        ("401", "rejected the key", 1),
+        ("reset", "cannot be reached, or closed the connection", 2),
         ("hang", "did not answer in time", 2),
     ],
 )
@@ -178,14 +178,14 @@ def test_lasting_faults(server, fault, words, requests):
     ("fault", "words", "requests"),
     [
         ("400", "status 400: This is refused for Bearer .key.*--model, --dimensions and --base-url", 1),
-        ("401", "refused the key .status 401.. Check OPENAI_API_KEY", 1),
+        ("401", "rejected the key .status 401.. Check OPENAI_API_KEY", 1),
         ("error", "No provider is there", 1),
         ("quota", "quota", 1),
-        ("zeros", "answered the test text 'A red bicycle with 21 gears' with a vector of zeros", 1),
-        ("nan", "with NaN or infinity in the vector", 2),
-        ("null", "with no list of numbers", 2),
-        ("missing", "2 times unusably: the answer holds 0 embeddings for 1 texts", 2),
-        ("html", "2 times unusably: the answer does not parse as JSON", 2),
+        ("zeros", "returned a zero vector for the test text 'A red bicycle with 21 gears'", 1),
+        ("nan", "returned NaN or infinity in the vector", 2),
+        ("null", "returned no list of numbers", 2),
+        ("missing", "2 unusable answers: the answer has 0 embeddings for 1 texts", 2),
+        ("html", "2 unusable answers: the answer does not parse as JSON", 2),
     ],
 )
 def test_what_holds_for_every_text_is_found_with_the_test_text(server, fault, words, requests):
@@ -196,7 +196,7 @@ def test_what_holds_for_every_text_is_found_with_the_test_text(server, fault, wo
     assert server.requests["POST /v1/embeddings"] == requests and not server.asked
 
 
-def test_after_a_failure_what_is_under_way_is_kept_and_nothing_more_is_asked(server):
+def test_after_a_failure_running_requests_are_kept_and_no_new_ones_sent(server):
     texts = [f"text {n}" for n in range(10)]
     server.delay = 0.3
     server.faults.extend(["ok", "ok", "401", "ok"])  # the first is the test text's
@@ -250,7 +250,7 @@ def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
         ["items", "4", "", "", ""],
         ["distinct texts", "3", "14", "1", "$0.0140"],
         ["in the cache", "0", "0", "", ""],
-        ["to ask", "3", "14", "1", "$0.0140"],
+        ["to request", "3", "14", "1", "$0.0140"],
     ]
     assert "at most (UTF-8 bytes)" in out and "2026-01-02" in out and "bill" in out
     assert not server.requests and not cache_path().exists() and not list(folder.glob("text_*"))
@@ -266,8 +266,8 @@ def test_the_command_and_its_dry_run(server, tmp_path, cache, monkeypatch):
     assert provenance["server"] == server.url and provenance["text_limit"] == "8191 tokens, counted as UTF-8 bytes"
     assert provenance["model"] == MODEL and provenance["dimensions"] == 8
 
-    assert dry_run()[0][2:] == [["in the cache", "3", "14", "", ""], ["to ask", "0", "0", "0", "$0.0000"]]
-    assert dry_run("--force")[0][2:] == [["in the cache", "0", "0", "", ""], ["to ask", "3", "14", "1", "$0.0140"]]
+    assert dry_run()[0][2:] == [["in the cache", "3", "14", "", ""], ["to request", "0", "0", "0", "$0.0000"]]
+    assert dry_run("--force")[0][2:] == [["in the cache", "0", "0", "", ""], ["to request", "3", "14", "1", "$0.0140"]]
     assert server.requests == {"POST /v1/embeddings": 2}
 
 
@@ -287,8 +287,8 @@ def test_embeddings_of_another_server_do_not_fit(server, dataset, monkeypatch, c
     other = "http://127.0.0.1:9/v1"
     assert printed_by(monkeypatch, capsys, *options, server.url)[0] == 0
     code, printed = printed_by(monkeypatch, capsys, *options, other)
-    assert code == 2 and f"are of the server {server.url}, not {other}" in printed and "--force" in printed
-    assert "fits the texts already" in printed_by(monkeypatch, capsys, *options, server.url + "/")[1]
+    assert code == 2 and f"are from the server {server.url}, not {other}" in printed and "--force" in printed
+    assert "already matches the texts" in printed_by(monkeypatch, capsys, *options, server.url + "/")[1]
     # Training takes them from any server; what mends them names the one that made them, and the width.
     config = TextConfig(encoder="openai", model="m", dimensions=256)
     store.load_or_embed(dataset, 4, config)
@@ -301,10 +301,10 @@ def test_embeddings_of_another_server_do_not_fit(server, dataset, monkeypatch, c
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--encoder", "openai", "--no-wait"], "--wait.*has no use"),
-        (["--encoder", "openai-batch", "--concurrency", "2"], "--concurrency.*has no use"),
-        (["--base-url", "http://127.0.0.1:1/v1"], "--base-url.*has no use"),
-        (["--dry-run"], "costs nothing"),
+        (["--encoder", "openai", "--no-wait"], "--wait.*does not use it"),
+        (["--encoder", "openai-batch", "--concurrency", "2"], "--concurrency.*does not use it"),
+        (["--base-url", "http://127.0.0.1:1/v1"], "--base-url.*does not use it"),
+        (["--dry-run"], "has no price"),
         (["--encoder", "openai", "--request-inputs", "2049"], "request"),
         # A shell's variable that is not set must not become OpenAI's own model, or its own server.
         (["--encoder", "openai", "--model", ""], "'--model': expected a text of length >= 1, got ''"),
@@ -319,7 +319,7 @@ def test_options_that_are_refused(dataset, options, words, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("proxy", "words"),
     [
-        ("http://me:hunter2@127.0.0.1:9", "cannot be reached.*the proxy that the environment.*NO_PROXY=127.0.0.1"),
+        ("http://me:hunter2@127.0.0.1:9", "cannot be reached.*the proxy in the environment.*NO_PROXY=127.0.0.1"),
         ("gopher://me:hunter2@127.0.0.1:9", "no connection to .* can be set up.*ALL_PROXY"),
     ],
 )
@@ -340,7 +340,7 @@ def test_what_another_process_is_asking_for_is_waited_for(server, capsys):
     with Database(cache_path()) as database, ThreadPoolExecutor(1) as other:
         with sole_asker(database, server.url):
             vectors = other.submit(encoder(server).encode, WORDS)
-            while f"waiting for another process that asks {server.url}" not in printed:
+            while f"waiting for another process that uses {server.url}" not in printed:
                 assert not vectors.done()
                 printed += capsys.readouterr().out
                 time.sleep(0.005)
@@ -352,7 +352,7 @@ def test_what_another_process_is_asking_for_is_waited_for(server, capsys):
 
 @pytest.mark.process
 def test_killed_twice_and_resumed(server, tmp_path, monkeypatch):
-    """Nothing is lost, and nothing that was answered and stored is asked twice."""
+    """Nothing is lost, and no stored answer is requested twice."""
     texts = [f"film {n}" for n in range(60)]
     folder = write_dataset(tmp_path / "films", texts)
     options = [folder, "--encoder", "openai", "--model", MODEL, "--base-url", server.url]

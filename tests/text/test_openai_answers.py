@@ -69,7 +69,7 @@ def test_an_index_that_comes_twice():
         ([{"index": 0}] * 2, "2 embeddings with the same index"),
     ],
 )
-def test_an_order_that_is_not_known_is_not_asked_for_again(indices, words):
+def test_an_unknown_order_is_not_requested_again(indices, words):
     with pytest.raises(UserError, match=f"{words}.*--request-inputs 1"):
         read_answer({"data": [index | {"embedding": [1.0, 2]} for index in indices]}, 2, 2)
 
@@ -153,7 +153,7 @@ def test_addresses(monkeypatch):
         with pytest.raises(UserError, match="is not the address of a server"):
             resolve_url(wrong)
     for secret in ("http://me:hunter2@a/v1", "http://hunter2@a/v1", "http://a/v1?key=hunter2", "http://a/v1#hunter2"):
-        with pytest.raises(UserError, match="--base-url.*holds a user") as error:
+        with pytest.raises(UserError, match="--base-url.*contains a user") as error:
             resolve_url(secret)
         assert "hunter2" not in str(error.value)
 
@@ -171,7 +171,7 @@ def test_keys(monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", " hunter2\n")
     service = find_service(OPENAI_URL)
     assert service.key == "hunter2" and "hunter2" not in repr(service)
-    with pytest.raises(UserError, match="the address holds the key") as error:
+    with pytest.raises(UserError, match="the address contains the key") as error:
         find_service("http://127.0.0.1:1/hunter2/v1")
     assert "hunter2" not in str(error.value)
     find_service("http://127.0.0.1:1/v1")

@@ -48,7 +48,7 @@ def test_one_batch(server, capsys):
     np.testing.assert_array_equal(encoder(server).encode([*TEXTS, TEXTS[0]]), expected([*TEXTS, TEXTS[0]]))
     handed_in_once(server)
     assert server.requests["POST /v1/files"] == server.requests["POST /v1/batches"] == 1
-    assert "batch batch_0 handed in: 10 texts" in capsys.readouterr().out
+    assert "batch batch_0 submitted: 10 texts" in capsys.readouterr().out
     assert open_batches(server) == []
     before = server.requests.copy()
     np.testing.assert_array_equal(encoder(server).encode(TEXTS), expected())
@@ -73,12 +73,12 @@ def test_several_files(server, monkeypatch):
 
 def test_handed_in_now_collected_later(server):
     server.batches.looks = 2
-    with pytest.raises(UnderWay, match="batches under way: batch_0"):
+    with pytest.raises(UnderWay, match="unfinished batches: batch_0"):
         encoder(server, wait=False).encode(TEXTS)
     table = dry_run(TEXTS, encoder(server))
     rows = {cells[0]: cells[1] for cells in zip(*(column.cells for column in table.columns), strict=True)}
-    assert rows["under way"] == "10" and rows["to ask"] == "0"
-    with pytest.raises(UserError, match="3 of these texts are in batches under way.*--abandon-batches"):
+    assert rows["in unfinished batches"] == "10" and rows["to request"] == "0"
+    with pytest.raises(UserError, match="3 of these texts are in unfinished batches.*--abandon-batches"):
         openai_encoder(server).encode([*TEXTS[:3], "new"])
     with pytest.raises(UnderWay):  # another dataset with some of the same texts asks for its own alone
         encoder(server, wait=False).encode([*TEXTS[:3], "new"])
@@ -111,12 +111,12 @@ def test_rows_that_failed_in_passing_are_handed_in_again(server, capsys, outcome
 @pytest.mark.parametrize(
     ("outcome", "words", "kept"),
     [
-        ("failed", "10 of 10 texts got no embedding: batch batch_0 failed: Too many tokens", 0),
-        ("cancelled", "5 of 10 texts got no embedding: .*batch batch_0 cancelled", 5),
-        ("rows refused", "4 of 10 texts got no embedding: Row of nobody is not to be had .4 times", 6),
+        ("failed", "10 of 10 texts have no embedding: batch batch_0 failed: Too many tokens", 0),
+        ("cancelled", "5 of 10 texts have no embedding: .*batch batch_0 cancelled", 5),
+        ("rows refused", "4 of 10 texts have no embedding: Row of nobody is not to be had .4 times", 6),
     ],
 )
-def test_what_failed_for_good_is_told_and_the_rest_kept(server, outcome, words, kept):
+def test_permanent_failures_are_reported_and_the_rest_kept(server, outcome, words, kept):
     server.batches.outcomes.append(outcome)
     with pytest.raises(UserError, match=words):
         encoder(server).encode(TEXTS)
@@ -127,7 +127,7 @@ def test_what_failed_for_good_is_told_and_the_rest_kept(server, outcome, words, 
 
 def test_rows_that_never_come(server):
     server.batches.outcomes.extend(["rows fail"] * 9)
-    with pytest.raises(UserError, match="1 of 10 texts got no embedding: Row of nobody"):
+    with pytest.raises(UserError, match="1 of 10 texts have no embedding: Row of nobody"):
         encoder(server).encode(TEXTS)
     assert server.requests["POST /v1/batches"] == batch.ROUNDS
 
@@ -183,7 +183,7 @@ def test_exit_code_while_under_way(server, tmp_path):
     folder = write_dataset(tmp_path / "films", ["a", "b", "c"])
     process = command(server, folder, "--no-wait")
     out, err = process.communicate()
-    assert process.returncode == 75 and "batches under way: batch_0" in out and "Traceback" not in err
+    assert process.returncode == 75 and "unfinished batches: batch_0" in out and "Traceback" not in err
     assert not list(folder.glob("text_*"))
 
 
@@ -208,7 +208,7 @@ def test_a_batch_that_the_server_does_not_know(server):
 
 def test_results_that_break_off_are_read_again(server):
     server.batches.reading.append("broken off")
-    with pytest.raises(UserError, match="cannot be reached, or broke off.*run the command again"):
+    with pytest.raises(UserError, match="cannot be reached, or closed the connection.*run the command again"):
         encoder(server).encode(TEXTS)
     np.testing.assert_array_equal(encoder(server).encode(TEXTS), expected())
     handed_in_once(server)

@@ -1,4 +1,4 @@
-"""Runs whose texts come from elsewhere than wordllama: what the run folder records and what may be resumed."""
+"""Runs with encoders other than wordllama: what the run folder records, and what can be resumed."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def place(tmp_path, monkeypatch):
         yield tmp_path
 
 
-def test_the_width_is_recorded_and_need_not_be_told_again(place):
+def test_the_width_is_recorded_and_need_not_be_given_again(place):
     config = small(place, encoder="file", file=place / "a.npy")
     assert config.text.dimensions is None
     train_seeds([config])

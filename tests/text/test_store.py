@@ -93,13 +93,13 @@ def test_what_an_encoder_must_not_give(encoder, wrong):
         store.embed_texts(["", "a", "b"], encoder)
 
 
-def test_hash_tells_borders_order_and_count():
+def test_hash_depends_on_borders_order_and_count():
     lists = [["", "ab", "c"], ["", "a", "bc"], ["", "c", "ab"], ["", "abc"], ["", "ab", "c", ""], ["", "é"], ["", "e"]]
     assert len({store.text_hash(texts) for texts in lists}) == len(lists)
 
 
 def refused(dataset, words, config=CONFIG):
-    """Loading fails, says `words` and how to mend it, and leaves the files as they are."""
+    """Loading fails with `words` and a remedy, and leaves the files unchanged."""
     before = {path: path.read_bytes() for path in dataset.iterdir()}
     with pytest.raises(UserError, match=words) as error:
         store.load_or_embed(dataset, 4, config)
@@ -172,7 +172,7 @@ def test_malformed_json(dataset, encoder, content):
 def test_missing_json(dataset, encoder):
     store.load_or_embed(dataset, 4, CONFIG)
     (dataset / "text_wordllama-64d.json").unlink()
-    refused(dataset, "cannot read where the embeddings came from")
+    refused(dataset, "cannot read the origin of the embeddings")
 
 
 @pytest.mark.parametrize("shape", [(5, 64), (4, 63), (4,), (4, 64, 1), (0, 64)])
@@ -188,7 +188,7 @@ def test_not_finite(dataset, encoder, bad):
     array = np.ones((4, 64), np.float32)
     array[2, 7] = bad
     np.save(dataset / "text_wordllama-64d.npy", array)
-    refused(dataset, "item 3 holds NaN or infinity")
+    refused(dataset, "item 3 contains NaN or infinity")
 
 
 @pytest.mark.parametrize("array", [np.ones((4, 64), np.int32), np.full((4, 64), "x")])
@@ -236,7 +236,7 @@ def test_read_only_folder_with_its_own_embeddings(dataset, cache, encoder):
     assert len(encoder.calls) == 1 and not (cache / "text").exists()
 
 
-def test_stale_embeddings_in_a_read_only_folder_can_be_mended(dataset, encoder):
+def test_stale_embeddings_in_a_read_only_folder_can_be_replaced(dataset, encoder):
     store.load_or_embed(dataset, 4, CONFIG)
     texts = [*TEXTS[:4], "another text"]
     write_texts(dataset, texts)

@@ -67,7 +67,7 @@ def test_a_damaged_vector_is_as_good_as_missing(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "tables gone"])
-def test_damaged_file_is_told(tmp_path, damage):
+def test_damaged_file_is_reported(tmp_path, damage):
     path = path_in(tmp_path)
     with Database(path) as database:
         database.put([n.to_bytes(32, "big") for n in range(300)], vectors(300, 20))

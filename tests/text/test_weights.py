@@ -1,4 +1,4 @@
-"""Model folders: pickles refused, weights told apart."""
+"""Model folders: pickles are rejected, different weights are distinguished."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_no_folder(tmp_path):
             refuse_pickled_weights(tmp_path / name)
 
 
-def test_hash_tells_weights_settings_names_and_no_more(model, tmp_path):
+def test_hash_depends_on_weights_settings_and_names_only(model, tmp_path):
     first = weights_hash(model)
     (model / "README.md").write_text("words")
     (model / "pytorch_model.bin").write_text("unread")

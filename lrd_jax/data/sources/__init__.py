@@ -1,1 +1,1 @@
-"""Raw data of every source -> `RawDataset`."""
+"""Reads the raw data of each source into a `RawDataset`."""

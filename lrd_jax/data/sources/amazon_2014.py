@@ -1,13 +1,13 @@
 """Amazon product data of 2014 (McAuley et al., SIGIR 2015; He and McAuley, WWW 2016): one category's 5-core.
 
-reviews_CATEGORY_5.json.gz has a JSON object per line, meta_CATEGORY.json.gz a Python literal per line, which is parsed
-as a literal and never evaluated. The choices are those of the notebook that made the paper's datasets, and of the
+reviews_CATEGORY_5.json.gz has one JSON object per line. meta_CATEGORY.json.gz has one Python literal per line, which is
+parsed as a literal and never evaluated. The choices follow the notebook that made the paper's datasets and the
 published Office folder: also_bought is r_complement, also_viewed is r_substitute; i_category is the element at index 2
-(from 0) of an item's first category path, missing where the path is shorter; the texts tell the path's last element.
+(from 0) of an item's first category path, missing if the path is shorter; the texts use the path's last element.
 
-The release of 2018 (Ni et al., EMNLP 2019) has one JSON object per line: category is one path, also_buy and also_view
-stand beside it and give r_also_buy and r_also_view, and fields hold pieces of the web pages that they were cut out of.
-Which release a file is of is seen by its fields.
+The release of 2018 (Ni et al., EMNLP 2019) has one JSON object per line: category is one path, the fields also_buy and
+also_view give r_also_buy and r_also_view, and fields may contain HTML from the pages that they were scraped from. The
+fields of a file show which release it belongs to.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RELEASE = Release(
         "Tools_and_Home_Improvement", "Toys_and_Games", "Video_Games",
     ),
     other_reviews=("{}_5.json.gz",),  # of 2018
-    md5={  # not published; as others recorded them of SNAP's files (495,854,086 and 186,594,679 bytes)
+    md5={  # not official; recorded by others for SNAP's files (495,854,086 and 186,594,679 bytes)
         "reviews_Electronics_5.json.gz": "e4524af6c644cd044b1969bac7b62b2a",
         "meta_Electronics.json.gz": "b39b77b4c980cca078ec2b93dfcba786",
     },
@@ -64,7 +64,7 @@ _ONLY_2018 = frozenset({"category", "also_buy", "also_view"})
 _HOMES = {"2014": RELEASE.home, "2018": "https://nijianmo.github.io/amazon/"}
 _NAMES = {"2014": "Amazon product data 2014, {}, 5-core", "2018": "Amazon review data 2018, {}"}
 _CATEGORY_LEVEL = 2
-_MOST_ODD = 0.01  # the share of lines above which a file is no such metadata
+_MOST_ODD = 0.01  # share of malformed lines above which the file is rejected
 
 
 def read_amazon_2014(
@@ -74,19 +74,19 @@ def read_amazon_2014(
     reviews: Path | None = None,
     meta: Path | None = None,
 ) -> RawDataset:
-    """Read one category, of 2014 or of 2018.
+    """Reads one category of the 2014 or 2018 release.
 
-    Only the lines of the metadata that tell of a reviewed item are parsed. The dump is known to hold a few odd lines:
-    those that are no dictionary with an `asin`, and items that come a second time, are passed over and
-    counted in `origin`. A review that cannot be read is an error.
+    Only the metadata lines of reviewed items are parsed. The dump has a few malformed lines: lines that are not a
+    dictionary with an `asin`, and repeated items, are skipped and counted in `origin`. A review that cannot be read is
+    an error.
 
     Args:
       category: such as "Office_Products" or "Electronics".
-      source: a folder that holds both files.
-      reviews, meta: the files, gzipped or not. None of the three: an earlier download, else the network.
+      source: a folder with both files.
+      reviews, meta: the files, gzipped or not. If none of the three is given: an earlier download, else the network.
 
     Raises:
-      UserError: see `find_files` and `json_rows`; metadata that is no such file or of other items.
+      UserError: see `find_files` and `json_rows`; also if the metadata has another format or describes other items.
     """
     reviews_path, meta_path = find_files(RELEASE, category, source=source, reviews=reviews, meta=meta)
     reviews_file, meta_file = RawFile(reviews_path), RawFile(meta_path)
@@ -97,7 +97,7 @@ def read_amazon_2014(
     ]
     interactions = concat(frames, {"user": pl.String, "item": pl.String, "time": pl.Int64})
     if interactions.is_empty():
-        raise UserError("the file holds no reviews", file=reviews_path, remedy="Copy or download it again")
+        raise UserError("the file contains no reviews", file=reviews_path, remedy="Copy or download it again")
     year, items, attributes, relations, counts = _read_metadata(meta_file, interactions["item"].unique().sort())
     origin = {
         "source": _NAMES[year].format(category),
@@ -111,7 +111,7 @@ def read_amazon_2014(
 def _read_metadata(
     file: RawFile, known: pl.Series
 ) -> tuple[str, pl.DataFrame, dict[str, pl.DataFrame], dict[str, pl.DataFrame], dict[str, int]]:
-    """The year of the release, items, attributes, relations among the known items, and counts of lines."""
+    """The year of the release, items, attributes, relations among the known items, and line counts."""
     counts: Counter[str] = Counter()
     seen: set[str] = set()
     first_odd, year = None, "2014"
@@ -129,7 +129,7 @@ def _read_metadata(
                 first_odd = first_odd or number
             elif entry["asin"] in seen:
                 counts["metadata_items_repeated"] += 1
-            elif entry["asin"] in wanted:  # the first look may have found the id of another item in a description
+            elif entry["asin"] in wanted:  # the first search may have found another item's id in a description
                 seen.add(entry["asin"])
                 entries.append(entry)
         year = "2018" if any(_ONLY_2018 & entry.keys() for entry in entries) else year
@@ -149,11 +149,11 @@ def _read_metadata(
             f"{counts['metadata_lines_odd']:,} of its {counts['metadata_lines']:,} lines are neither Python literals "
         )
         problem += "nor JSON of a dictionary with an 'asin'; this is the first"
-        remedy = "Name the metadata of 2014 or 2018, meta_CATEGORY.json.gz, or download it again"
+        remedy = "Give the metadata of 2014 or 2018, meta_CATEGORY.json.gz, or download it again"
         raise UserError(problem, file=file.path, line=first_odd, remedy=remedy)
     if not seen:
-        remedy = "Name the reviews and the metadata of the same category"
-        raise UserError("it tells of none of the items that were reviewed", file=file.path, remedy=remedy)
+        remedy = "Give the reviews and the metadata of the same category"
+        raise UserError("it describes none of the reviewed items", file=file.path, remedy=remedy)
     items, categories = concat(of_items, _ITEM), concat(of_categories, _VALUE)
     attributes = {"category": categories.drop_nulls(), "brand": items.select("item", value="brand").drop_nulls()}
     pair: Schema = {"item": pl.String, "other": pl.String}
@@ -164,10 +164,10 @@ def _read_metadata(
 
 
 def _lines_of(block: Block, known: pl.Series) -> tuple[pl.DataFrame, int]:
-    """(number, line) of the lines that name a known item as their own or name none, and how many lines there are.
+    """(number, line) of the lines whose id is a known item or missing, and the number of all lines.
 
-    The id is looked for before anything is parsed, since most of a dump's items are not in the 5-core and parsing a
-    literal takes a hundred times as long.
+    It searches for the id before parsing, because most items of the dump are not in the 5-core, and parsing a literal
+    takes a hundred times as long.
     """
     text = block.data.decode("utf-8", errors="replace")
     lines = pl.DataFrame({"line": text.split("\n")}, schema={"line": pl.String})
@@ -181,7 +181,7 @@ def _lines_of(block: Block, known: pl.Series) -> tuple[pl.DataFrame, int]:
 
 
 def _entry(line: str) -> dict[str, Any] | None:
-    """The dictionary that a line writes as JSON or as a Python literal, None where it is neither or has no id."""
+    """The dictionary in a line of JSON or in a Python literal; None if it is neither or has no id."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -190,23 +190,23 @@ def _entry(line: str) -> dict[str, Any] | None:
 
 
 def _literal(line: str) -> object:
-    """What a line writes as a Python literal, None where it is none."""
+    """The value of a line that is a Python literal; None if it is not one."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # descriptions hold backslashes that Python warns of
+            warnings.simplefilter("ignore")  # descriptions contain backslashes that Python warns about
             return ast.literal_eval(line.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
 
 
 def _title(entry: dict[str, Any]) -> str | None:
-    """The title; None for the script of a page that stands in its place in some lines of 2018."""
+    """The title; None if it is a script from the web page, as in some lines of 2018."""
     title = _text(entry.get("title"))
     return None if title is not None and "getTime()" in title else title
 
 
 def _brand(entry: dict[str, Any]) -> str | None:
-    """The brand, without the "by" that some lines of 2018 have on a line of its own before it."""
+    """The brand, without a preceding line "by", which some entries of 2018 have."""
     brand = _text(entry.get("brand"))
     return brand if brand is None else re.sub(r"^\s*by\s*\n\s*", "", brand)
 
@@ -217,14 +217,14 @@ def _text(value: object) -> str | None:
 
 
 def _clean(text: str) -> str:
-    """The text without HTML, and halves of characters put together, or replaced where one is alone."""
+    """The text without HTML; surrogate pairs are joined, and lone surrogates replaced."""
     if not text.isascii():  # such as "\ud83d\ude00" in a literal
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return plain_text(text) if "<" in unescape(text) else text
 
 
 def _path(entry: dict[str, Any]) -> list[str]:
-    """The first of an item's category paths; in 2018 features follow it, behind an element of HTML tags only."""
+    """The first category path of an item. In 2018, an element of HTML tags only ends the path; features follow it."""
     paths = entry.get("categories") or [entry.get("category")]
     first = paths[0] if isinstance(paths, list) else None
     names = [_clean(name) for name in first if isinstance(name, str)] if isinstance(first, list) else []
@@ -232,7 +232,7 @@ def _path(entry: dict[str, Any]) -> list[str]:
 
 
 def _related(entry: dict[str, Any], field: str) -> list[str]:
-    """The ids that an item lists in a field, within `related` in 2014, beside it in 2018."""
+    """The ids that an item lists in a field: inside `related` in 2014, at the top level in 2018."""
     related = entry.get("related", entry)
     others = related.get(field) if isinstance(related, dict) else None
     return [_clean(other) for other in others if isinstance(other, str)] if isinstance(others, list) else []

@@ -1,6 +1,7 @@
-"""Amazon Reviews'23 (Hou et al., arXiv 2403.03952): one category, reviews and metadata as a JSON object per line.
+"""Amazon Reviews'23 (Hou et al., arXiv 2403.03952): one category, with one JSON object per line.
 
-Items are `parent_asin`, which the variants of a product share, as the authors recommend. Times are milliseconds.
+Items are identified by `parent_asin`, which all variants of a product share, as the authors recommend. Times are in
+milliseconds.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _ITEM: Schema = {
     "main_category": pl.String,
     "categories": pl.List(pl.String),
     "features": pl.List(pl.String),
-    "bought_together": pl.String,  # null almost everywhere and of no documented shape: the JSON itself
+    "bought_together": pl.String,  # almost always null, and its format is not documented, so keep the JSON
 }
 _CATEGORY_LEVEL = 2
 _ASIN = r'"([0-9A-Z]{10})"'
@@ -55,26 +56,26 @@ def read_amazon_2023(
     reviews: Path | None = None,
     meta: Path | None = None,
 ) -> RawDataset:
-    """Read one category.
+    """Reads one category.
 
-    Attributes are category, the element at index 2 (from 0) of an item's path as for the release of 2014, and brand,
-    which is the store. The only relation is bought_together; a dataset without it has none. Beside title, category (the
-    path's last element) and brand, templates can use main_category and features, a list.
+    Attributes are category (the element at index 2, from 0, of an item's path, as for the release of 2014) and brand
+    (the store). The only relation is bought_together, if the data has it. In addition to title, category (the path's
+    last element) and brand, templates can use main_category and features, a list.
 
     Args:
       category: such as "Office_Products".
-      source: a folder that holds both files.
-      reviews, meta: the files, gzipped or not. None of the three: an earlier download, else the network.
+      source: a folder with both files.
+      reviews, meta: the files, gzipped or not. If none of the three is given: an earlier download, else the network.
 
     Raises:
-      UserError: see `find_files` and `json_rows`; metadata of other items.
+      UserError: see `find_files` and `json_rows`; also if the metadata describes other items.
     """
     reviews_path, meta_path = find_files(RELEASE, category, source=source, reviews=reviews, meta=meta)
     reviews_file, meta_file = RawFile(reviews_path), RawFile(meta_path)
     meaning = {"user_id": "the user", "parent_asin": "the item", "timestamp": "the time"}
     interactions = concat(list(json_rows(reviews_file, _REVIEW, meaning)), _REVIEW)
     if interactions.is_empty():
-        raise UserError("the file holds no reviews", file=reviews_path, remedy="Copy or download it again")
+        raise UserError("the file contains no reviews", file=reviews_path, remedy="Copy or download it again")
     interactions = interactions.select(
         user="user_id", item="parent_asin", time=pl.from_epoch("timestamp", time_unit="ms")
     )
@@ -85,8 +86,8 @@ def read_amazon_2023(
         kept.append(rows.filter(pl.col("parent_asin").is_in(known.implode())))
     metadata = concat(kept, _ITEM).rename({"parent_asin": "item"})
     if metadata.is_empty():
-        remedy = "Name the reviews and the metadata of the same category"
-        raise UserError("it tells of none of the items that were reviewed", file=meta_path, remedy=remedy)
+        remedy = "Give the reviews and the metadata of the same category"
+        raise UserError("it describes none of the reviewed items", file=meta_path, remedy=remedy)
     items = metadata.unique("item", keep="first", maintain_order=True)
     path = pl.col("categories").list.eval(pl.element().drop_nulls())
     items = items.with_columns(

@@ -1,9 +1,9 @@
-"""The reviews and the metadata of one of Amazon's categories, from wherever a copy is at hand.
+"""Finds the reviews and the metadata of one Amazon category.
 
-In this order: files given; a folder given, which holds them under their usual names, gzipped or not; what an earlier
-download left in the cache; the network. The publishers give no checksums: a download has to have the length that the
-server tells, and the MD5 where one is known; gzip checks itself when it is read; and the SHA-256 of what was read goes
-into the data card.
+It tries, in this order: the given files; the given folder, with the files under their usual names, gzipped or not; an
+earlier download in the cache; the network. The publishers give no checksums. So a download must have the length that
+the server announces, and the MD5 if one is known; gzip checks itself when it is read; and the SHA-256 of what was read
+goes into the data card.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Release:
     """One release of the Amazon data.
 
     Attributes:
-      name: such as "amazon-2014", the folder of its downloads in the cache.
+      name: such as "amazon-2014"; also the name of its download folder in the cache.
       home: the page that describes it.
-      reviews, meta: names of the files of a category, as the publisher gives them, "{}" for the category.
-      reviews_urls, meta_urls: where they can be had, first choice first.
-      categories: those that exist.
-      other_reviews: further names that the file of reviews may have in a folder.
-      md5: of files whose checksum is known; a download of another is refused.
+      reviews, meta: the publisher's file names of a category, with "{}" for the category.
+      reviews_urls, meta_urls: download URLs, in order of preference.
+      categories: the categories that exist.
+      other_reviews: other names that the reviews file may have in a folder.
+      md5: the known MD5 checksums by file name; a download with another checksum is rejected.
     """
 
     name: str
@@ -56,13 +56,13 @@ def find_files(
     """The paths of a category's reviews and metadata.
 
     Args:
-      release: which release.
+      release: the release.
       category: such as "Office_Products".
-      source: a folder that holds both files.
-      reviews, meta: the files themselves; either goes before what `source` or the network has.
+      source: a folder with both files.
+      reviews, meta: the files; they take precedence over `source` and the network.
 
     Raises:
-      UserError: a folder without the files, a category that does not exist, or no source could be reached.
+      UserError: the folder lacks a file, the category does not exist, or no download worked.
     """
     kinds = (
         (reviews, release.reviews, release.other_reviews, release.reviews_urls),
@@ -85,12 +85,12 @@ def find_files(
 def _in_folder(folder: Path, names: tuple[str, ...]) -> Path:
     name = " or ".join(names)
     if not folder.is_dir():
-        raise UserError("it is no folder", file=folder, field="--source", remedy=f"Name the folder that holds {name}")
+        raise UserError("it is not a folder", file=folder, field="--source", remedy=f"Give the folder with {name}")
     for candidate in (folder / spelt for name in names for spelt in (name, name.removesuffix(".gz"))):
         if candidate.is_file():
             return candidate
-    remedy = f"Put {name} there, gzipped or not, or name the files with --reviews and --meta"
-    raise UserError(f"it holds no {name}", file=folder, field="--source", remedy=remedy)
+    remedy = f"Put {name} there, gzipped or not, or give the files with --reviews and --meta"
+    raise UserError(f"there is no {name} in it", file=folder, field="--source", remedy=remedy)
 
 
 def _in_cache(release: Release, category: str, name: str, urls: tuple[str, ...]) -> Path:
@@ -99,7 +99,7 @@ def _in_cache(release: Release, category: str, name: str, urls: tuple[str, ...])
         return file
     if category not in release.categories:
         near = difflib.get_close_matches(category, release.categories, n=1, cutoff=0.5)
-        remedy = f"Did you mean {near[0]}" if near else f"Choose one of {', '.join(release.categories)}"
+        remedy = f"Perhaps you mean {near[0]}" if near else f"Choose one of {', '.join(release.categories)}"
         raise UserError(f"{release.name} has no category {category!r}", field="category", remedy=remedy)
     failures = []
     for url in urls:
@@ -109,5 +109,5 @@ def _in_cache(release: Release, category: str, name: str, urls: tuple[str, ...])
         except (OSError, ValueError) as error:
             failures.append(f"{url} failed: {one_line(error)}")
     both = " and ".join(template[0].format(category) for template in (release.reviews_urls, release.meta_urls))
-    remedy = f"Download {both} elsewhere, into one folder, and name it with --source"
+    remedy = f"Download {both} on another machine into one folder, and give it with --source"
     raise UserError(f"{name} could not be downloaded: {'; '.join(failures)}", remedy=remedy)

@@ -1,4 +1,4 @@
-"""What the columns of a table that people bring must be."""
+"""Checks the columns of user-supplied tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lrd_jax.errors import UserError
 def require_columns(
     file: Path, found: Sequence[str], columns: Sequence[str], remedy: str = "Name another column", line: int = 1
 ) -> None:
-    """Refuse a table that lacks one of the columns; `found` are those that its line `line` names."""
+    """Rejects a table that lacks one of the columns; `found` are the column names in its line `line`."""
     for name in columns:
         if name not in found:
             listed = ", ".join(found[:50]) + (", ..." if len(found) > 50 else "")
@@ -30,21 +30,21 @@ def first_row(wrong: pl.Series) -> int:
 
 
 def refuse_nested(table: pl.DataFrame, columns: Sequence[str], file: Path, *, lists: bool = False) -> None:
-    """Refuse columns of a Parquet or JSON file whose cells are no single values, such as lists, or bytes.
+    """Rejects columns of a Parquet or JSON file with cells that are not single values (lists, structures or bytes).
 
     Args:
-      table: from `read_table`.
-      columns: that must be plain.
-      file: for messages.
-      lists: lists of single values are fine.
+      table: the result of `read_table`.
+      columns: the columns that must have single values.
+      file: the file, for messages.
+      lists: also allow lists of single values.
 
     Raises:
-      UserError: one is not.
+      UserError: a column has other values.
     """
     for name in columns:
         kind: pl.DataType | DataTypeClass = table.schema[name]
         kind = kind.inner if lists and isinstance(kind, pl.List) else kind
         if kind.is_nested() or kind == pl.Binary:
-            remedy = "Name another column, or give it one number or text in each row" + " or a list of them" * lists
+            remedy = "Choose another column, or write one number or text in each row" + " or a list of them" * lists
             problem = f"its cells are {table.schema[name]}"
             raise UserError(problem, file=file, field=name, remedy=remedy)

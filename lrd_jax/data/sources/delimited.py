@@ -1,8 +1,8 @@
-"""CSV, TSV and other delimited text -> cells as text.
+"""Reads CSV, TSV and other delimited text as text cells.
 
-Polars reads what it reads right: files without quotation marks, or with marks that every line opens and closes. What is
-left, and whatever polars refuses, is read record by record with Python's `csv`: slower, but with the line of what is
-wrong, and never a field of several lines where none was meant.
+Polars reads the files that it reads correctly: those without quotation marks, or with marks that open and close on the
+same line. All other files, and those that polars rejects, are read record by record with Python's `csv`. That is
+slower, but errors name the line, and an unintended field over several lines is detected.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ Quote = Literal["none", "double", "single"]
 
 _MARKS = {"none": None, "double": '"', "single": "'"}
 _SEPARATORS = (",", "\t", ";", "|")
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's, in front of the header
-_DATA = re.compile(r"[+-]?\d+(\.\d+)?|\d{4}-\d\d-\d\d.*")  # no name of a column
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel writes it before the header
+_DATA = re.compile(r"[+-]?\d+(\.\d+)?|\d{4}-\d\d-\d\d.*")  # values that are not column names
 _RECORDS_AT_ONCE = 100_000
 _NO_LINE_HAS = "\x1f"
 
 
 @dataclasses.dataclass(frozen=True)
 class TextLayout:
-    """How the fields of a text file are written.
+    """The format of the fields in a text file.
 
     Attributes:
-      separator: one character or \\t. None: what a first line sep=; says, else a comma, in .tsv and .txt a tab; where
-        the header has none of it, the tab, comma, semicolon or bar that it has.
-      quote: the marks around fields. None: none where .tsv and .txt files have tabs, else double.
-      header: whether the first line names the columns. False: they are called 1, 2, ...
+      separator: one character or \\t. None: as given by a first line such as sep=;, else a comma, or a tab in .tsv and
+        .txt; if the header does not contain it, the tab, comma, semicolon or bar in the header.
+      quote: the quotation marks around fields. None: none for tab-separated .tsv and .txt files, else double.
+      header: whether the first line has the column names. False: the columns are named 1, 2, ...
     """
 
     separator: str | None = None
@@ -51,16 +51,16 @@ class TextLayout:
 
 @dataclasses.dataclass(frozen=True)
 class _Form:
-    """A `TextLayout` decided for one file.
+    """The `TextLayout` determined for one file.
 
     Attributes:
-      file: what the user calls it.
+      file: the path as the user gave it.
       separator: one character.
-      mark: the quotation mark; None: they mean nothing.
-      certain: whether the user named the mark.
-      blanks: whether a blank follows the first separator.
-      skipped: lines in front of the first row.
-      names: of the columns; none as long as they are not known.
+      mark: the quotation mark; None: quotation marks have no special meaning.
+      certain: whether the user chose the mark.
+      blanks: whether a space follows the first separator.
+      skipped: number of lines before the first row.
+      names: the column names; empty until they are known.
     """
 
     file: Path
@@ -75,20 +75,20 @@ class _Form:
 def read_delimited(
     path: Path, file: Path, columns: Sequence[str] | None, layout: TextLayout, *, tabs: bool
 ) -> pl.DataFrame:
-    """Read a table as text, "" being null or "". Blanks around the columns' names and blank lines are passed over.
+    """Reads a table as text; an empty cell is null or "". Ignores white space around column names, and blank lines.
 
     Args:
       path: plain UTF-8 (`lrd_jax.data.sources.text_files.plain_text`).
-      file: what the user calls it.
-      columns: which to read. None: all that have a name.
-      layout: of the file.
-      tabs: whether its ending tells that tabs separate its fields.
+      file: the path as the user gave it.
+      columns: the columns to read. None: all that have a name.
+      layout: format of the file.
+      tabs: whether the file's extension implies tab-separated fields.
 
     Raises:
-      UserError: it is empty or not UTF-8, a column is missing or comes twice, a line has too many fields, a quotation
-        mark is not closed, or a field of several lines may be one by mistake.
+      UserError: the file is empty or not UTF-8, a column is missing or repeated, a line has too many fields, a
+        quotation mark is not closed, or a field that spans several lines may be a mistake.
     """
-    csv.field_size_limit(2**31 - 1)  # of the whole process; Python's 131,072 characters are less than some texts have
+    csv.field_size_limit(2**31 - 1)  # for the whole process; some texts exceed Python's limit of 131,072 characters
     try:
         form = _decided(path, file, layout, tabs)
         chosen = _chosen(form, columns, layout)
@@ -103,7 +103,7 @@ def read_delimited(
 def _decided(path: Path, file: Path, layout: TextLayout, tabs: bool) -> _Form:
     separator = "\t" if layout.separator == "\\t" else layout.separator
     if separator is not None and len(separator.encode()) != 1:
-        remedy = "Give one ASCII character, \\t for a tab, or replace the separator in the file"
+        remedy = "Give one ASCII character (\\t for a tab), or replace the separator in the file"
         raise UserError(f"{separator!r} is not one character", field="--separator", remedy=remedy)
     with path.open(encoding="utf-8", newline="") as lines:
         told, first, skipped = None, next(lines, ""), 0
@@ -125,24 +125,24 @@ def _decided(path: Path, file: Path, layout: TextLayout, tabs: bool) -> _Form:
 
 
 def _chosen(form: _Form, columns: Sequence[str] | None, layout: TextLayout) -> list[int]:
-    """The places of the columns to read; says where the header looks like a row."""
+    """The positions of the columns to read; warns if the header looks like a row."""
     line = max(form.skipped, 1)
     for i, name in enumerate(form.names):
         if name and name in form.names[:i]:
             raise UserError("two columns have this name", file=form.file, line=line, field=name, remedy="Rename one")
     data = [name for name in form.names if layout.header and _DATA.fullmatch(name)]
-    remedy = "Name another column"
+    remedy = "Choose another column"
     if data:
-        remedy = "The file seems to have no header: add --no-header and name columns by number, as in --user 1 --item 2"
+        remedy = "If the file has no header, add --no-header and give columns by number, as in --user 1 --item 2"
     require_columns(form.file, form.names, columns or (), remedy, line)
     if long := [name for name in data if len(name) > 4]:
-        warn(f"{form.file}: its first line is taken for a header but looks like a row ({long[0]}); see --no-header")
+        warn(f"{form.file}: the first line is read as the header but looks like a row ({long[0]}); see --no-header")
     wanted = [name for name in form.names if name] if columns is None else columns
     return [form.names.index(name) for name in wanted]
 
 
 def _read_fast(path: Path, form: _Form, chosen: Sequence[int]) -> pl.DataFrame | None:
-    """The chosen columns, read by polars; None where it would not read them right."""
+    """The chosen columns, read by polars; None if it would not read them correctly."""
     scan = functools.partial(pl.scan_csv, path, has_header=False, skip_lines=form.skipped, infer_schema=False)
     try:
         lines = scan(separator=_NO_LINE_HAS, quote_char=None, schema={"line": pl.String})
@@ -154,7 +154,7 @@ def _read_fast(path: Path, form: _Form, chosen: Sequence[int]) -> pl.DataFrame |
         rows = scan(separator=form.separator, quote_char=mark, schema=schema)
         wanted = [str(i) for i in chosen]
         table = rows.select(wanted).collect(engine="streaming")
-        if table.select(_blank().any()).item():  # what lies in the other columns tells whether the line is blank
+        if table.select(_blank().any()).item():  # the other columns show whether the line is blank
             table = rows.filter(~_blank()).select(wanted).collect(engine="streaming")
     except pl.exceptions.PolarsError:
         return None
@@ -163,10 +163,10 @@ def _read_fast(path: Path, form: _Form, chosen: Sequence[int]) -> pl.DataFrame |
 
 
 def _facts(lines: pl.LazyFrame, form: _Form) -> tuple[bool | None, list[int]]:
-    """Whether lines hold quotation marks, and which lines without have too few fields.
+    """Whether lines have quotation marks, and which lines without them have too few fields.
 
-    The first is None where a line has too many fields, which polars overlooks in columns that are not read, or marks
-    that are not closed in pairs around its fields.
+    The first is None if a line has too many fields (polars ignores them in columns that are not read), or quotation
+    marks that are not in pairs around its fields.
     """
     line, most = pl.col("line"), len(form.names) - 1
     is_marked = pl.lit(False) if form.mark is None else line.str.contains(form.mark, literal=True)
@@ -188,8 +188,8 @@ def _facts(lines: pl.LazyFrame, form: _Form) -> tuple[bool | None, list[int]]:
 def _warn_of_short_lines(lines: Sequence[int], form: _Form) -> None:
     if lines:
         what = "1 line has" if len(lines) == 1 else f"{len(lines):,} lines have"
-        fields = f"fewer than {len(form.names)} fields, the first is line {lines[0]}"
-        warn(f"{form.file}: {what} {fields}; the missing ones count as empty")
+        fields = f"fewer than {len(form.names)} fields (first: line {lines[0]})"
+        warn(f"{form.file}: {what} {fields}; missing fields are read as empty")
 
 
 def _blank() -> pl.Expr:
@@ -200,7 +200,7 @@ def _read_slowly(path: Path, form: _Form, chosen: Sequence[int]) -> pl.DataFrame
     """The chosen columns, record by record.
 
     Raises:
-      UserError: see `_records`; a line with too many fields.
+      UserError: see `_records`; also if a line has too many fields.
     """
     width, schema, short = len(form.names), {str(i): pl.String for i in chosen}, []
     frames = [pl.DataFrame(schema=schema)]
@@ -211,7 +211,7 @@ def _read_slowly(path: Path, form: _Form, chosen: Sequence[int]) -> pl.DataFrame
             for line, _, cells in block:
                 if len(cells) > width:
                     problem = f"the line has {len(cells)} fields, not {width} ({', '.join(form.names)})"
-                    remedy = "Correct the line, or see --separator and --quote"
+                    remedy = "Fix the line, or set --separator or --quote"
                     raise UserError(problem, file=form.file, line=line, remedy=remedy)
                 if any(cell.strip() for cell in cells):
                     short += [line] if len(cells) < width else []
@@ -222,11 +222,11 @@ def _read_slowly(path: Path, form: _Form, chosen: Sequence[int]) -> pl.DataFrame
 
 
 def _records(lines: Iterator[str], form: _Form) -> Iterator[tuple[int, int, list[str]]]:
-    """Of each record the number of its first line, how many lines it takes, and its fields.
+    """For each record, the number of its first line, its number of lines, and its fields.
 
     Raises:
-      UserError: a quotation mark that is not closed or closed too early, or a record of several lines which read as
-        well as rows of their own.
+      UserError: a quotation mark is not closed or closed too early, or the lines of a record could also be separate
+        rows.
     """
     taken: list[str] = []
     first = form.skipped + 1
@@ -244,17 +244,15 @@ def _records(lines: Iterator[str], form: _Form) -> Iterator[tuple[int, int, list
         skipinitialspace=form.blanks and form.mark is not None,
         **marks,
     )
-    remedy = (
-        "Where quotation marks are part of the text, add --quote none; where they enclose fields, double the others"
-    )
+    remedy = "If quotation marks are part of the text, add --quote none; if they enclose fields, double the other ones"
     while True:
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            problem = "a quotation mark opens a field that no other closes"
+            problem = "a quotation mark that opens a field is not closed"
             if "end of data" not in str(error):
                 where = f"on line {first + len(taken) - 1}" if len(taken) > 1 else "here"
-                problem = f"a quotation mark opens a field, and {where} text follows the one that closes it"
+                problem = f"a quotation mark opens a field, and {where} text follows the closing one"
             raise UserError(problem, file=form.file, line=first, remedy=remedy) from None
         if fields is None:
             return
@@ -262,8 +260,8 @@ def _records(lines: Iterator[str], form: _Form) -> Iterator[tuple[int, int, list
             whole = [line.count(form.separator) == len(form.names) - 1 for line in taken if line.strip()]
             if whole[0] and whole[-1] and 2 * sum(whole) >= len(whole):
                 problem = f"this and the next {len(taken) - 1} lines are one row if quotation marks enclose fields, "
-                problem += "and rows of their own if not"
-                remedy = "Say which: --quote double or --quote none"
+                problem += "and separate rows if not"
+                remedy = "Choose --quote double or --quote none"
                 raise UserError(problem, file=form.file, line=first, remedy=remedy)
         yield first, len(taken), fields
         first += len(taken)

@@ -1,4 +1,4 @@
-"""Files from the network: into the cache, checked, and only then under their name."""
+"""Downloads files into the cache; a file gets its final name only after it is checked."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _SECONDS_TO_CONNECT = 5
 
 
 def fetch(file: Path, algorithm: str | None, checksum: str | None, download: Callable[[Path], Path]) -> None:
-    """Download in a temporary folder, check, and only then rename to `file`.
+    """Downloads into a temporary folder, checks, and only then renames to `file`.
 
     Args:
-      file: where it is to be.
-      algorithm, checksum: of `hashlib`, and hexadecimal; None where no checksum is published.
-      download: given a folder, puts the file into it and returns its path.
+      file: the destination.
+      algorithm, checksum: name in `hashlib` and hexadecimal value; None if no checksum is published.
+      download: downloads the file into a given folder and returns its path.
 
     Raises:
       UserError: the cache cannot be written.
       OSError: the network failed.
-      ValueError: another checksum.
+      ValueError: the checksum differs.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         workspace = tempfile.TemporaryDirectory(dir=file.parent)
     except OSError as error:
-        remedy = "Set the environment's LRD_JAX_CACHE to a folder that can be written"
+        remedy = "Set the environment variable LRD_JAX_CACHE to a writable folder"
         raise UserError(f"the cache cannot be written ({error.strerror})", file=file.parent, remedy=remedy) from None
     with workspace as folder:
         downloaded = download(Path(folder))
@@ -43,10 +43,10 @@ def fetch(file: Path, algorithm: str | None, checksum: str | None, download: Cal
 
 
 def download_url(url: str, folder: Path) -> Path:
-    """Download a file under its own name, with a progress bar.
+    """Downloads a file under its own name, with a progress bar.
 
     Raises:
-      OSError: the network failed, or fewer bytes came than the server told of.
+      OSError: the network failed, or fewer bytes arrived than the server announced.
     """
     from tqdm import tqdm
 
@@ -58,7 +58,7 @@ def download_url(url: str, folder: Path) -> Path:
                 out.write(chunk)
                 progress.update(len(chunk))
             if size is not None and out.tell() != size:
-                raise OSError(f"{out.tell():,} of {size:,} bytes came")
+                raise OSError(f"{out.tell():,} of {size:,} bytes arrived")
     return file
 
 
@@ -69,5 +69,5 @@ def digest(file: Path, algorithm: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """An error's words in at most 200 characters."""
+    """The message of an error in at most 200 characters."""
     return " ".join((str(error) or type(error).__name__).split())[:200]

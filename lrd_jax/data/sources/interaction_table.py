@@ -1,4 +1,4 @@
-"""Any table of interactions, with or without one of items -> `RawDataset`."""
+"""Reads any table of interactions, with or without a table of items, into a `RawDataset`."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from lrd_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class InteractionColumns:
-    """Where a table of interactions has what.
+    """The columns of a table of interactions.
 
     Attributes:
-      user, item: names of the columns of ids, whatever they look like.
-      time: None: the order of the file counts, and the rows' numbers are their times.
-      time_unit: None: told by the values.
-      rating, min_rating: only rows whose rating is at least this count.
-      layout: of a text file.
-      time_format: of dates, as `parse_times` takes it.
+      user, item: names of the id columns; ids may have any format.
+      time: name of the time column. None: the rows are in order of time, and the row numbers are the times.
+      time_unit: unit of the times. None: recognised from the values.
+      rating, min_rating: only rows with at least this rating are used.
+      layout: format of a text file.
+      time_format: format of dates, see `parse_times`.
     """
 
     user: str
@@ -51,14 +51,14 @@ class InteractionColumns:
 
 @dataclasses.dataclass(frozen=True)
 class ItemColumns:
-    """Where a table of items has what; every column but the id and the relations can fill a template.
+    """The columns of a table of items; every column except the ids and the relations can fill a template.
 
     Attributes:
       file: the table.
-      item: name of the column of ids.
-      attributes, relations: names of columns, each a value or several of them, or ids of items.
-      list_separator: between several values in a cell of a text file.
-      layout: of a text file.
+      item: name of the id column.
+      attributes, relations: names of columns with one or more values, or with item ids.
+      list_separator: separates several values in a cell of a text file.
+      layout: format of a text file.
     """
 
     file: Path
@@ -72,15 +72,15 @@ class ItemColumns:
 def read_interaction_table(
     file: Path, columns: InteractionColumns, items: ItemColumns | None = None
 ) -> tuple[RawDataset, list[str]]:
-    """Read interactions, and what is known of the items.
+    """Reads interactions and item data.
 
     Args:
       file: CSV, TSV, Parquet or JSON lines (`read_table`).
-      columns: of the interactions.
-      items: of the items; None: nothing is known.
+      columns: columns of the interactions.
+      items: table of items; None: there is no item data.
 
     Returns:
-      The data, and in words what was decided on the way.
+      The data, and messages about the choices made.
 
     Raises:
       UserError: a file or a column is missing, a cell cannot be understood, or the two files have no ids in common.
@@ -101,7 +101,7 @@ def read_interaction_table(
         attributes = {name: frame.with_columns(pl.col("item").cast(pl.String)) for name, frame in attributes.items()}
         relations = {name: frame.with_columns(pl.col("item").cast(pl.String)) for name, frame in relations.items()}
     touched = interactions["item"].unique(maintain_order=True)
-    remedy = "Name the column of the same ids with --item-id, or write the ids alike in both files"
+    remedy = "Set --item-id to the column with these ids, or write the ids the same way in both files"
     found = refuse_strangers(touched, known["item"], items.file, items.item, remedy)
     said.append(f"{found:,} of {len(touched):,} items are in {items.file.name}")
     for name, frame in attributes.items():
@@ -119,9 +119,9 @@ def read_interaction_table(
 def _read_interactions(
     file: Path, columns: InteractionColumns
 ) -> tuple[pl.DataFrame, list[str], dict[str, dict[str, int]]]:
-    """user, item and time as in `RawDataset`, in words what was decided on the way, and what --min-rating removed."""
+    """user, item and time as in `RawDataset`, messages about the choices made, and what --min-rating removed."""
     if (columns.rating is None) != (columns.min_rating is None):
-        raise UserError("--rating and --min-rating need each other", remedy="Give both or none")
+        raise UserError("--rating and --min-rating need each other", remedy="Give both or neither")
     wanted = [columns.user, columns.item, columns.time, columns.rating]
     names = list(dict.fromkeys(name for name in wanted if name is not None))
     table, said = read_table(file, names, layout=columns.layout), []
@@ -160,7 +160,7 @@ def _ratings(values: pl.Series, file: Path, field: str) -> pl.Series:
     if numbers.null_count():
         row = first_row(numbers.is_null())
         problem = f"row {row + 1} has {values[row]!r}, which is not a number"
-        raise UserError(problem, file=file, field=field, remedy="Correct it, or leave out --rating and --min-rating")
+        raise UserError(problem, file=file, field=field, remedy="Fix it, or leave out --rating and --min-rating")
     return numbers
 
 
@@ -174,7 +174,7 @@ def _ids(values: pl.Series, file: Path, field: str) -> pl.Series:
 
 
 def _described(columns: InteractionColumns) -> dict[str, dict[str, str | float | bool]]:
-    """The choices that the values alone do not tell, for the data card."""
+    """The choices that are not visible in the data, for the data card."""
     chosen = dataclasses.asdict(columns)
     chosen |= chosen.pop("layout")
     chosen["header"] = None if columns.layout.header else False
@@ -184,7 +184,7 @@ def _described(columns: InteractionColumns) -> dict[str, dict[str, str | float |
 def _read_items(
     columns: ItemColumns,
 ) -> tuple[pl.DataFrame, dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
-    """The items with their columns of text, attributes and relations, as in `RawDataset`, but others of any type."""
+    """The items with text columns, attributes and relations, as in `RawDataset`, but `other` may have any type."""
     file = Path(columns.file)
     if not columns.list_separator:
         raise UserError("it is empty", field="--list-separator", remedy="Give a character, such as |")

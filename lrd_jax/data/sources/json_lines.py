@@ -1,4 +1,4 @@
-"""Tables of one JSON object per line, of one JSON list of objects, or of one Python dictionary per line."""
+"""Reads tables as one JSON object per line, one JSON list of objects, or one Python dictionary per line."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from lrd_jax.data.sources.columns import require_columns
 from lrd_jax.data.sources.text_files import refuse_other_encodings
 from lrd_jax.errors import UserError
 
-_TOO_LONG = 2**127  # polars' widest integers end before it
-_REMEDY = "Correct or remove it; the file must have one object with the columns' names in each line"
+_TOO_LONG = 2**127  # above the range of polars' widest integers
+_REMEDY = "Fix or remove it; each line must have one object with the column names as keys"
 
 
 def read_json(path: Path, file: Path, columns: Sequence[str] | None) -> pl.DataFrame:
-    """Read a table, each column typed by all its values.
+    """Reads a table; the type of a column follows from all its values.
 
-    What polars refuses is read with Python: dictionaries as Python writes them ({'user': u'x'}; as literals, never
-    evaluated), NaN, which counts as missing, and whole numbers of more than 38 digits, which become text.
+    Python reads what polars rejects: Python dictionaries ({'user': u'x'}; as literals, never evaluated), NaN, which
+    becomes missing, and whole numbers of more than 38 digits, which become text.
 
     Args:
       path: plain UTF-8 (`lrd_jax.data.sources.text_files.plain_text`).
-      file: what the user calls it.
-      columns: which to read. None: all.
+      file: the path as the user gave it.
+      columns: the columns to read. None: all.
 
     Raises:
-      UserError: not UTF-8, a line that is no object, or a column is missing.
-      pl.exceptions.PolarsError: a column's values do not go together.
+      UserError: the file is not UTF-8, a line is not an object, or a column is missing.
+      pl.exceptions.PolarsError: the values of a column have incompatible types.
     """
     is_list = _is_list(path)
     try:
@@ -74,10 +74,10 @@ def _of_lines(lines: Iterator[str], file: Path) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             entry = _literal(line)
             if entry is None:
-                problem = f"the line is neither a JSON object nor a dictionary of Python ({_reason(error)})"
+                problem = f"the line is neither a JSON object nor a Python dictionary ({_reason(error)})"
                 raise UserError(problem, file=file, line=number, remedy=_REMEDY) from None
         if not isinstance(entry, dict):
-            raise UserError("the line is no object", file=file, line=number, remedy=_REMEDY)
+            raise UserError("the line is not an object", file=file, line=number, remedy=_REMEDY)
         yield entry
 
 
@@ -92,15 +92,15 @@ def _of_list(text: str, file: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"it is not JSON ({error.msg})", file=file, line=error.lineno, remedy=_REMEDY) from None
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):
-            raise UserError(f"entry {number} of the list is no object", file=file, remedy=_REMEDY)
+            raise UserError(f"entry {number} of the list is not an object", file=file, remedy=_REMEDY)
         yield entry
 
 
 def _literal(line: str) -> Any:
-    """What a line writes as a Python literal, None where it is none."""
+    """The value of a line that is a Python literal; None if it is not one."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # texts hold backslashes that Python warns of
+            warnings.simplefilter("ignore")  # texts contain backslashes that Python warns about
             return ast.literal_eval(line.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
@@ -108,7 +108,7 @@ def _literal(line: str) -> Any:
 
 def _json(entry: dict[str, Any]) -> str:
     text = json.dumps({name: _plain(value) for name, value in entry.items()}, ensure_ascii=False, default=str)
-    # Halves of characters ("\\ud83d\\ude00") are put together or, where one is alone, replaced.
+    # Surrogate pairs ("\\ud83d\\ude00") are joined, and lone surrogates replaced.
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

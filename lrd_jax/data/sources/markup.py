@@ -1,4 +1,4 @@
-"""Plain text of fields that were cut out of web pages: HTML tags go, entities become characters."""
+"""Plain text of fields scraped from web pages: removes HTML tags and decodes entities."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from html.parser import HTMLParser
 _INLINE = frozenset(
     "a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd mark q s samp small span strike strong sub "
     "sup time tt u var wbr".split()
-)  # without a blank in their place: "<b>G</b>ame" is one word
+)  # removed without leaving a space: "<b>G</b>ame" is one word
 _BLOCK = frozenset(
     "address article aside blockquote body br button center caption dd div dl dt fieldset figcaption figure footer "
     "form h1 h2 h3 h4 h5 h6 head header hr html img iframe input label legend li link main meta nav noscript object ol "
     "option p param picture pre script section select source style svg table tbody td textarea tfoot th thead title tr "
     "ul video".split()
 )
-_UNSEEN = frozenset(("script", "style"))  # elements whose content no reader of the page sees
+_UNSEEN = frozenset(("script", "style"))  # elements with invisible content
 _CUT_TAG = re.compile(r"<(?:/?[a-zA-Z][\w-]*(?:\s+[\w-]+\s*=[^<>]*)?|!--[^<>]*)$")
 
 
 def plain_text(text: str) -> str:
-    """The text without HTML tags, comments, scripts and styles, entities decoded, also those escaped twice.
+    """The text without HTML tags, comments, scripts and styles, with decoded entities, also those escaped twice.
 
-    Only elements of HTML count as tags, so that "5 < 6" and "<3" stay as they are; blanks are folded.
+    Only HTML elements count as tags, so "5 < 6" and "<3" stay unchanged. White space is collapsed.
     """
     text = unescape(text)
     if "<" in text:
@@ -35,7 +35,7 @@ def plain_text(text: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """Resolve entities until none is left, at most three deep: "&amp;amp;" was escaped twice."""
+    """Decodes entities until none is left, at most three times: "&amp;amp;" was escaped twice."""
     for _ in range(3):
         resolved = html.unescape(text)
         if resolved == text:
@@ -45,7 +45,7 @@ def unescape(text: str) -> str:
 
 
 def _without_cut_tag(text: str) -> str:
-    """The text without a tag of HTML at its end that lacks its closing bracket, as where a field was cut off."""
+    """The text without an HTML tag at its end that lacks its closing bracket, as in a truncated field."""
     match = _CUT_TAG.search(text)
     if match is None:
         return text
@@ -55,7 +55,7 @@ def _without_cut_tag(text: str) -> str:
 
 
 class _Text(HTMLParser):
-    """Collects what stands between tags in `pieces`."""
+    """Collects the text between tags in `pieces`."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""MovieLens -> `RawDataset`; with 100k, the paper's dataset: 943 users, 1,349 items, 99,287 interactions."""
+"""Reads MovieLens into a `RawDataset`. 100k is the paper's dataset: 943 users, 1,349 items, 99,287 interactions."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from lrd_jax.runs.terminal import say
 Version = Literal["100k", "1m", "20m", "32m"]
 
 TEMPLATE = "{title:32} ({year}) {genre}"
-_PUBLISHED_SIZES = {"users": 943, "items": 1349, "interactions": 99287}  # the paper's Table 2, of 100k
+_PUBLISHED_SIZES = {"users": 943, "items": 1349, "interactions": 99287}  # of 100k, from the paper's Table 2
 
 
 def ensure_ml_100k() -> Path:
-    """The prepared dataset folder in the cache, made first when it is missing.
+    """The prepared dataset folder in the cache; prepares it if it is missing.
 
     Raises:
       UserError: see `prepare_ml_100k`.
@@ -49,18 +49,18 @@ def ensure_ml_100k() -> Path:
 def prepare_ml_100k(
     folder: Path, *, source: Path | None = None, options: PrepareOptions | None = None
 ) -> tuple[Prepared, str]:
-    """Write MovieLens-100k as a dataset folder; the same options give the same bytes from every source.
+    """Writes MovieLens-100k as a dataset folder; the same options give the same bytes from every source.
 
     Args:
       folder: where to write; an earlier prepared dataset there is replaced.
       source: see `read_movielens`.
-      options: how. None: as published.
+      options: how to prepare it. None: as published.
 
     Returns:
-      What was made, and in words where the data came from.
+      The prepared dataset, and the origin of the data in words.
 
     Raises:
-      UserError: no data, wrong data, or see `prepare_folder`.
+      UserError: the data is missing or wrong, or see `prepare_folder`.
     """
     options = PrepareOptions() if options is None else options
     options.check()
@@ -71,22 +71,22 @@ def prepare_ml_100k(
 def read_movielens(
     version: Version, source: Path | None = None, extra: Path | None = None, *, published: bool = False
 ) -> tuple[RawDataset, str]:
-    """Read a release of MovieLens.
+    """Reads a release of MovieLens.
 
-    Two predefined relations (the paper's section 4.1.1): the year of release in ReChorus's bins (`year_bin`), and all
-    of a movie's genres. Texts are title, year and genres, then the columns of `extra` in its order.
+    It has two predefined relations (the paper's section 4.1.1): the year of release in ReChorus's bins (`year_bin`),
+    and the movie's genres. Texts are title, year and genres, then the columns of `extra` in the file's order.
 
     Args:
-      version: of GroupLens.
+      version: GroupLens's version.
       source: a copy of the data, as a zip or a folder (for 100k: `movielens_source.obtain`); None: cache or network.
       extra: CSV, TSV, Parquet or JSON lines with the column movieId and any others, such as director, actors, plot.
-      published: 100k with the relations and texts of the published notebook (`with_published_relations`).
+      published: read 100k with the relations and texts of the published notebook (`with_published_relations`).
 
     Returns:
-      The data, and in words where they came from.
+      The data, and their origin in words.
 
     Raises:
-      UserError: no data or wrong data.
+      UserError: the data is missing or wrong.
     """
     if source is not None:
         refuse_irregular(source)
@@ -114,10 +114,10 @@ def read_movielens(
 
 
 def check_published_sizes(prepared: Prepared, options: PrepareOptions) -> None:
-    """Refuse a MovieLens-100k that the filter did not bring to the published sizes.
+    """Rejects a MovieLens-100k that does not have the published sizes after the filter.
 
     Raises:
-      UserError: other sizes; the checksums should have told before.
+      UserError: the sizes differ; the checksums should have detected this earlier.
     """
     if options.core == PrepareOptions.core and prepared.sizes != _PUBLISHED_SIZES:
         raise UserError(f"the filtered data has {prepared.sizes}, not the published sizes", file=prepared.folder)
@@ -146,22 +146,22 @@ def _genres(movies: Sequence[Movie]) -> pl.DataFrame:
 
 
 def _with_extra(raw: RawDataset, file: Path) -> RawDataset:
-    """The movies with further columns, which join the template in the file's order."""
+    """The movies with further columns, which are added to the template in the file's order."""
     file = Path(file)
     table = read_table(file)
     require_columns(file, table.columns, ("movieId",), "Add the column movieId with GroupLens's ids")
     further = [name for name in table.columns if name != "movieId"]
     taken = [name for name in further if name in (*raw.items.columns, *RESERVED)]
     if taken:
-        raise UserError("the dataset has this column itself", file=file, field=taken[0], remedy="Give it another name")
+        raise UserError("the dataset already has this column", file=file, field=taken[0], remedy="Rename it")
     refuse_lost_digits(table["movieId"], file, "movieId")
     ids = clean_ids(table["movieId"]).cast(pl.Int64, strict=False)
     if ids.null_count():
         row = first_row(ids.is_null()) + 1
-        raise UserError(f"row {row} has no whole number", file=file, field="movieId", remedy="Write GroupLens's id")
+        raise UserError(f"row {row} is not a whole number", file=file, field="movieId", remedy="Write GroupLens's id")
     table = keyed_rows(table.with_columns(ids), "movieId", file).rename({"movieId": "item"})
     if not len(table.join(raw.items, on="item", how="semi")):
-        remedy = "Key the file by GroupLens's ids of this release"
+        remedy = "Use GroupLens's movie ids of this release"
         raise UserError(f"none of its movies is in {raw.name}", file=file, field="movieId", remedy=remedy)
     items = raw.items.join(table, on="item", how="left", maintain_order="left")
     template = f"{raw.template} {default_template(further)}".strip()

@@ -3,8 +3,8 @@
     1m      ratings.dat, movies.dat: fields separated by ::, no header, latin-1
     20m 32m ratings.csv, movies.csv: CSV with header, UTF-8
 
-Copies that somebody saved in another encoding are read as well (`decode`).
-Ratings of a zip are unpacked into a file first and then streamed, since 32M's do not fit beside what is made of them.
+Copies saved in another encoding are read as well (`decode`). Ratings in a zip are first unpacked into a file and then
+streamed, because those of 32M do not fit in memory together with the result.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lrd_jax.data.sources.text_files import plain_text
 from lrd_jax.errors import UserError
 
 _URL = "https://files.grouplens.org/datasets/movielens/ml-{}.zip"
-_MD5 = {  # published by GroupLens beside the zips
+_MD5 = {  # published by GroupLens next to the zips
     "1m": "c4d9eecfca2ab87c1945afe126590906",
     "20m": "cd245b17a1ae2cc31bb14903e1204af3",
     "32m": "d472be332d4daa821edc399621853b57",
@@ -39,17 +39,17 @@ _NO_GENRES = "(no genres listed)"
 
 
 def obtain(version: str, path: Path | None) -> tuple[pl.DataFrame, tuple[Movie, ...], str, dict[str, Any]]:
-    """Get a release from `path`, else from the cache, else from the network.
+    """Gets a release from `path`, else from the cache, else from the network.
 
     Args:
       version: 1m, 20m or 32m.
-      path: a zip, a folder of its files, or the folder above it. One that is not GroupLens's is taken as it is.
+      path: a zip, a folder with its files, or the parent of that folder. Its checksum need not match GroupLens's.
 
     Returns:
-      Ratings (user, item, time: Int64), movies, in words where they came from, and {"files": {name: SHA-256}}.
+      Ratings (user, item, time: Int64), movies, their origin in words, and {"files": {name: SHA-256}}.
 
     Raises:
-      UserError: no such data there, a line that is wrong, or nothing could be downloaded.
+      UserError: the path does not contain the data, a line is malformed, or the download failed.
     """
     if path is None:
         path, words = _download(version)
@@ -75,13 +75,13 @@ def _download(version: str) -> tuple[Path, str]:
     try:
         fetch(file, "md5", _MD5[version], lambda folder: download_url(url, folder))
     except (OSError, ValueError) as error:
-        remedy = f"Download {url} elsewhere and name it with --source"
+        remedy = f"Download {url} on another machine and give it with --source"
         raise UserError(f"MovieLens {version} could not be downloaded: {one_line(error)}", remedy=remedy) from None
     return file, f"GroupLens ({url})"
 
 
 class _File(NamedTuple):
-    """One of GroupLens's files: where it lies, what messages call it, and its SHA-256."""
+    """One of GroupLens's files: its path, its name in messages, and its SHA-256."""
 
     path: Path
     shown: Path
@@ -89,7 +89,7 @@ class _File(NamedTuple):
 
 
 def _unpack(path: Path, name: str, workspace: Path, version: str) -> _File:
-    """The file of this name, out of the archive if need be."""
+    """The file with this name, unpacked from the archive if necessary."""
     try:
         if path.is_dir():
             files = [file for file in (path / name, path / f"ml-{version}" / name) if file.is_file()]
@@ -102,15 +102,15 @@ def _unpack(path: Path, name: str, workspace: Path, version: str) -> _File:
                     with archive.open(members[0]) as packed, (workspace / name).open("wb") as out:
                         return _File(workspace / name, path / members[0], _copy(packed, out))
     except FileNotFoundError:
-        raise UserError("it does not exist", file=path, remedy="Correct the path given as --source") from None
+        raise UserError("it does not exist", file=path, remedy="Fix the path in --source") from None
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"it cannot be read ({one_line(error)})", file=path, remedy="Download it again") from None
-    remedy = f"Name GroupLens's ml-{version}.zip or its unpacked folder"
+    remedy = f"Give GroupLens's ml-{version}.zip or its unpacked folder"
     raise UserError(f"no MovieLens {version} in it ({name})", file=path, remedy=remedy)
 
 
 def _copy(packed: IO[bytes], out: IO[bytes]) -> str:
-    """Copy in pieces; the SHA-256 of what was copied."""
+    """Copies in pieces and returns the SHA-256 of what was copied."""
     checksum = hashlib.sha256()
     while chunk := packed.read(1 << 20):
         checksum.update(chunk)
@@ -119,35 +119,35 @@ def _copy(packed: IO[bytes], out: IO[bytes]) -> str:
 
 
 def _ratings_1m(file: _File) -> pl.DataFrame:
-    """user::item::rating::time, read with single colons, between which every second field is empty."""
+    """Reads user::item::rating::time with a single colon as separator, so that every second field is empty."""
     with plain_text(file.path) as path:
         fields = ("user", "", "item", "_", "rating", "__", "time")
         return _collect(path, file.shown, "::", fields, quote_char=None)
 
 
 def _ratings_csv(file: _File) -> pl.DataFrame:
-    """userId,movieId,rating,timestamp, in any order."""
+    """Reads the columns userId, movieId, rating and timestamp, in any order."""
     ours = {"userId": "user", "movieId": "item", "timestamp": "time"}
     with plain_text(file.path) as path:
         with path.open(encoding="utf-8", errors="replace") as lines:
             fields = [cell.strip(' "\r\n') for cell in next(lines, "").split(",")]
-        require_columns(file.shown, fields, tuple(ours), "Name GroupLens's ratings.csv")
+        require_columns(file.shown, fields, tuple(ours), "Give GroupLens's ratings.csv")
         return _collect(path, file.shown, ",", [ours.get(field, field) for field in fields], skip_lines=1)
 
 
 def _collect(path: Path, shown: Path, separator: str, fields: Sequence[str], **options: Any) -> pl.DataFrame:
-    """user, item and time, Int64, of ratings; `fields` lie between the separator's characters, as polars sees them."""
+    """user, item and time, Int64, of ratings; `fields` are the fields as polars splits the line."""
     schema = dict.fromkeys(fields, pl.String)
     rows = pl.scan_csv(path, separator=separator[0], has_header=False, schema=schema, **options)
-    rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))  # of all columns, or polars ignores what is too much
-    filled = rows.filter(pl.any_horizontal(pl.all().str.contains(r"\S")))  # slower, and hardly ever needed
+    rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))  # all columns, or polars ignores extra fields
+    filled = rows.filter(pl.any_horizontal(pl.all().str.contains(r"\S")))  # slower, and rarely needed
     numbers = [pl.col(name).cast(pl.Int64, strict=False) for name in ("user", "item", "time")]
     try:
         for lines in (rows, filled):
             table = lines.select(numbers).collect(engine="streaming")
             if not sum(table.null_count().row(0)):
                 return table
-        problem = "a line holds no rating"
+        problem = "a line is not a rating"
     except pl.exceptions.PolarsError as error:
         problem = f"it cannot be read ({one_line(error)})"
     names = [field for field in fields if field.strip("_")]
@@ -161,8 +161,8 @@ def _refuse_first_bad_rating(path: Path, shown: Path, separator: str, names: Seq
             cells = dict(zip(names, (cell.strip(' "\r\n') for cell in line.split(separator)), strict=False))
             whole = all(re.fullmatch(r"[+-]?\d{1,18}", cells.get(name, "")) for name in ("user", "item", "time"))
             if number > skipped and line.strip() and not (whole and line.count(separator) == len(names) - 1):
-                problem = f"the line is no rating, with whole numbers for user, item and time: {line.strip()[:60]!r}"
-                raise UserError(problem, file=shown, line=number, remedy="Correct it, or download the file again")
+                problem = f"the line is not a rating with whole numbers for user, item, time: {line.strip()[:60]!r}"
+                raise UserError(problem, file=shown, line=number, remedy="Fix it, or download the file again")
 
 
 def _movies_1m(file: _File) -> tuple[Movie, ...]:
@@ -176,7 +176,7 @@ def _movies_csv(file: _File) -> tuple[Movie, ...]:
 
 
 def _rows_of_csv(text: str, shown: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows and their lines; none has several."""
+    """The rows with their line numbers; each row is one line."""
     reader, line = csv.reader(io.StringIO(text, newline=""), strict=True), 1
     try:
         for row in reader:
@@ -190,16 +190,16 @@ def _rows_of_csv(text: str, shown: Path) -> Iterator[tuple[int, list[str]]]:
     except csv.Error:
         pass
     problem = "a quotation mark is not closed on the line"
-    raise UserError(problem, file=shown, line=line, remedy="Correct it, or download the file again")
+    raise UserError(problem, file=shown, line=line, remedy="Fix it, or download the file again")
 
 
 def _movies(rows: Iterable[tuple[int, Sequence[str]]], shown: Path) -> tuple[Movie, ...]:
-    """Rows, by their lines, of id, title (year), genres with | between them."""
+    """The movies from rows, with line numbers, of id, title (year), and genres separated by |."""
     movies = []
     for line, row in rows:
         if len(row) != 3 or not row[0].isdecimal():
-            problem = f"the line is no movie, with an id, a title and genres: {row!r:.80}"
-            raise UserError(problem, file=shown, line=line, remedy="Correct it, or download the file again")
+            problem = f"the line is not a movie with an id, a title and genres: {row!r:.80}"
+            raise UserError(problem, file=shown, line=line, remedy="Fix it, or download the file again")
         genres = () if row[2] == _NO_GENRES else tuple(genre for genre in row[2].split("|") if genre)
         movies.append(Movie(int(row[0]), *title_and_year(row[1]), genres))
     return tuple(movies)

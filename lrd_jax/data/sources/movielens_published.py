@@ -1,4 +1,4 @@
-"""MovieLens-100k with the relations and texts of the published notebook, mistakes included."""
+"""MovieLens-100k with the relations and texts of the published notebook, including its mistakes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lrd_jax.data.sources.movielens_source import GENRES, Movie
 from lrd_jax.data.sources.movielens_years import year_bin
 
 COLUMNS = (*GENRES, "Other")
-"""The notebook's names of GroupLens's 19 flags. The first flag is "unknown", so each name is one place off: what the
-notebook calls Adventure are the Action movies, and "Other" are the Western ones."""
+"""The notebook's names of GroupLens's 19 flags. The first flag is "unknown", so each name is shifted by one: the movies
+that the notebook calls Adventure are the Action movies, and "Other" are the Western ones."""
 
 
 def with_published_relations(raw: RawDataset, movies: Sequence[Movie]) -> RawDataset:
-    """MovieLens-100k as `data/MovieLens.ipynb` of github.com/ysh-1998/LRD makes it.
+    """MovieLens-100k as prepared by `data/MovieLens.ipynb` of github.com/ysh-1998/LRD.
 
-    20 attributes: the year of the release date (of the title where the copy of the data holds no dates), and one for
-    each flag of a genre, which holds value 1 for the movies that have it. Texts are GroupLens's title, its year
-    included, and the names of the movie's flags.
+    It has 20 attributes: the year of the release date (or of the title, if the copy of the data has no dates), and one
+    per genre flag, with value 1 for the movies that have it. Texts are GroupLens's title, including the year, and the
+    names of the movie's flags.
 
     Args:
       raw: MovieLens-100k.
@@ -42,7 +42,7 @@ def with_published_relations(raw: RawDataset, movies: Sequence[Movie]) -> RawDat
 
 
 def _flags(movie: Movie) -> tuple[int, ...]:
-    """The places of GroupLens's flags that are set: 0 is "unknown", which movies without a genre have."""
+    """The positions of the movie's flags in GroupLens's order: 0 is "unknown", for movies without a genre."""
     return tuple(1 + GENRES.index(genre) for genre in movie.genres) or (0,)
 
 

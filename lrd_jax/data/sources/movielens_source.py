@@ -1,8 +1,8 @@
-"""MovieLens-100k as GroupLens released it, from wherever a copy is at hand.
+"""Finds a copy of MovieLens-100k as GroupLens released it.
 
-In this order: a path given; what an earlier download left in the cache; GroupLens's zip; the copy that the recbole
-wheel carries (downloaded, never installed). Both hold the same ratings, byte for byte, and the same titles, years and
-genres, so what is made of them is the same as well.
+It tries, in this order: the given path; an earlier download in the cache; GroupLens's zip; the copy in the recbole
+wheel (downloaded, never installed). Both have the same ratings, byte for byte, and the same titles, years and genres,
+so the prepared dataset is the same.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ GENRES = (
     "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
-"""The genres in the order of GroupLens's u.genre, without its first, "unknown"."""
+"""The genres in the order of GroupLens's u.genre, without the first, "unknown"."""
 
-_ZIP_MD5 = "0e33842e24a9c977be4e0107933c0723"  # published by GroupLens beside the zip
+_ZIP_MD5 = "0e33842e24a9c977be4e0107933c0723"  # published by GroupLens next to the zip
 _WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 RATINGS_SHA256 = "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"  # u.data; .inter without header
 _WHEEL_ITEMS_SHA256 = "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532"  # ml-100k.item
@@ -43,10 +43,10 @@ class Movie:
     Attributes:
       raw_id: GroupLens's id.
       title: without the year.
-      year: of release, as the title names it; 0: unknown.
+      year: year of release from the title; 0: unknown.
       genres: in the order of GENRES.
-      release_year: of GroupLens's release date, which is later for movies that were released again; 0: unknown; None:
-        this copy of the data holds no dates.
+      release_year: year of GroupLens's release date, which is later for rereleased movies; 0: unknown; None: this copy
+        of the data has no dates.
     """
 
     raw_id: int
@@ -58,12 +58,12 @@ class Movie:
 
 @dataclasses.dataclass(frozen=True)
 class RawMovieLens:
-    """What GroupLens released.
+    """The data that GroupLens released.
 
     Attributes:
       ratings: the bytes of u.data: user, item, rating and time in seconds, tab-separated, no header.
       movies: all movies.
-      source: where this copy came from, in words.
+      source: origin of this copy in words.
     """
 
     ratings: bytes
@@ -72,13 +72,13 @@ class RawMovieLens:
 
 
 def obtain(path: Path | None = None) -> RawMovieLens:
-    """Get the data from `path`, else from the cache, else from the network.
+    """Gets the data from `path`, else from the cache, else from the network.
 
     Args:
       path: GroupLens's zip, its unpacked folder, a folder of recbole's atomic files, or a recbole wheel.
 
     Raises:
-      UserError: the path holds no such data or other ratings than the real ones, or no source could be reached.
+      UserError: the path does not contain the data or has other ratings, or no download worked.
     """
     if path is not None:
         return _read(Path(path), f"{path}")
@@ -97,7 +97,7 @@ def obtain(path: Path | None = None) -> RawMovieLens:
             return _read(file, origin + "".join(f", because {failure}" for failure in failures))
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             failures.append(f"{origin} failed: {one_line(error)}")
-    remedy = f"Download {ZIP_URL} elsewhere and name it with --source"
+    remedy = f"Download {ZIP_URL} on another machine and give it with --source"
     raise UserError("MovieLens-100k could not be downloaded: " + "; ".join(failures), remedy=remedy)
 
 
@@ -119,14 +119,14 @@ def _download_wheel(folder: Path) -> Path:
 
 
 def _read(path: Path, source: str) -> RawMovieLens:
-    """Read either layout from a folder or an archive, and make sure that it is the real data."""
+    """Reads either layout from a folder or an archive, and verifies that the data is the original."""
     ratings, items = _member(path, "u.data"), _member(path, "u.item")
     if ratings is not None and items is not None:
         movies = _grouplens_movies(decode(items, path / "u.item"), path / "u.item")
     else:
         ratings, items = _member(path, "ml-100k.inter"), _member(path, "ml-100k.item")
         if ratings is None or items is None:
-            remedy = "Name GroupLens's ml-100k.zip, its unpacked folder, recbole's ml-100k folder, or a recbole wheel"
+            remedy = "Give GroupLens's ml-100k.zip, its unpacked folder, recbole's ml-100k folder, or a recbole wheel"
             raise UserError("no MovieLens-100k in it (u.data and u.item)", file=path, remedy=remedy)
         ratings = ratings.partition(b"\n")[2]
         if hashlib.sha256(items).hexdigest() != _WHEEL_ITEMS_SHA256:
@@ -141,7 +141,7 @@ def _read(path: Path, source: str) -> RawMovieLens:
 
 
 def _member(path: Path, name: str) -> bytes | None:
-    """The bytes of the file of this name in a folder (or its ml-100k/) or an archive; None where there is none."""
+    """The bytes of the file with this name in a folder (or its ml-100k/) or an archive; None if it is missing."""
     try:
         if path.is_dir():
             files = [file for file in (path / name, path / "ml-100k" / name) if file.is_file()]
@@ -150,15 +150,15 @@ def _member(path: Path, name: str) -> bytes | None:
             members = [member for member in archive.namelist() if member.rpartition("/")[2] == name]
             return archive.read(members[0]) if members else None
     except FileNotFoundError:
-        raise UserError("it does not exist", file=path, remedy="Correct the path given as --source") from None
+        raise UserError("it does not exist", file=path, remedy="Fix the path in --source") from None
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"it cannot be read ({one_line(error)})", file=path, remedy="Download it again") from None
 
 
 def decode(data: bytes, file: Path) -> str:
-    """The text of a file of GroupLens's, in whatever encoding somebody saved it.
+    """The text of a GroupLens file in any encoding.
 
-    The older releases are latin-1; what is valid UTF-8 or has a byte-order mark has been saved anew.
+    The older releases are latin-1; a file that is valid UTF-8 or has a byte-order mark was saved again by someone.
     """
     data = utf8(data, file)
     try:
@@ -172,14 +172,14 @@ def _grouplens_movies(text: str, file: Path) -> tuple[Movie, ...]:
     for number, line in enumerate(text.split("\n"), start=1):
         fields = line.split("|")
         if line.strip() and (len(fields) != 24 or not fields[0].isdecimal()):
-            problem, remedy = f"the line has no 24 fields: {line[:60]!r}", f"Correct it, or download {ZIP_URL} again"
+            problem, remedy = f"the line does not have 24 fields: {line[:60]!r}", f"Fix it, or download {ZIP_URL} again"
             raise UserError(problem, file=file, line=number, remedy=remedy)
         movies += [_grouplens_movie(line)] if line.strip() else []
     return tuple(movies)
 
 
 def _grouplens_movie(line: str) -> Movie:
-    """A line of u.item: id|title (year)|release date|video release date|URL|19 flags."""
+    """Parses a line of u.item: id|title (year)|release date|video release date|URL|19 flags."""
     fields = line.split("|")
     genres = tuple(genre for genre, flag in zip(GENRES, fields[6:], strict=True) if flag.strip() == "1")
     year = fields[2].rpartition("-")[2]  # 01-Jan-1995
@@ -187,10 +187,10 @@ def _grouplens_movie(line: str) -> Movie:
 
 
 def _recbole_movie(line: str) -> Movie:
-    """A line of ml-100k.item: id, title, year, genres separated by blanks.
+    """Parses a line of ml-100k.item: id, title, year, genres separated by spaces.
 
-    Its year was cut out of GroupLens's title at fixed places: one "(1995) (V)" became the year "V", and the movie that
-    nothing is known of (267, "unknown") reads "unkonwn".
+    RecBole cut the year out of GroupLens's title at fixed positions: one "(1995) (V)" became the year "V", and the
+    movie without any data (267, "unknown") reads "unkonwn".
     """
     raw_id, title, year, genres = line.split("\t")
     known = tuple(genre for genre in GENRES if genre in genres.split())
@@ -200,7 +200,7 @@ def _recbole_movie(line: str) -> Movie:
 
 
 def title_and_year(text: str) -> tuple[str, int]:
-    """A title as GroupLens writes it, "Toy Story (1995)", in its two parts; 0 where it names no year."""
+    """Splits a title as GroupLens writes it, "Toy Story (1995)", into title and year; 0 if it has no year."""
     text = " ".join(text.split())
     match = _YEAR.match(text)
     return (match["title"], int(match["year"])) if match else (text, 0)

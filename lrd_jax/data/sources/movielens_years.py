@@ -1,4 +1,4 @@
-"""The bins of years of release that MovieLens's attribute `year` has."""
+"""The bins of release years for MovieLens's attribute `year`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ _DECADES += ((1980, "1970-1979"), (1985, "1980-1984"), (1990, "1985-1989"))
 
 
 def year_bin(year: int) -> str | None:
-    """The bin of a year of release, None for a year of 0, that is unknown.
+    """The bin of a year of release; None for year 0, which means unknown.
 
-    The bins are those of ReChorus's MovieLens notebook, 1900-1939, the 1940s to the 1970s, 1980-1984, 1985-1989, and
-    from 1990 on one for each year; before 1900 it has none, and we one. The notebook bins the release date, which for
-    movies that were released again is later than the year in the title, the only year that all copies of the data hold.
+    The bins are those of ReChorus's MovieLens notebook: 1900-1939, the 1940s to the 1970s, 1980-1984, 1985-1989, and
+    one per year from 1990 on. Years before 1900 have one more bin here, and none in the notebook. The notebook bins the
+    release date, which is later than the year in the title for rereleased movies; but only the year in the title is in
+    all copies of the data.
     """
     if not year:
         return None

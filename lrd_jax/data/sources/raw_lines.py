@@ -1,4 +1,4 @@
-"""Raw files of one record per line, gzipped or plain, read in blocks of whole lines: memory does not grow with them."""
+"""Reads raw files with one record per line, gzipped or plain, in blocks of whole lines, so memory use is bounded."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ Schema: TypeAlias = Mapping[str, pl.DataType | type[pl.DataType]]
 
 
 class Block(NamedTuple):
-    """Some whole lines of a file: the 1-based number of the first, and their bytes."""
+    """Several whole lines of a file: the 1-based number of the first line, and their bytes."""
 
     first_line: int
     data: bytes
 
 
 class RawFile:
-    """A file to be read once from end to end, with a progress bar in its own bytes.
+    """A file that is read once from start to end, with a progress bar over its bytes.
 
     Attributes:
       path: the file.
-      sha256: hexadecimal SHA-256 of the file as it lies there, known when `blocks` has come to its end.
+      sha256: hexadecimal SHA-256 of the file on disk, known when `blocks` has finished.
     """
 
     def __init__(self, path: Path) -> None:
-        """Nothing is opened yet."""
+        """Stores the path; does not open the file yet."""
         self.path = Path(path)
         self.sha256 = ""
 
     def blocks(self, size: int = _BLOCK) -> Iterator[Block]:
-        """The text in blocks of whole lines, each about `size` bytes, or one line where that is longer.
+        """The text in blocks of whole lines, each about `size` bytes, or longer for a single line.
 
-        A byte-order mark at the start is left out; where it tells of UTF-16 or UTF-32, the text comes as UTF-8.
+        A byte-order mark at the start is removed; UTF-16 and UTF-32 with such a mark are converted to UTF-8.
 
         Raises:
-          UserError: the file is missing, cannot be read, is empty, or its gzip data is damaged or cut short.
+          UserError: the file is missing, cannot be read, is empty, or its gzip data is damaged or truncated.
         """
         pieces: list[bytes] = []
         held, line = 0, 1
@@ -102,7 +102,7 @@ class RawFile:
 
 
 def _unpacked(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
-    """What gzip members hold, one after the other as gzip allows, never more than _BLOCK bytes at once."""
+    """The contents of one or more concatenated gzip members, at most _BLOCK bytes at a time."""
     decompressor = zlib.decompressobj(wbits=31)
     started = False
     for chunk in chunks:
@@ -114,22 +114,22 @@ def _unpacked(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
                 raise UserError(f"its gzip data is damaged ({error})", file=path, remedy=_DAMAGED) from None
             chunk = decompressor.unconsumed_tail
             if decompressor.eof:
-                chunk = decompressor.unused_data.lstrip(b"\0")  # some writers pad a member with zeros
+                chunk = decompressor.unused_data.lstrip(b"\0")  # some programs pad a member with zeros
                 decompressor, started = zlib.decompressobj(wbits=31), False
     if started:
         raise UserError("its gzip data ends too early", file=path, remedy=_DAMAGED)
 
 
 def json_rows(file: RawFile, schema: Schema, required: Mapping[str, str]) -> Iterator[pl.DataFrame]:
-    """Some fields of a file of one JSON object per line, a frame per block; other fields are passed over.
+    """Selected fields of a file with one JSON object per line, one frame per block; other fields are ignored.
 
     Args:
-      file: what to read.
-      schema: fields and their types; a field that a line lacks is null.
-      required: fields that no line may lack, and what they are, for messages: {"asin": "the item"}.
+      file: the file to read.
+      schema: fields and their types; a missing field is null.
+      required: fields that every line must have, and what they are, for messages: {"asin": "the item"}.
 
     Raises:
-      UserError: see `RawFile.blocks`; a line that is no such object.
+      UserError: see `RawFile.blocks`; also if a line is not such an object.
     """
     for block in file.blocks():
         try:
@@ -137,7 +137,7 @@ def json_rows(file: RawFile, schema: Schema, required: Mapping[str, str]) -> Ite
         except pl.exceptions.PolarsError:
             line, problem = _first_bad_line(block, schema)
             problem = f"the line is not a JSON object with these fields ({problem})"
-            raise UserError(problem, file=file.path, line=line, remedy=f"{_DAMAGED}, or correct the line") from None
+            raise UserError(problem, file=file.path, line=line, remedy=f"{_DAMAGED}, or fix the line") from None
         for field, meaning in required.items():
             missing = rows[field].is_null()
             if missing.any():
@@ -147,9 +147,9 @@ def json_rows(file: RawFile, schema: Schema, required: Mapping[str, str]) -> Ite
 
 
 def _first_bad_line(block: Block, schema: Schema) -> tuple[int, str]:
-    """The first line that cannot be read and why, found by halving: the lines before it can be read together."""
+    """The first line that cannot be read and the reason, found by binary search."""
     lines = block.data.split(b"\n")
-    good, bad = 0, len(lines)  # so many lines can be read, so many cannot
+    good, bad = 0, len(lines)  # the first `good` lines can be read, the first `bad` cannot
     while bad - good > 1:
         middle = (good + bad) // 2
         if _problem(b"\n".join(lines[good:middle]), schema) is None:
@@ -168,11 +168,11 @@ def _problem(data: bytes, schema: Schema) -> str | None:
 
 
 def _line_of_row(block: Block, row: int) -> int:
-    """The line of a row; blank lines hold none."""
+    """The line of a row; blank lines have no row."""
     filled = [number for number, line in enumerate(block.data.split(b"\n")) if line.strip()]
     return block.first_line + filled[row]
 
 
 def concat(frames: list[pl.DataFrame], schema: Schema) -> pl.DataFrame:
-    """The frames below each other, an empty frame of that schema where there are none."""
+    """The frames concatenated; an empty frame with this schema if there are none."""
     return pl.concat(frames, rechunk=True) if frames else pl.DataFrame(schema=dict(schema))

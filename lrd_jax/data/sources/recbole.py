@@ -1,25 +1,26 @@
-"""RecBole's atomic files: NAME.inter, and where they are there NAME.item, NAME.kg and NAME.link.
+"""Reads RecBole's atomic files: NAME.inter and, if they exist, NAME.item, NAME.kg and NAME.link.
 
-Tab-separated, the header telling each field's type, such as `item_id:token`: token is one value, token_seq several
-with blanks between them, float and float_seq numbers (https://recbole.io/docs/user_guide/data/atomic_files.html).
+The files are tab-separated. The header gives each field's type, such as `item_id:token`: token is one value, token_seq
+several values separated by spaces, float and float_seq numbers
+(https://recbole.io/docs/user_guide/data/atomic_files.html).
 
 Columns of .item:
-- token is an attribute where an item's value is shared: fewer than half as many values as items, and two or more. Else,
-  as a title is, it is text.
-- token_seq is an attribute by the same rule, each word a value, where in addition no word stands twice in one cell and
-  cells hold three words or fewer on the median ("Animation Comedy"); else it is text.
+- token is an attribute if items share its values: at least two values, and fewer than half as many values as items.
+  Otherwise, like a title, it is text.
+- token_seq is an attribute by the same rule, with each word a value, if in addition no cell has a word twice and the
+  median cell has at most three words ("Animation Comedy"); otherwise it is text.
 - float and float_seq are left out. All token and token_seq columns are text as well, so that templates can use them.
 
 The knowledge graph (.kg, its entities linked to items by .link) is turned into item-item relations:
-- edges of a relation whose head is an item and whose tail is none make an attribute, its value the tail: items with the
-  same tail are related through it, at the cost of one value per edge instead of a pair per two edges. Edges whose tail
-  belongs to one item alone relate nothing and are left out.
-- edges of a relation between two items make an item-item relation. A relation that has edges of both kinds ("sequel",
-  where some sequels are items and some are not) becomes the kind with more.
-- edges that lead from other entities to items mirror those ("film.producer.film") and are left out.
-The attributes and relations with the most edges are taken, `max_relations` of them, or those that are named. Freebase
-calls a relation film.film.directed_by; here it is called by the last part, directed_by, where no other relation of the
-graph ends so, else by all of them, film_film_directed_by; other characters than letters, digits and _ become _.
+- edges from an item to another entity make an attribute with the tail as its value: items with the same tail are
+  related through it. This stores one value per edge instead of one pair per two edges. Edges to a tail that only one
+  item has relate nothing and are left out.
+- edges between two items make an item-item relation. A relation with edges of both kinds ("sequel", where some sequels
+  are items and some are not) becomes the kind with more edges.
+- edges from other entities to items mirror the first kind ("film.producer.film") and are left out.
+The `max_relations` attributes and relations with the most edges are used, or the chosen ones. Freebase calls a relation
+film.film.directed_by; its name here is the last part, directed_by, if no other relation of the graph has the same last
+part, otherwise all parts, film_film_directed_by. Characters other than letters, digits and _ become _.
 """
 
 from __future__ import annotations
@@ -53,17 +54,18 @@ def read_recbole(
     time_unit: Unit | None = None,
     time_format: str | None = None,
 ) -> RawDataset:
-    """Read a folder of atomic files.
+    """Reads a folder of atomic files.
 
     Args:
-      folder: which; holds exactly one .inter file.
-      attributes: columns of .item to take as attributes. None: by the rule above.
-      relations: relations of the graph to take, by their ids in .kg. None: the `max_relations` with the most edges.
-      max_relations: how many at most where none are named; 0 for none.
-      time_unit, time_format: of the times, as `parse_times` takes them.
+      folder: the folder, with exactly one .inter file.
+      attributes: columns of .item to use as attributes. None: by the rule above.
+      relations: relations of the graph to use, by their ids in .kg. None: the `max_relations` with the most edges.
+      max_relations: maximum number of relations if `relations` is None; 0 for none.
+      time_unit, time_format: unit and format of the times, see `parse_times`.
 
     Raises:
-      UserError: no or several .inter files, a missing field, a cell of the wrong type, or a name that does not exist.
+      UserError: there is not exactly one .inter file, a field is missing, a cell has the wrong type, or a chosen
+        attribute or relation does not exist.
     """
     folder = Path(folder)
     name = _name(folder)
@@ -96,19 +98,19 @@ def read_recbole(
             origin["graph_relations"][("i_" if group == "attribute" else "r_") + name_here] = relation
         origin["graph_relations_left_out"] = [key[1] for key in graph if key not in chosen]
     elif relations:
-        raise UserError(f"it holds no {name}.kg and {name}.link", file=folder, field="--relations")
+        raise UserError(f"{name}.kg or {name}.link is missing", file=folder, field="--relations")
     template = " ".join(f"{{{column}}}" for column in text)
     return RawDataset(name, interactions, items, found, related, template, origin)
 
 
 def _name(folder: Path) -> str:
-    """The name that a folder's files have in common."""
+    """The common name of a folder's files."""
     if not folder.is_dir():
-        raise UserError("it is no folder", file=folder, remedy="Name a folder of RecBole's atomic files")
+        raise UserError("it is not a folder", file=folder, remedy="Give a folder of RecBole's atomic files")
     names = sorted(path.stem for path in folder.glob("*.inter"))
     if len(names) != 1:
-        problem = f"it holds {len(names)} .inter files, not one" + (f" ({', '.join(names)})" if names else "")
-        remedy = "Name a folder of RecBole's atomic files, one dataset to a folder"
+        problem = f"it contains {len(names)} .inter files, not one" + (f" ({', '.join(names)})" if names else "")
+        remedy = "Give a folder of RecBole's atomic files with one dataset"
         raise UserError(problem, file=folder, remedy=remedy)
     return names[0]
 
@@ -116,7 +118,7 @@ def _name(folder: Path) -> str:
 def _item_columns(
     file: AtomicFile | None, known: pl.Series, chosen: Sequence[str] | None
 ) -> tuple[pl.DataFrame, dict[str, pl.DataFrame], list[str]]:
-    """Items with their texts, attributes, and the columns for the template: text first, then what is an attribute."""
+    """Items with their texts, attributes, and the columns for the template: text columns first, then attributes."""
     if file is None:
         if chosen:
             raise UserError("there is no .item file", field="--attributes")
@@ -153,7 +155,7 @@ def _is_categorical(values: pl.DataFrame, kind: str) -> bool:
 
 
 def _graph(kg: AtomicFile, link: AtomicFile) -> dict[tuple[str, str], pl.DataFrame]:
-    """What relates items, by kind ("attribute" or "relation") and id of the relation, most edges first."""
+    """The edges by kind ("attribute" or "relation") and id of the relation, most edges first."""
     items = pl.DataFrame({"item": link.tokens("item_id"), "entity": link.tokens("entity_id")})
     items = items.unique(maintain_order=True)
     edges = pl.DataFrame({name: kg.tokens(f"{name}_id") for name in ("head", "relation", "tail")})
@@ -170,14 +172,14 @@ def _graph(kg: AtomicFile, link: AtomicFile) -> dict[tuple[str, str], pl.DataFra
             found[kind, relation] = rows.select(
                 "item", pl.col(column).alias("other" if kind == "relation" else "value")
             )
-    kinds: dict[str, str] = {}  # of each relation the one with more edges
+    kinds: dict[str, str] = {}  # for each relation, the kind with more edges
     for kind, relation in sorted(found, key=lambda key: (-found[key].height, key)):
         kinds.setdefault(relation, kind)
     return {(kind, relation): found[kind, relation] for relation, kind in kinds.items()}
 
 
 def _names(relations: Sequence[str], taken: set[str]) -> dict[str, str]:
-    """What each relation is called here, never as one of `taken`."""
+    """The name of each relation in the dataset; never one of `taken`."""
     last = {relation: _safe(re.split(r"[./#:]", relation.rstrip("./#:"))[-1]) for relation in relations}
     uses = Counter(last.values())
     names = {}
@@ -188,12 +190,12 @@ def _names(relations: Sequence[str], taken: set[str]) -> dict[str, str]:
 
 
 def _safe(name: str) -> str:
-    """The name as a column can have it, in any alphabet."""
+    """The name with only characters that a column name may have, in any alphabet."""
     return re.sub(r"\W+", "_", name).strip("_") or "unnamed"
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """The name, with _ behind it until it is new, and taken from then on."""
+    """The name, with _ appended until it is not in `taken`, to which it is added."""
     while name in taken:
         name += "_"
     taken.add(name)
@@ -209,5 +211,5 @@ def _choose(
     for name in names:
         if name not in there:
             remedy = f"Choose among {', '.join(sorted(there))}" if there else "Leave the option out"
-            raise UserError(f"no relation {name!r} relates items", file=path, field="--relations", remedy=remedy)
+            raise UserError(f"there is no relation {name!r} of items", file=path, field="--relations", remedy=remedy)
     return [key for key in graph if key[1] in names]

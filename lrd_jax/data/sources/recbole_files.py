@@ -1,4 +1,4 @@
-"""One of RecBole's atomic files as text columns: tab-separated, the header `name:type`."""
+"""Reads one of RecBole's atomic files as text columns: tab-separated, with the header `name:type`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class AtomicFile:
 
     Attributes:
       path: the file.
-      types: of each field, in file order: token, token_seq, float or float_seq.
+      types: type of each field, in file order: token, token_seq, float or float_seq.
       cells: a String column per field, named without its type.
-      sha256: hexadecimal, of the file.
+      sha256: hexadecimal SHA-256 of the file.
     """
 
     path: Path
@@ -36,10 +36,10 @@ class AtomicFile:
     sha256: str
 
     def tokens(self, field: str) -> pl.Series:
-        """A field of ids, String [N], as `clean_ids` makes them.
+        """A field of ids, String [N], normalised by `clean_ids`.
 
         Raises:
-          UserError: there is no such field, a cell is empty, or a float has lost digits of an id.
+          UserError: the field is missing, a cell is empty, or an id has lost digits as a float.
         """
         cells = self._column(field)
         self._refuse(cells == "", field, "the cell is empty", "Give every line an id")
@@ -50,13 +50,13 @@ class AtomicFile:
         """A field of times, Datetime [N]; see `parse_times`.
 
         Raises:
-          UserError: there is no such field, or a cell is no time.
+          UserError: the field is missing, or a cell is not a time.
         """
         return parse_times(self._column(field), unit, form=form, file=self.path, field=field, first_line=2)[0]
 
     def _column(self, field: str) -> pl.Series:
         if field not in self.cells.columns:
-            remedy = f"Name it in the first line (found: {', '.join(self.cells.columns)})"
+            remedy = f"Add it to the first line (found: {', '.join(self.cells.columns)})"
             raise UserError("the field is missing", file=self.path, line=1, field=field, remedy=remedy)
         return self.cells[field]
 
@@ -68,11 +68,11 @@ class AtomicFile:
 
 
 def read_atomic(path: Path) -> AtomicFile:
-    """Read a file.
+    """Reads a file.
 
     Raises:
-      UserError: it cannot be read, is empty, is neither UTF-8 nor marked as UTF-16 or UTF-32, a line has too many or
-        too few fields, or the header tells no types.
+      UserError: the file cannot be read, is empty, or is neither UTF-8 nor marked as UTF-16 or UTF-32; a line has too
+        many or too few fields; or the header has no types.
     """
     data = read_bytes(path)
     cells = _split(path, utf8(data, path))
@@ -80,24 +80,24 @@ def read_atomic(path: Path) -> AtomicFile:
     for heading in cells.columns:
         name, _, kind = heading.rpartition(":")
         if not name or kind not in _TYPES:
-            remedy = f"Write it as name:type, the type one of {', '.join(_TYPES)}"
-            raise UserError("the heading tells no type", file=path, line=1, field=heading, remedy=remedy)
+            remedy = f"Write it as name:type, where type is one of {', '.join(_TYPES)}"
+            raise UserError("the header of the field has no type", file=path, line=1, field=heading, remedy=remedy)
         types[name] = kind
     if len(types) < cells.width:
-        raise UserError("a field's name comes twice", file=path, line=1, remedy="Give every field its own name")
+        raise UserError("a field name appears twice", file=path, line=1, remedy="Give every field its own name")
     named = cells.rename(dict(zip(cells.columns, types, strict=True)))
     return AtomicFile(path, types, named, hashlib.sha256(data).hexdigest())
 
 
 def _split(path: Path, data: bytes) -> pl.DataFrame:
-    """The cells as text, without blanks around. Polars splits; `parse_table` tells what is wrong where it cannot."""
+    """The cells as text, stripped of white space. Polars splits lines; if it cannot, `parse_table` gives the error."""
     data = data.rstrip(b"\r\n")
     try:
         cells = pl.read_csv(io.BytesIO(data), separator="\t", quote_char=None, infer_schema=False)
     except pl.exceptions.PolarsError:
         return parse_table(path, data).cells
     lines = data.count(b"\n")
-    # It takes a line with too few fields as one with empty ones, and gives a second column of a name another.
+    # Polars fills missing fields with empty ones, and renames the second column of the same name.
     whole = cells.height == lines > 0 and data.count(b"\t") == (lines + 1) * (cells.width - 1)
     if not whole or any(f"{name}_duplicated_0" in cells.columns for name in cells.columns):
         return parse_table(path, data).cells

@@ -1,4 +1,4 @@
-"""A dataset folder that is there already: checked, and completed with texts and a data card."""
+"""Checks an existing dataset folder, and adds texts and a data card."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _CARD_PARTS = {"name", "source", "options", "sizes", "dropped", "splits", "relat
 
 @dataclasses.dataclass(frozen=True)
 class Completed:
-    """What was found and made.
+    """The result of `complete_folder`.
 
     Attributes:
       corpus: the dataset.
-      texts: that were written; None: none.
-      found: in words, what there was of texts before.
+      texts: the texts that were written; None: none.
+      found: whether there were texts before, in words.
       card: the data card.
     """
 
@@ -54,19 +54,19 @@ def complete_folder(
     force: bool = False,
     write_card: bool = False,
 ) -> Completed:
-    """Check a dataset folder; with `items` or `template`, write its item_text.tsv and data card.
+    """Checks a dataset folder; with `items` or `template`, writes its item_text.tsv and data card.
 
     Args:
-      folder: in ReChorus's format (`read_corpus`).
-      items: table of what is known of the items. None: the folder's item_fields.jsonl, where there is one.
-      item_id: its column of ids: the source's own, which the folder must have in items.tsv or NAME.item2index. None:
-        item_id, which holds the folder's.
-      template: of the texts. None: all columns.
-      force: replace texts that are there.
-      write_card: write the data card without new texts too.
+      folder: a folder in ReChorus's format (`read_corpus`).
+      items: table of items. None: the folder's item_fields.jsonl, if it exists.
+      item_id: its column with the ids of the source, which the folder's items.tsv or NAME.item2index must contain.
+        None: item_id, with the folder's ids.
+      template: template of the texts. None: all columns.
+      force: replace existing texts.
+      write_card: write the data card even without new texts.
 
     Raises:
-      UserError: a mistake in the folder or the table, texts that are there already, or a folder that cannot be written.
+      UserError: the folder or the table has a mistake, there are texts already, or the folder cannot be written.
     """
     folder = Path(folder)
     corpus = read_corpus(folder)
@@ -93,7 +93,7 @@ def complete_folder(
 
 
 def _earlier_card(folder: Path) -> dict[str, Any] | None:
-    """The card of a folder that was made here, None for any other, and where it is damaged."""
+    """The card of a folder that this program made; None for any other folder, or if the card is damaged."""
     if not (folder / MARKER).exists():
         return None
     try:
@@ -104,19 +104,19 @@ def _earlier_card(folder: Path) -> dict[str, Any] | None:
 
 
 def _marker_file(folder: Path, template: str) -> dict[str, bytes]:
-    """dataset.json with the new template; nothing for a folder that has none."""
+    """dataset.json with the new template; nothing for a folder without dataset.json."""
     if not (folder / MARKER).exists():
         return {}
     try:
         marker = dict(json.loads((folder / MARKER).read_text(encoding="utf-8"))) | {"template": template}
     except (OSError, ValueError, TypeError):
-        remedy = "Remove it, so that the folder counts as one of yours, or prepare the dataset again"
+        remedy = "Remove it to treat the folder as your own, or prepare the dataset again"
         raise UserError("it cannot be read", file=folder / MARKER, remedy=remedy) from None
     return {MARKER: (json.dumps(marker, indent=2, ensure_ascii=False) + "\n").encode()}
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write or replace files, each of them whole or not at all."""
+    """Writes or replaces files, each completely or not at all."""
     for name, content in files.items():
         try:
             write_atomically(folder / name, content)
@@ -125,11 +125,11 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def corpus_card(corpus: Corpus, texts: Sequence[str]) -> dict[str, Any]:
-    """The data card of a dataset of which no more is known than its folder tells.
+    """The data card of a dataset, from the contents of its folder only.
 
     Args:
       corpus: the dataset.
-      texts: of all items; empty: there are none.
+      texts: texts of all items; empty: there are none.
     """
     parts = {"train": corpus.train_rows, "dev": corpus.dev.rows, "test": corpus.test.rows}
     others = np.setdiff1d(np.arange(len(corpus.sequence_items)), np.concatenate(list(parts.values())))
@@ -154,21 +154,21 @@ def corpus_card(corpus: Corpus, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _fields(folder: Path, num_items: int, file: Path | None, item_id: str | None) -> pl.DataFrame:
-    """What is known of the items, a row for each from item 1 on, without their ids."""
+    """The item data, one row per item from item 1 on, without ids."""
     if file is None:
         file = folder / FIELDS
         if not file.exists():
-            remedy = "Name a table with the items' columns by --items"
-            raise UserError("nothing is known of the items", file=file, field="--template", remedy=remedy)
+            remedy = "Set --items to a table with item columns"
+            raise UserError("there is no item data", file=file, field="--template", remedy=remedy)
     key = "item_id" if item_id is None else item_id
-    table = keyed_rows(read_table(file), key, file, "Name the column of ids with --item-id")
+    table = keyed_rows(read_table(file), key, file, "Set --item-id to the column of ids")
     table = table.drop([name for name in RESERVED if name != key], strict=False).rename({key: "item_id"})
     table = table.with_columns(pl.col("item_id").cast(pl.String))
     ids = np.arange(1, num_items + 1)
     keys = pl.Series(ids).cast(pl.String) if item_id is None else raw_ids(folder, "item", ids)
     if not keys.count():
-        remedy = "Key the table by the folder's item_id, or add items.tsv with the columns raw_id and item_id"
-        raise UserError("the folder does not tell the source's ids", file=folder / "items.tsv", remedy=remedy)
-    refuse_strangers(keys.drop_nulls(), table["item_id"], file, key, "Name another column, or write the ids alike")
+        remedy = "Use the folder's item_id as the key of the table, or add items.tsv with raw_id and item_id"
+        raise UserError("the folder does not list the source's ids", file=folder / "items.tsv", remedy=remedy)
+    refuse_strangers(keys.drop_nulls(), table["item_id"], file, key, "Choose another column, or match the ids")
     rows = keys.alias("item_id").to_frame().join(table, on="item_id", how="left", maintain_order="left")
     return rows.drop("item_id")

@@ -1,4 +1,4 @@
-"""The ids of a source: in one form wherever they stand, with all their digits, and the same on both sides of a join."""
+"""Normalises the ids of a source, so that they keep all digits and match on both sides of a join."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lrd_jax.runs.terminal import warn
 
 _WHOLE = r"^-?(?:0|[1-9]\d*)(?:\.0+)?$"
 _NUMBER = r"^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$"
-_ROUNDED = r"^[+-]?\d\.\d{5,}[eE]"  # as spreadsheets show long numbers
-_EXACT_BELOW = 2**53  # a float of 64 bits holds every whole number up to here
+_ROUNDED = r"^[+-]?\d\.\d{5,}[eE]"  # the way spreadsheets show long numbers
+_EXACT_BELOW = 2**53  # 64-bit floats represent every whole number up to here
 _EXACT_BELOW_32 = 2**24
 
 
 def clean_ids(values: pl.Series) -> pl.Series:
-    """Whole numbers as Int64, everything else as text without blanks around it; "" and NaN are null.
+    """Whole numbers as Int64, everything else as stripped text; "" and NaN are null.
 
-    A column of floats that are all whole is one of whole numbers, and so is one of text such as 3.0: pandas makes
-    floats of whole numbers where some are missing. Numbers beyond 64 bits are text.
+    A column of floats that are all whole counts as whole numbers, and so does text such as 3.0, because pandas turns
+    whole numbers into floats if some are missing. Numbers that do not fit in 64 bits are text.
     """
     if values.dtype.is_float():
         values = values.fill_nan(None)
@@ -42,15 +42,14 @@ def clean_ids(values: pl.Series) -> pl.Series:
 
 
 def refuse_lost_digits(values: pl.Series, file: Path, field: str) -> None:
-    """Refuse ids that were floating-point numbers once, too large to have kept all their digits.
+    """Rejects ids that have lost digits because they were converted to floating-point numbers.
 
     Args:
-      values: a column of ids as the file holds it.
+      values: a column of ids as read from the file.
       file, field: for messages.
 
     Raises:
-      UserError: a float of 2⁵³ or more (2²⁴ where they have 32 bits), also as text (7.6561198e+16), in a column that
-        holds numbers only.
+      UserError: a column of only numbers has a float of 2⁵³ or more (2²⁴ for 32 bits), also as text (7.6561198e+16).
     """
     if values.dtype.is_float():
         lost = values.is_finite() & (values.abs() >= _exact_below(values))
@@ -65,8 +64,8 @@ def refuse_lost_digits(values: pl.Series, file: Path, field: str) -> None:
         return
     if lost.fill_null(False).any():
         row = first_row(lost.fill_null(False))
-        problem = f"row {row + 1} has {values[row]}, an id that was made a floating-point number and has lost digits"
-        remedy = "Store the column as text or as integers of 64 bits where it is made"
+        problem = f"row {row + 1} has {values[row]}, an id that has lost digits as a floating-point number"
+        remedy = "Export the column again as text or as 64-bit integers"
         raise UserError(problem, file=file, field=field, remedy=remedy)
 
 
@@ -75,24 +74,24 @@ def _exact_below(values: pl.Series) -> int:
 
 
 def refuse_strangers(touched: pl.Series, known: pl.Series, file: Path, field: str, remedy: str) -> int:
-    """How many items of the interactions a table of items knows; refused where it is none, with an id of each side.
+    """The number of items of the interactions that a table of items contains; raises UserError if it is 0.
 
     Args:
-      touched: ids of the items of the interactions, each once.
-      known: ids of the table.
-      file, field: the table and its column of ids.
-      remedy: what to do.
+      touched: distinct ids of the items in the interactions.
+      known: ids in the table.
+      file, field: the table and its id column.
+      remedy: the remedy in the error message.
     """
     found = len(_among(touched, known))
     if not found:
         ours, theirs = _alike(touched, known)
-        problem = f"it knows none of the items of the interactions: they have {ours!r}, it has {theirs!r}"
+        problem = f"it has none of the items of the interactions: they have {ours!r}, the table has {theirs!r}"
         raise UserError(problem, file=file, field=field, remedy=remedy)
     return found
 
 
 def _alike(ours: pl.Series, theirs: pl.Series) -> tuple[str, str]:
-    """An id of each side, if possible such that only blanks, leading zeros or capitals differ."""
+    """One id of each side; if possible, two that differ only in white space, leading zeros or case."""
     sides = []
     for side, ids in (("ours", ours), ("theirs", theirs)):
         text = ids.drop_nulls().cast(pl.String).alias(side)
@@ -110,11 +109,11 @@ def _alike(ours: pl.Series, theirs: pl.Series) -> tuple[str, str]:
 
 
 def check_relation(name: str, others: pl.Series, known: pl.Series, file: Path) -> None:
-    """Refuse a relation whose values are ids of no items at all, and warn of one of which some are.
+    """Rejects a relation if none of its values is an item id, and warns if some are not.
 
     Args:
-      name: of its column.
-      others: its values, none missing.
+      name: the name of its column.
+      others: its values, without missing ones.
       known: ids of all items, of the table and of the interactions.
       file: the table.
     """
@@ -122,37 +121,35 @@ def check_relation(name: str, others: pl.Series, known: pl.Series, file: Path) -
     found = len(_among(others, known))
     if len(others) and not found:
         problem = f"none of its values is the id of an item: it has {_three(others)}, the ids are {_three(known)}"
-        remedy = "Name a column that holds ids of items, and see --list-separator"
+        remedy = "Choose a column with item ids, and check --list-separator"
         raise UserError(problem, file=file, field=name, remedy=remedy)
     if found < len(others):
         share = 1 - found / len(others)
         stranger = _among(others, known, how="anti")[0]
-        warn(
-            f"relation {name}: {share:.1%} of its values are the id of no item (such as {stranger!r}) and are left out"
-        )
+        warn(f"relation {name}: {share:.1%} of its values are not item ids (such as {stranger!r}) and are left out")
 
 
 def check_attribute(name: str, values: pl.DataFrame, touched: pl.Series, file: Path) -> None:
-    """Refuse an attribute that no item of the interactions has a value of, and warn where some have none.
+    """Rejects an attribute if no item of the interactions has a value, and warns if some have none.
 
     Args:
-      name: of its column.
+      name: the name of its column.
       values: `item` and `value`, as in `RawDataset`.
-      touched: ids of the items of the interactions, each once.
+      touched: distinct ids of the items in the interactions.
       file: the table.
     """
     found = len(_among(touched, values["item"]))
     if not found:
         held = f"it has {_three(values['value'])} for {_three(values['item'])}" if len(values) else "it is empty"
         problem = f"no item of the interactions has a value: {held}, the interactions have {_three(touched)}"
-        raise UserError(problem, file=file, field=name, remedy="Name another column, or leave it out")
+        raise UserError(problem, file=file, field=name, remedy="Choose another column, or leave it out")
     if found < len(touched):
         share = 1 - found / len(touched)
         warn(f"attribute {name}: {share:.1%} of the items of the interactions have no value")
 
 
 def _among(ids: pl.Series, known: pl.Series, how: Literal["semi", "anti"] = "semi") -> pl.Series:
-    """The ids that are among the known ones, or are not, in their order."""
+    """The ids that are ("semi") or are not ("anti") among the known ones, in their order."""
     kept = ids.to_frame("id").join(known.to_frame("id"), on="id", how=how, maintain_order="left")
     return kept["id"]
 

@@ -1,4 +1,4 @@
-"""Tables that people bring: CSV, TSV, Parquet or JSON lines."""
+"""Reads user-supplied tables: CSV, TSV, Parquet or JSON lines."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _KINDS |= {".jsonl": "json", ".ndjson": "json", ".json": "json"}
 
 
 def read_table(file: Path, columns: Sequence[str] | None = None, *, layout: TextLayout | None = None) -> pl.DataFrame:
-    """Read a table; cells of CSV and TSV stay text, "" or null where they are empty, and the others keep their types.
+    """Reads a table. Cells of CSV and TSV are text, "" or null if empty; cells of other files keep their types.
 
     Args:
-      file: named .csv, .tsv, .parquet or .jsonl, else taken for CSV; a text file may be packed (.gz, .zip, ...).
-      columns: which to read. None: all.
-      layout: of a text file's fields. None: by its ending.
+      file: .csv, .tsv, .parquet or .jsonl; other names are read as CSV. A text file may be compressed (.gz, .zip, ...).
+      columns: the columns to read. None: all.
+      layout: format of a text file's fields. None: by its extension.
 
     Raises:
-      UserError: it cannot be read, or a column is missing.
+      UserError: the file cannot be read, or a column is missing.
     """
     file = Path(file)
     refuse_irregular(file)
     if not file.is_file():
-        raise UserError("there is no such file", file=file, remedy="Correct the path")
+        raise UserError("there is no such file", file=file, remedy="Check the path")
     kind = "csv"
     try:
         kind = _KINDS.get(Path(name_within(file)).suffix.lower(), "csv")
@@ -48,21 +48,21 @@ def read_table(file: Path, columns: Sequence[str] | None = None, *, layout: Text
             return read_delimited(path, file, columns, layout or TextLayout(), tabs=kind == "tsv")
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         problem = " ".join(str(error).split())[:200]
-        remedy = f"Save it as a proper {kind.upper()} file, UTF-8 where it is text, or name its kind by its ending"
+        remedy = f"Save it as a valid {kind.upper()} file (text as UTF-8), or give it the extension of its format"
         raise UserError(f"it cannot be read ({problem})", file=file, remedy=remedy) from None
 
 
 def keyed_rows(table: pl.DataFrame, column: str, file: Path, remedy: str = "Name another column") -> pl.DataFrame:
-    """The rows of a table that have a key, which is as `clean_ids` makes it.
+    """The rows of a table that have a key; keys are normalised by `clean_ids`.
 
     Args:
-      table: from `read_table`.
-      column: of the keys.
-      file: for messages.
-      remedy: where there is no such column.
+      table: the result of `read_table`.
+      column: the column of keys.
+      file: the file, for messages.
+      remedy: the remedy in the message if the column is missing.
 
     Raises:
-      UserError: there is no such column, its cells are no single values, or two rows have the same key.
+      UserError: the column is missing, its cells are not single values, or two rows have the same key.
     """
     require_columns(file, table.columns, (column,), remedy)
     refuse_nested(table, (column,), file)
@@ -71,6 +71,6 @@ def keyed_rows(table: pl.DataFrame, column: str, file: Path, remedy: str = "Name
     again = keys.is_not_null() & ~keys.is_first_distinct()
     if again.any():
         row = first_row(again)
-        problem = f"row {row + 1} has {keys[row]!r} a second time"
+        problem = f"row {row + 1} repeats {keys[row]!r}"
         raise UserError(problem, file=file, field=column, remedy="Keep one row for each")
     return table.with_columns(keys.alias(column)).filter(keys.is_not_null())

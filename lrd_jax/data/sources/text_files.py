@@ -1,4 +1,4 @@
-"""Text files as people bring them -> plain UTF-8 files: unpacked, decoded, without a byte-order mark."""
+"""Turns user-supplied text files into plain UTF-8: decompresses, decodes, removes a byte-order mark."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ import polars as pl
 from lrd_jax.errors import UserError
 
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
-"""Endings behind a text file's own."""
+"""Extensions of compressed files, after a text file's own extension."""
 ENCODING_REMEDY = "Save it as UTF-8, such as with: iconv -f latin1 -t utf-8 OLD > NEW"
 
 _CHUNK = 2**20  # bytes
 _Packed: TypeAlias = gzip.GzipFile | IO[bytes]
 _OPENERS: dict[bytes, Callable[[Path], _Packed]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _ZIP, _ZSTD = b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
-_MARKS = {  # UTF-32's little-endian mark begins with UTF-16's
+_MARKS = {  # UTF-32 first, because its little-endian mark starts with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -37,15 +37,15 @@ _MARKS = {  # UTF-32's little-endian mark begins with UTF-16's
 
 
 def marked_encoding(start: bytes) -> str | None:
-    """The encoding that the byte-order mark at the start of a text tells, None without one."""
+    """The encoding according to the byte-order mark at the start of a text; None without one."""
     return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), None)
 
 
 def decoded(pieces: Iterator[bytes], encoding: str, file: Path) -> Iterator[bytes]:
-    """A text of that encoding, piece by piece, in UTF-8 and without its byte-order mark.
+    """Converts a text from this encoding, piece by piece, to UTF-8 without byte-order mark.
 
     Raises:
-      UserError: bytes that are none of the encoding's.
+      UserError: bytes are not valid in the encoding.
     """
     decoder, lines = codecs.getincrementaldecoder(encoding)(), 0
     try:
@@ -55,23 +55,23 @@ def decoded(pieces: Iterator[bytes], encoding: str, file: Path) -> Iterator[byte
             yield text.encode()
         yield decoder.decode(b"", final=True).encode()
     except (UnicodeDecodeError, UnicodeEncodeError):
-        problem = f"the text is not {encoding[:6].upper()}, which its byte-order mark tells"
+        problem = f"the text has a byte-order mark of {encoding[:6].upper()} but is not valid {encoding[:6].upper()}"
         remedy = "Copy or download it again, or save it as UTF-8"
         raise UserError(problem, file=file, line=lines + 1, remedy=remedy) from None
 
 
 def utf8(data: bytes, file: Path) -> bytes:
-    """The text of a small file in UTF-8, decoded where a byte-order mark tells another encoding."""
+    """The text of a small file in UTF-8, converted if a byte-order mark shows another encoding."""
     encoding = marked_encoding(data[:4])
     return data if encoding is None else b"".join(decoded(iter((data,)), encoding, file))
 
 
 def refuse_other_encodings(path: Path, file: Path) -> None:
-    """Refuse a text that is not UTF-8, with the first line that is not.
+    """Rejects a text that is not UTF-8; the error names the first invalid line.
 
     Args:
       path: the text.
-      file: what the user calls it.
+      file: the path as the user gave it.
     """
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -83,10 +83,10 @@ def refuse_other_encodings(path: Path, file: Path) -> None:
 
 
 def name_within(file: Path) -> str:
-    """The name of the text in a file: of the only member of a zip, else the file's own without .gz and the like.
+    """The name of the text in a file: that of the only file in a zip, else the file's own name without .gz etc.
 
     Raises:
-      UserError: a zip of several files or none.
+      UserError: a zip does not contain exactly one file.
     """
     if file.suffix.lower() == ".zip" or _start(file).startswith(_ZIP):
         return _only_member(file)
@@ -95,22 +95,22 @@ def name_within(file: Path) -> str:
 
 @contextlib.contextmanager
 def plain_text(file: Path) -> Iterator[Path]:
-    """The text of a file in plain UTF-8: the file itself where it is that, else a copy for as long as the block runs.
+    """The text of a file in plain UTF-8: the file itself if it is plain UTF-8, else a copy that lasts for the block.
 
     Raises:
-      UserError: a zip of several files, damaged data, or an encoding that cannot be told.
+      UserError: a zip has several files, the data is damaged, or the encoding is unknown.
     """
     with tempfile.TemporaryDirectory(prefix="lrd_jax-") as workspace:
         path = _unpacked(file, Path(workspace) / "unpacked")
         start = _start(path)
         encoding = marked_encoding(start)
         if encoding is None and b"\0" in start:
-            problem = "it holds bytes of 0, as UTF-16 without a byte-order mark and files that are not text do"
+            problem = "it contains zero bytes, so it is UTF-16 without a byte-order mark, or not text"
             raise UserError(problem, file=file, line=1, remedy="Save it as text in UTF-8")
         if encoding is not None:
             path = _rewritten(path, Path(workspace) / "decoded", lambda pieces: decoded(pieces, encoding, file))
             start = _start(path)
-        if b"\r" in start[:-1] and b"\n" not in start:  # lines end as they did on old Macs
+        if b"\r" in start[:-1] and b"\n" not in start:  # line ends of old Macs
             path = _rewritten(
                 path, Path(workspace) / "lines", lambda pieces: (piece.replace(b"\r", b"\n") for piece in pieces)
             )
@@ -129,17 +129,17 @@ def _only_member(file: Path) -> str:
     except zipfile.BadZipFile as error:
         raise UserError(f"the zip cannot be read ({error})", file=file, remedy="Copy or download it again") from None
     if "[Content_Types].xml" in names:
-        raise UserError("it is a workbook of Excel", file=file, remedy="Save the sheet as CSV (UTF-8)")
+        raise UserError("it is an Excel workbook", file=file, remedy="Save the sheet as CSV (UTF-8)")
     names = [name for name in names if not name.startswith("__MACOSX/")]
     if len(names) != 1:
         listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        remedy = "Unpack it and name the file that is meant"
-        raise UserError(f"the zip holds {len(names)} files, not one ({listed})", file=file, remedy=remedy)
+        remedy = "Unpack it and give one of the files"
+        raise UserError(f"the zip contains {len(names)} files, not one ({listed})", file=file, remedy=remedy)
     return names[0].rpartition("/")[2]
 
 
 def _unpacked(file: Path, target: Path) -> Path:
-    """The file itself, or what it packs in `target`."""
+    """The file itself; if it is compressed, its unpacked content in `target`."""
     start = _start(file)
     try:
         if start.startswith(_ZIP):
@@ -148,7 +148,7 @@ def _unpacked(file: Path, target: Path) -> Path:
                 member = next(info for info in archive.infolist() if info.filename.rpartition("/")[2] == name)
                 with archive.open(member) as packed:
                     return _copy(packed, target)
-        if start.startswith(_ZSTD):  # which Python does not read before 3.14: polars, as lines of one column each
+        if start.startswith(_ZSTD):  # Python reads zstd only from 3.14 on, so use polars, with each line as one column
             lines = pl.scan_csv(file, has_header=False, separator="\x1f", quote_char=None, schema={"line": pl.String})
             lines.sink_csv(target, include_header=False, separator="\x1f", quote_style="never")
             return target

@@ -1,7 +1,8 @@
-"""What a column of times holds -> instants in full, as `Datetime("ns")` in UTC.
+"""Parses a column of times to `Datetime("ns")` in UTC, at full resolution.
 
-Recognised from all of the column: numbers of seconds, milliseconds, microseconds or nanoseconds since 1970; ISO 8601
-dates with or without a time of day; dates written as one number (20200913, 20200913192640). `form` reads any others.
+Recognised from all values of the column: numbers of seconds, milliseconds, microseconds or nanoseconds since 1970;
+ISO 8601 dates with or without a time of day; dates written as one number (20200913, 20200913192640). `form` gives the
+format of any others.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from lrd_jax.errors import UserError
 
 Unit = Literal["s", "ms", "us", "ns", "iso"]
 FULL = pl.Datetime("ns")
-"""The type of a time in full; polars and pandas have none finer."""
+"""The type of a time at full resolution, the finest in polars and pandas."""
 FORM_EXAMPLE = "--time-format '%a %b %d %H:%M:%S %z %Y' for Sun Jul 30 07:44:10 -0700 2017"
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_MOST_SECONDS = 10**11  # the year 5138; a larger number of 2001 or later counts something smaller
+_MOST_SECONDS = 10**11  # the year 5138; larger numbers must count smaller units
 _ISO = (
     r"^(?P<year>\d{4})(?:-(?P<month>\d\d)-(?P<day>\d\d)|(?P<month_>\d\d)(?P<day_>\d\d))"
     r"(?:[Tt ](?P<hour>\d\d):?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?"
@@ -35,19 +36,19 @@ _DATE_NUMBER = (
     r"(?:(?P<hour>\d\d)(?:(?P<minute>\d\d)(?:(?P<second>\d\d)(?P<fraction>\d{3})?)?)?)?$"
 )
 _DATE_DIGITS = (8, 10, 12, 14, 17)
-_ROWS_AT_ONCE = 2**20  # since the parts of a date take more memory than the date
+_ROWS_AT_ONCE = 2**20  # because the parts of a date take more memory than the date
 _NUMBER = r"^([+-]?)(\d+)(?:\.(\d*))?$"
 
 
 class _Numbers(NamedTuple):
-    """Numbers and the first nine digits behind their points, both Int64 [N]; null for what is no number."""
+    """Whole parts and the first nine decimals of numbers, both Int64 [N]; null if not a number."""
 
     whole: pl.Series
     nine: pl.Series
 
 
 class _Column(NamedTuple):
-    """A column and what messages call it; its rows are lines of the file from `first_line` on, or only numbered."""
+    """A column with its file and name for messages. Row 0 is line `first_line`; None: messages count rows instead."""
 
     values: pl.Series
     file: Path
@@ -58,7 +59,7 @@ class _Column(NamedTuple):
         return f"{'row' if self.first_line is None else 'line'} {row + (self.first_line or 1)} has {self.values[row]!r}"
 
     def refuse(self, wrong: pl.Series, problem: str, remedy: str) -> None:
-        """Raise UserError for the first row where `wrong`, bool [N], holds."""
+        """Raises UserError for the first row where `wrong`, bool [N], is true."""
         if wrong.any():
             row = first_row(wrong)
             line = None if self.first_line is None else row + self.first_line
@@ -67,10 +68,10 @@ class _Column(NamedTuple):
 
     def refuse_null(self, understood: pl.Series) -> None:
         wrong = understood.is_null()
-        problem = "is not understood as a time"
+        problem = "is not a recognised time"
         if wrong.any() and not wrong.all():
             problem += f", while {self.cell(first_row(~wrong))}"
-        remedy = f"Correct it, or say what the column holds with --time-unit or --time-format, such as {FORM_EXAMPLE}"
+        remedy = f"Fix it, or set --time-unit or --time-format, such as {FORM_EXAMPLE}"
         self.refuse(wrong, problem, remedy)
 
 
@@ -83,26 +84,26 @@ def parse_times(
     field: str,
     first_line: int | None = None,
 ) -> tuple[pl.Series, str]:
-    """The instants, `FULL` [N], and in words what the column holds: a unit, "ISO dates", ...
+    """The times, `FULL` [N], and the format of the column in words: a unit, "ISO dates", ...
 
     Args:
-      values: numbers, text or dates; without a zone they are UTC.
-      unit: of numbers, or iso. None: what all values agree on.
-      form: of dates, in the letters of Python's `strptime`. None: see the module.
+      values: numbers, text or dates; UTC unless they have a time zone.
+      unit: unit of numbers, or iso. None: recognised from all values.
+      form: format of dates, with the codes of Python's `strptime`. None: see the module docstring.
       file, field: for messages.
-      first_line: of the file, where every row is a line.
+      first_line: line of the first row, if every row is one line of the file.
 
     Raises:
-      UserError: a value is missing, is not understood, does not agree with the others, or lies before 1970 or after
-        2262, where 64 bits of nanoseconds end.
+      UserError: a value is missing, is not recognised, differs in format from the others, or is before 1970 or after
+        2262, the limit of 64-bit nanoseconds.
     """
     if unit is not None and form is not None:
-        raise UserError("--time-unit is given as well", field="--time-format", remedy="Leave out one of them")
+        raise UserError("--time-unit is given too", field="--time-format", remedy="Leave out one of them")
     column = _Column(values, file, field, first_line)
     if values.dtype.is_temporal():
         found, words = _of_dates(column), "ISO dates"
     elif form is not None:
-        found, words = _formatted(values, form), f"dates of the form {form}"
+        found, words = _formatted(values, form), f"dates in the format {form}"
     elif unit == "iso":
         found, words = _iso(_texts(values)), "ISO dates"
     else:
@@ -118,7 +119,7 @@ def parse_times(
             else:
                 found = _nanoseconds(numbers, words)
     column.refuse_null(found)
-    column.refuse(found < 0, "lies before 1970", "Correct it, or remove the row")
+    column.refuse(found < 0, "is before 1970", "Fix it, or remove the row")
     return found.cast(FULL), words
 
 
@@ -127,10 +128,10 @@ def _texts(values: pl.Series) -> pl.Series:
 
 
 def _of_dates(column: _Column) -> pl.Series:
-    """Nanoseconds of a column of dates, or of dates with their time of day, Int64."""
+    """Nanoseconds since 1970 of a column of dates, with or without time of day, Int64."""
     kind = column.values.dtype
     if kind not in (pl.Date, pl.Datetime):
-        remedy = "Name a column of dates with their times, or of numbers"
+        remedy = "Choose a column of dates, dates with times, or numbers"
         raise UserError(f"its cells are {kind}", file=column.file, field=column.field, remedy=remedy)
     counts = column.values.to_physical().cast(pl.Int64)  # of days or of the unit, in UTC
     if kind == pl.Date:
@@ -140,7 +141,7 @@ def _of_dates(column: _Column) -> pl.Series:
 
 
 def _nanoseconds(numbers: _Numbers, unit: str) -> pl.Series:
-    """Nanoseconds since 1970, Int64; null for what 64 bits do not hold."""
+    """Nanoseconds since 1970, Int64; null if they do not fit in 64 bits."""
     each = 10**9 // _PER_SECOND[unit]
     most = (2**63 - 1) // each - 1
     whole = numbers.whole.set((numbers.whole > most) | (numbers.whole < -most), None)
@@ -148,7 +149,7 @@ def _nanoseconds(numbers: _Numbers, unit: str) -> pl.Series:
 
 
 def _numbers(values: pl.Series) -> _Numbers:
-    """Numbers as they are written, digit by digit: a float does not hold the nanoseconds of our days."""
+    """Parses numbers digit by digit, because a float cannot represent today's times in nanoseconds."""
     if values.dtype.is_float():
         return _of_floats(values)
     if values.dtype.is_integer():
@@ -158,7 +159,7 @@ def _numbers(values: pl.Series) -> _Numbers:
     sign, whole, nine = (texts.str.extract(_NUMBER, part) for part in (1, 2, 3))
     whole = whole.cast(pl.Int64, strict=False)
     nine = nine.fill_null("").str.pad_end(9, "0").str.head(9).cast(pl.Int64)
-    below = (sign == "-").fill_null(False)  # as a whole number below it and what is added to that
+    below = (sign == "-").fill_null(False)  # for negative numbers: the next lower whole number plus a positive fraction
     whole, nine = (-whole - (nine > 0).cast(pl.Int64)).zip_with(below, whole), (-nine % 10**9).zip_with(below, nine)
     if not whole.null_count():
         return _Numbers(whole, nine)
@@ -174,13 +175,14 @@ def _of_floats(values: pl.Series) -> _Numbers:
 
 
 def _unit(column: _Column, numbers: _Numbers) -> str:
-    """What every number but 0 tells: "date", or by its size a unit.
+    """The unit of the nonzero numbers: "date", or a unit by their size.
 
-    Below 10¹¹ it is seconds, below 10¹⁴ milliseconds, below 10¹⁷ microseconds, then nanoseconds. Where half or more of
-    the numbers that could be dates from 1900 to 2100 exist in the calendar, they are: of other numbers at most 4% do.
+    Below 10¹¹ they are seconds, below 10¹⁴ milliseconds, below 10¹⁷ microseconds, otherwise nanoseconds. They are dates
+    if at least half of the numbers that look like dates from 1900 to 2100 exist in the calendar (of other numbers, at
+    most 4% do).
 
     Raises:
-      UserError: they do not tell the same.
+      UserError: the numbers have different units.
     """
     whole = numbers.whole
     could_be = _could_be_dates(whole)
@@ -197,7 +199,7 @@ def _unit(column: _Column, numbers: _Numbers) -> str:
     if other.any():
         alike = column.cell(first_row(~other & (whole > 0)))
         problem = f"looks like {_unit_of(whole[first_row(other)])}, but {alike}, which looks like "
-        remedy = "Correct the values, or say what they are with --time-unit or --time-format"
+        remedy = "Fix the values, or set --time-unit or --time-format"
         column.refuse(other, problem + ("a date" if usual == "date" else usual), remedy)
     return usual
 
@@ -207,24 +209,24 @@ def _unit_of(number: float) -> str:
 
 
 def _could_be_dates(whole: pl.Series) -> pl.Series:
-    """Which numbers have a year from 1900 to 2100 in front and as many digits as a date."""
+    """Which numbers start with a year from 1900 to 2100 and have the number of digits of a date."""
     ranges = ((1900 * 10 ** (digits - 4), 2101 * 10 ** (digits - 4) - 1) for digits in _DATE_DIGITS)
     return functools.reduce(operator.or_, (whole.is_between(*ends) for ends in ranges))
 
 
 def _dates_as_numbers(numbers: _Numbers) -> pl.Series:
-    """Nanoseconds of dates written as numbers, such as 20200913 and 20200913192640, Int64; null for what is none."""
+    """Nanoseconds of dates written as numbers, such as 20200913 and 20200913192640, Int64; null if not a date."""
     dates = numbers.whole.set(~_could_be_dates(numbers.whole) | (numbers.nine > 0), None)
     return _of_parts(dates.cast(pl.String), _DATE_NUMBER)
 
 
 def _iso(texts: pl.Series) -> pl.Series:
-    """Nanoseconds of dates in ISO 8601, Int64; null for what is none."""
+    """Nanoseconds of dates in ISO 8601, Int64; null if not a date."""
     return _of_parts(texts, _ISO)
 
 
 def _of_parts(texts: pl.Series, pattern: str) -> pl.Series:
-    """Nanoseconds of the dates whose parts a pattern names, Int64; null where it finds none, or one that is no day."""
+    """Nanoseconds of dates matched by a pattern with named parts, Int64; null without a match or for an invalid day."""
     blocks = (texts.slice(start, _ROWS_AT_ONCE) for start in range(0, max(len(texts), 1), _ROWS_AT_ONCE))
     return pl.concat(_of_block(block, pattern) for block in blocks)
 
@@ -248,15 +250,15 @@ def _of_block(texts: pl.Series, pattern: str) -> pl.Series:
 
 
 def _formatted(values: pl.Series, form: str) -> pl.Series:
-    """Nanoseconds of dates that Python's `strptime` reads, Int64; null for what it does not.
+    """Nanoseconds of dates read by Python's `strptime`, Int64; null if it cannot read them.
 
     Raises:
-      UserError: a form that it does not know, or one with %Z, of which it knows few names.
+      UserError: the format is invalid, or contains %Z, for which `strptime` knows few names.
     """
     if "%Z" in form.replace("%%", ""):
-        remedy = "Write the name itself, such as UTC, where it is always the same; %z reads offsets such as +0200"
-        raise UserError("%Z, names of time zones, is not understood", field="--time-format", remedy=remedy)
-    texts = _texts(values).str.replace(r"^(\d+)\.0+$", "${1}")  # pandas makes 20200913.0 where some are missing
+        remedy = "Write the name itself, such as UTC, if it is always the same; use %z for offsets such as +0200"
+        raise UserError("%Z (names of time zones) is not supported", field="--time-format", remedy=remedy)
+    texts = _texts(values).str.replace(r"^(\d+)\.0+$", "${1}")  # pandas writes 20200913.0 if some are missing
     known = {text: _since_1970(text, form) for text in texts.drop_nulls().unique()}
     return (
         texts.to_frame("text")
@@ -266,13 +268,13 @@ def _formatted(values: pl.Series, form: str) -> pl.Series:
 
 
 def _since_1970(text: str, form: str) -> int | None:
-    """Nanoseconds of a date, None where it is not of the form or too far away."""
+    """Nanoseconds of a date; None if it does not have the format or is out of range."""
     try:
         date = datetime.datetime.strptime(text, form)
     except (ValueError, re.error) as error:
         if isinstance(error, re.error) or "in format" in str(error):
-            remedy = f"Give it in the letters of Python's strptime, such as {FORM_EXAMPLE}"
-            raise UserError(f"{form!r} is not understood ({error})", field="--time-format", remedy=remedy) from None
+            remedy = f"Use the codes of Python's strptime, such as {FORM_EXAMPLE}"
+            raise UserError(f"{form!r} is not a valid format ({error})", field="--time-format", remedy=remedy) from None
         return None
     date = date.replace(tzinfo=datetime.UTC) if date.tzinfo is None else date
     since = date - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)

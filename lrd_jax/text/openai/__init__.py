@@ -1,1 +1,1 @@
-"""Embeddings of OpenAI's API, or of any server that speaks it."""
+"""Embeddings from OpenAI's API or any compatible server."""

@@ -1,4 +1,4 @@
-"""The body of an answer of /v1/embeddings, checked before anything of it is kept."""
+"""Parses and checks answers of /v1/embeddings before they are stored."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ FINAL_CODES = (
     "billing_not_active",
     "account_deactivated",
 )
-"""Codes of errors that waiting does not help, although some of them come with status 429."""
+"""Codes of permanent errors, although some of them come with status 429."""
 RETRY_STATUSES = (408, 409, 429)
-ZEROS = "a vector of zeros"
+ZEROS = "a zero vector"
 _RETRY_WORDS = re.compile(r"rate.?limit|overload|try again|temporar|time.?out|timed out|unavailable", re.IGNORECASE)
 
 
 class UnusableAnswer(Exception):
-    """An answer that may be usable when it is asked for once more."""
+    """An unusable answer to a request that may succeed if repeated."""
 
 
 class ServerError(Exception):
-    """An error object that came in place of embeddings, with status 200.
+    """An error object instead of embeddings in an answer with status 200.
 
     Attributes:
-      words: the server's.
-      error: its error object.
-      status: the HTTP status that the error names, if it does.
-      retry: whether the error says that it will pass.
+      words: the server's message.
+      error: the server's error object.
+      status: the HTTP status in the error object, if any.
+      retry: whether the error is temporary according to the server.
     """
 
     def __init__(self, words: str, error: dict[str, Any], status: int | None, *, retry: bool) -> None:
-        """Keep the parts."""
+        """Stores the parts."""
         super().__init__(words)
         self.words, self.error, self.status, self.retry = words, error, status, retry
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a server answered to a request.
+    """A server's answer to a request.
 
     Attributes:
-      vectors: by the number of the input, finite and not zero, float32 [T].
-      problems: what is wrong with the embeddings of the other inputs.
-      tokens: as the server counted them; None: it did not say.
+      vectors: {index of the input: float32 [T]}, finite and not zero.
+      problems: {index of the input: what is wrong} for the other inputs.
+      tokens: the server's token count; None if not given.
     """
 
     vectors: dict[int, np.ndarray]
@@ -59,27 +59,27 @@ class Answer:
 
 
 def read_answer(body: Any, count: int, width: int | None) -> Answer:
-    """The vectors of an answer by the number of the input; where no entry has an index, they are taken in order.
+    """The vectors of an answer by the index of the input; if no entry has an index, in order.
 
     Format: https://platform.openai.com/docs/api-reference/embeddings/object, with encoding_format "float".
 
     Args:
       body: the parsed JSON.
-      count: inputs of the request.
-      width: T as it should be; None: not known yet.
+      count: number of inputs of the request.
+      width: the expected T; None: not known yet.
 
     Raises:
-      UnusableAnswer: there are too few or too many entries, or an index comes twice or is out of range.
+      UnusableAnswer: there are too few or too many entries, or an index is repeated or out of range.
       ServerError: the answer is an error.
-      UserError: the vectors have another width, or entries lack an index, which does not change when asked again.
+      UserError: the vectors have another width, or some entries lack an index; repeating the request would not help.
     """
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list):
         if (error := _error_in(body)) is not None:
             raise error
-        raise UnusableAnswer("the answer holds no list of embeddings")
+        raise UnusableAnswer("the answer has no list of embeddings")
     if len(data) != count:
-        raise UnusableAnswer(f"the answer holds {len(data)} embeddings for {count} texts")
+        raise UnusableAnswer(f"the answer has {len(data)} embeddings for {count} texts")
     vectors: dict[int, np.ndarray] = {}
     problems: dict[int, str] = {}
     for index, entry in zip(_indices(data), data, strict=True):
@@ -92,10 +92,10 @@ def read_answer(body: Any, count: int, width: int | None) -> Answer:
     wrong = [found for found in widths if found != (width or widths[0])]
     if wrong:
         raise UserError(
-            f"the server answered with {wrong[0]} dimensions, not {width or widths[0]}",
+            f"the server returned {wrong[0]} dimensions, not {width or widths[0]}",
             field="--dimensions",
-            remedy="Check --model, --dimensions and --base-url; if the server has another model under this name now,"
-            " ask for all texts again with --force",
+            remedy="Check --model, --dimensions and --base-url; if the server now has another model with this name,"
+            " request all texts again with --force",
         )
     usage = body.get("usage")
     tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
@@ -103,22 +103,22 @@ def read_answer(body: Any, count: int, width: int | None) -> Answer:
 
 
 def _indices(data: list[Any]) -> list[int]:
-    """The number of the input of each entry."""
+    """The index of the input of each entry."""
     count = len(data)
     indices = [entry.get("index") if isinstance(entry, dict) else None for entry in data]
     if all(index is None for index in indices):
         return list(range(count))
     if None in indices or (count > 1 and len(set(map(str, indices))) == 1):
         held = "some embeddings without an index" if None in indices else f"{count} embeddings with the same index"
-        remedy = "Ask for one text at a time with --request-inputs 1"
-        raise UserError(f"the answer of the server holds {held}, so their order is not known", remedy=remedy)
+        remedy = "Request one text at a time with --request-inputs 1"
+        raise UserError(f"the server's answer has {held}, so their order is unknown", remedy=remedy)
     numbers: list[int] = []
     for index in indices:
         if type(index) is not int or not 0 <= index < count:
-            raise UnusableAnswer(f"the answer holds an embedding with the index {str(index)[:20]} for {count} texts")
+            raise UnusableAnswer(f"the answer has an embedding with the index {str(index)[:20]} for {count} texts")
         numbers.append(index)
     if len(set(numbers)) < count:
-        raise UnusableAnswer("the answer holds an index twice")
+        raise UnusableAnswer("the answer has an index twice")
     return numbers
 
 
@@ -141,7 +141,7 @@ def _read_vector(entry: Any) -> np.ndarray | str:
 
 
 def _error_in(body: Any) -> ServerError | None:
-    """The error that an answer without embeddings holds, in the forms in which servers give it."""
+    """The error in an answer without embeddings, in any of the formats that servers use."""
     if not isinstance(body, dict):
         return None
     errors = body.get("errors")
@@ -161,5 +161,5 @@ def _error_in(body: Any) -> ServerError | None:
 
 
 def is_final(error: Any) -> bool:
-    """Whether an error object says that the account, not the moment, is the reason."""
+    """Whether an error object shows a permanent problem with the account."""
     return isinstance(error, dict) and bool({str(error.get("code")), str(error.get("type"))} & set(FINAL_CODES))

@@ -1,4 +1,4 @@
-"""The requests of one `encode` of `openai`, several at once: answers are kept as they come, refused texts are found."""
+"""The parallel requests of one `encode` of `openai`: stores answers as they arrive, and finds rejected texts."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from lrd_jax.text.options import RequestOptions, ServerOptions
 
 UNUSABLE_ANSWERS = 2
-"""How often the same request may be answered unusably: each such answer may have to be paid for."""
+"""Maximum number of unusable answers to the same request, because each of them may cost money."""
 REFUSALS_IN_A_ROW = 16
-"""After how many refused texts without an answer the test text is asked again, for it may not be the texts."""
+"""After this many rejected texts in a row, the test text is sent again, because the texts may not be the reason."""
 LONGEST_PAUSE = 8.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """A request that the server refused, perhaps because of one of its texts.
+    """A request that the server rejected, perhaps because of one of its texts.
 
     Attributes:
-      words: status and the server's words.
-      status: of the answer.
+      words: status and the server's message.
+      status: status of the answer.
     """
 
     words: str
@@ -48,7 +48,7 @@ class Refusal:
 
 
 class _Encoder(Protocol):
-    """What is asked of `OpenAIEncoder`, which see."""
+    """The part of `OpenAIEncoder` that this module uses."""
 
     model: str
     dimensions: int | None
@@ -60,19 +60,19 @@ class _Encoder(Protocol):
 
 
 class Asking:
-    """The requests of one `encode`, and what they have come to so far.
+    """The requests of one `encode`, and their results so far.
 
     Attributes:
-      num_texts: texts that have a vector now.
-      num_answers: requests that were answered.
-      tokens: that these took.
+      num_texts: number of texts that have a vector now.
+      num_answers: number of answered requests.
+      tokens: number of tokens of the answered requests.
     """
 
     def __init__(self, encoder: _Encoder, service: Service, database: Database, bar: Bar) -> None:
-        """`bar`: counts tokens."""
+        """Stores the parts; `bar` counts tokens."""
         self._encoder, self._service, self._database, self._bar = encoder, service, database, bar
         self._failure: UserError | None = None
-        self._refused: dict[int, str] = {}  # by place among the distinct texts
+        self._refused: dict[int, str] = {}  # by position among the distinct texts
         self._most = MAX_REQUEST_INPUTS
         self._in_a_row = 0
         self.tokens = self.num_texts = self.num_answers = 0
@@ -81,7 +81,7 @@ class Asking:
         """The vector of the test text, [T].
 
         Raises:
-          UserError: the server refuses, cannot be reached, or does not embed.
+          UserError: the server rejects the request, cannot be reached, or does not embed.
         """
         import openai
 
@@ -95,17 +95,17 @@ class Asking:
         return vector
 
     async def ask(self, asked: Asked, requests: Sequence[list[int]]) -> dict[int, str]:
-        """Make all requests; returns the reasons why texts were refused, by their places.
+        """Makes all requests; returns the reasons why texts were rejected, by position.
 
-        After a failure that is not the texts' there are no new requests, but those under way are waited for, being
-        paid for.
+        After a failure that is not caused by the texts, it makes no new requests, but waits for those in progress,
+        because they cost money.
 
         Args:
           asked: the texts.
-          requests: places of the texts of each.
+          requests: for each request, the positions of its texts.
 
         Raises:
-          UserError: such a failure.
+          UserError: a failure that is not caused by the texts.
         """
         import openai
 
@@ -118,8 +118,8 @@ class Asking:
             raise self._failure
         if self._most < MAX_REQUEST_INPUTS:
             warn(
-                "the server refused requests that it answered in parts: they are too large for it. Give"
-                f" --request-inputs {self._most} the next time"
+                "the server rejected requests that it answered in parts, so they were too large. Use"
+                f" --request-inputs {self._most} next time"
             )
         return self._refused
 
@@ -130,7 +130,7 @@ class Asking:
 
     @contextlib.contextmanager
     def _keeping_failure(self) -> Iterator[None]:
-        """The first error is kept, to be raised outside of the client's own, which has the request in it."""
+        """Keeps the first error, so that it is raised without the client's own error, which contains the request."""
         import openai
 
         try:
@@ -141,12 +141,12 @@ class Asking:
             self._failure = self._failure or error
 
     async def _settle(self, client: openai.AsyncOpenAI, places: list[int], *, again: bool = False) -> None:
-        """Ask for texts; where the server refuses them, for each half, until the text is found that it refuses.
+        """Requests texts; if the server rejects them, requests each half, until the rejected text is found.
 
         Args:
-          client: of the server.
-          places: of the texts.
-          again: whether they were answered before, unusably.
+          client: client of the server.
+          places: positions of the texts.
+          again: whether they had an unusable answer before.
         """
         if self._failure is not None:
             return
@@ -158,7 +158,7 @@ class Asking:
                 await self._keep(client, places, outcome, again=again)
                 return
             if outcome.status >= 500 or self._in_a_row >= REFUSALS_IN_A_ROW:
-                # Its failure ends the run: it is the server, then, and not the text.
+                # Its failure ends the run, because then the server is the reason, not the text.
                 client = client.with_options(max_retries=min(2, self._encoder.server.max_retries))
                 await self._probe(client)
                 self._in_a_row = 0
@@ -169,10 +169,10 @@ class Asking:
         for part in (places[:half], places[half:]):
             await self._settle(client, part, again=again)
         if outcome is not None and self._failure is None and not self._refused.keys() & set(places):
-            self._most = min(self._most, half)  # it was no text, but their number
+            self._most = min(self._most, half)  # the number of texts was the reason, not a text
 
     async def _keep(self, client: openai.AsyncOpenAI, places: list[int], answer: Answer, *, again: bool) -> None:
-        """Put an answer into the cache; ask once more for the texts whose vectors cannot be used."""
+        """Stores an answer in the cache; requests texts with unusable vectors once more."""
         estimate = sum(self._asked.tokens[place] for place in places)
         self.tokens += estimate if answer.tokens is None else answer.tokens
         self.num_answers += 1
@@ -186,8 +186,8 @@ class Asking:
         self._bar.update(sum(self._asked.tokens[places[index]] for index in answer.vectors))
         unusable = []
         for index, problem in answer.problems.items():
-            if again or problem == ZEROS:  # which come from the text, not from the moment
-                self._refuse(places[index], f"the server answered with {problem}")
+            if again or problem == ZEROS:  # zeros depend on the text, so repeating does not help
+                self._refuse(places[index], f"the server returned {problem}")
             else:
                 unusable.append(places[index])
         if unusable:
@@ -199,7 +199,7 @@ class Asking:
         self._bar.update(self._asked.tokens[place])
 
     async def _probe(self, client: openai.AsyncOpenAI) -> np.ndarray:
-        """The vector of the test text; the server's refusal is raised as it is."""
+        """The vector of the test text; raises the server's error unchanged."""
         for _ in range(UNUSABLE_ANSWERS):
             answer = await self._answer(client, [PROBE], self._encoder.stated_dimensions, may_refuse=False)
             assert isinstance(answer, Answer)
@@ -210,18 +210,18 @@ class Asking:
             if problem == ZEROS:
                 break
         raise UserError(
-            f"the server {self._service.url} answered the test text {PROBE!r} with {problem}",
-            remedy="It does not embed texts with this model: check --model, and the server's log",
+            f"the server {self._service.url} returned {problem} for the test text {PROBE!r}",
+            remedy="It cannot embed texts with this model: check --model and the server's log",
         )
 
     async def _answer(
         self, client: openai.AsyncOpenAI, texts: list[str], width: int | None, *, may_refuse: bool = True
     ) -> Answer | Refusal:
-        """Ask until there is an answer or a reason to give up.
+        """Repeats a request until there is an answer or a reason to give up.
 
         Raises:
-          UserError: the answers are unusable or an error, and not because of the texts.
-          openai.OpenAIError: of the client.
+          UserError: the answers are unusable or an error, and the texts are not the reason.
+          openai.OpenAIError: an error of the client.
         """
         import openai
 
@@ -229,7 +229,7 @@ class Asking:
         optional: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
         for attempt in itertools.count(1):
             try:
-                # The bytes, not the client's object: whatever they hold is to be checked by `read_answer`.
+                # Use the bytes, not the client's object, so that `read_answer` checks everything.
                 raw = await client.embeddings.with_raw_response.create(
                     model=self._encoder.model, input=texts, encoding_format="float", **optional
                 )
@@ -253,12 +253,12 @@ class Asking:
                 problem = f"answered with an error: {self._service.redact(failed.words)}"
                 attempts = self._encoder.server.max_retries + 1 if failed.retry else 1
             else:
-                problem, attempts = f"answered {UNUSABLE_ANSWERS} times unusably: {failed}", UNUSABLE_ANSWERS
+                problem, attempts = f"gave {UNUSABLE_ANSWERS} unusable answers: {failed}", UNUSABLE_ANSWERS
             if attempt >= attempts:
                 break
             await asyncio.sleep(min(0.25 * 2**attempt, LONGEST_PAUSE))
         raise UserError(
             f"the server {self._service.url} {problem}",
-            remedy="What was answered before is kept. Check --model, --base-url and the server's log, then run the"
+            remedy="Earlier answers are stored. Check --model, --base-url and the server's log, then run the"
             " command again",
         )

@@ -1,6 +1,6 @@
-"""`openai-batch`: embeddings of OpenAI's Batch API, at half the price within a day.
+"""`openai-batch`: embeddings from OpenAI's Batch API, at half the price, within a day.
 
-A row's custom_id is its text's key in the cache, so a result needs nothing but itself to be put where it belongs.
+A row's custom_id is its text's key in the cache, so each result shows where it belongs.
 Format: https://platform.openai.com/docs/api-reference/batch.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAX_FILE_INPUTS = 50_000
 MAX_FILE_BYTES = 200_000_000
 ROUNDS = 3
-"""How often rows are handed in that failed or expired for reasons that may pass."""
+"""How often rows are submitted that fail or expire for temporary reasons."""
 CREATE_ATTEMPTS = 5
 FIRST_POLL_SECONDS = 5.0
 UPLOAD_SECONDS = 900.0
@@ -44,7 +44,7 @@ _FINISHED = ("completed", "expired", "cancelled", "failed")
 
 
 class OpenAIBatchEncoder(OpenAIEncoder):
-    """`openai` by the Batch API, with the same cache: what either has asked, the other finds."""
+    """`openai` through the Batch API; both encoders share the cache."""
 
     name = "openai-batch"
     by_batch = True
@@ -59,12 +59,12 @@ class OpenAIBatchEncoder(OpenAIEncoder):
         force: bool = False,
         ask_all: bool = False,
     ) -> None:
-        """As `OpenAIEncoder`, and how batches are waited for."""
+        """As `OpenAIEncoder`, with options for waiting for batches."""
         super().__init__(model, dimensions, server, force=force, ask_all=ask_all)
         self.batch_options = batches or BatchOptions()
 
     def requests(self, asked: Asked, places: Sequence[int]) -> list[list[int]]:
-        """Places of texts to ask for, packed into files."""
+        """Positions of the texts to request, packed into files."""
         sizes = [len(self._line(asked, place)) for place in places]
         return [[places[index] for index in run] for run in pack(sizes, MAX_FILE_INPUTS, MAX_FILE_BYTES)]
 
@@ -102,14 +102,14 @@ class _Batches:
         self._wanted = frozenset(asked.keys)
 
     def obtain(self) -> dict[int, str]:
-        """Hand in what is missing and not under way, wait, collect; again for what failed in passing.
+        """Submits missing texts that are not in a batch yet, waits, collects results, and repeats temporary failures.
 
         Returns:
-          Why texts have no vector, by their places.
+          Why texts have no vector, by position.
 
         Raises:
-          UserError: a batch as a whole failed.
-          UnderWay: batches are not waited for.
+          UserError: a whole batch failed.
+          UnderWay: batches are unfinished, and the options say not to wait.
         """
         results = Results()
         for number in range(ROUNDS):
@@ -130,9 +130,9 @@ class _Batches:
         missing = self._missing()
         if results.ended and missing:
             raise UserError(
-                f"{len(missing):,} of {len(self._asked.texts):,} texts got no embedding:"
+                f"{len(missing):,} of {len(self._asked.texts):,} texts have no embedding:"
                 f" {self._reasons(results, missing)}",
-                remedy="The others are kept; the same command asks for these alone",
+                remedy="The others are stored; run the same command to request only the missing ones",
             )
         unknown = next(iter(results.failures), NO_REASON)
         return {place: results.by_text.get(self._asked.keys[place], unknown) for place in missing}
@@ -147,7 +147,7 @@ class _Batches:
         return self._asked.missing(already_there(self._database, self._asked, self._encoder.dimensions))
 
     def _settle(self) -> None:
-        """Find out whether batches of which we do not know it reached the server; we were killed as they were made."""
+        """Checks whether batches reached the server if this process was killed while submitting them."""
         for batch in self._records.open():
             if batch.batch_id is None:
                 if (batch_id := self._find(batch.marker)) is None:
@@ -162,7 +162,7 @@ class _Batches:
         return None
 
     def _submit(self, wanted: Iterable[int]) -> None:
-        """Hand in the texts at these places that are not under way; vectors that they had are forgotten."""
+        """Submits the texts at these positions that are not in a batch yet; deletes their old vectors."""
         under_way = self._records.under_way()
         places = [place for place in wanted if self._asked.keys[place] not in under_way]
         for part in self._encoder.requests(self._asked, places):
@@ -173,7 +173,7 @@ class _Batches:
             self._database.forget(keys)
             tokens = sum(self._asked.tokens[place] for place in part)
             cost = self._encoder.price.told(tokens)
-            say(f"batch {batch_id} handed in: {len(part):,} texts, {tokens:,} tokens, cost {cost}")
+            say(f"batch {batch_id} submitted: {len(part):,} texts, {tokens:,} tokens, cost {cost}")
 
     def _create(self, marker: str, places: Sequence[int]) -> str:
         import openai
@@ -183,7 +183,7 @@ class _Batches:
             file.seek(0)
             patient = self._client.with_options(timeout=UPLOAD_SECONDS)
             uploaded = patient.files.create(file=(f"lrd_jax-{marker}.jsonl", file), purpose="batch")
-        # The client would repeat a request whose answer was lost, and so make a second batch.
+        # The client would repeat a request after a lost answer, and so create a second batch.
         once = self._client.with_options(max_retries=0)
         for attempt in range(1, CREATE_ATTEMPTS + 1):
             try:
@@ -202,7 +202,7 @@ class _Batches:
         raise AssertionError("unreachable")
 
     def _collect_all(self) -> Results:
-        """Wait for every batch that holds a text of ours, and put what it brings into the cache."""
+        """Waits for every batch with one of these texts, and stores its results in the cache."""
         waiting = [batch for batch in self._records.open() if batch.keys & self._wanted]
         options = self._encoder.batch_options
         total: Counter[str] = Counter()
@@ -229,7 +229,7 @@ class _Batches:
                     return results
                 if not options.wait:
                     under_way = ", ".join(str(batch.batch_id) for batch in waiting)
-                    raise UnderWay(f"batches under way: {under_way}. Run the same command later to go on")
+                    raise UnderWay(f"unfinished batches: {under_way}. Run the same command later to continue")
                 time.sleep(pause)
                 pause = min(2 * pause, options.poll_seconds)
 
@@ -244,11 +244,11 @@ class _Batches:
     def _unknown(self, what: str) -> UserError:
         return UserError(
             f"the server {self._service.url} does not know {what} (any more)",
-            remedy="Use the key of the account that handed it in, or pay for its texts again with --abandon-batches",
+            remedy="Use the key of the account that submitted it, or pay for its texts again with --abandon-batches",
         )
 
     def _collect(self, batch: OpenBatch, state: Batch) -> Results:
-        """Put the answers of a finished batch into the cache and close it; after a kill in between, once more."""
+        """Stores the answers of a finished batch in the cache, then closes it; repeated if killed in between."""
         import openai
 
         results = Results(ended=state.status in ("failed", "cancelled"))
@@ -269,17 +269,17 @@ class _Batches:
         return results
 
     def _lines(self, file_id: str) -> Iterator[bytes]:
-        """The lines of a result file as they arrive: one of 50,000 rows is larger than a gigabyte."""
+        """The lines of a result file as they arrive, because a file of 50,000 rows exceeds a gigabyte."""
         import openai
 
         patient = self._client.with_options(timeout=UPLOAD_SECONDS)
         with patient.files.with_streaming_response.content(file_id) as response:
             rest = b""
             try:
-                for block in response.iter_bytes():  # the client's own lines would also end at U+2028 and the like
+                for block in response.iter_bytes():  # the client's line iterator would also split at U+2028 etc.
                     *lines, rest = (rest + block).split(b"\n")
                     yield from lines
-            except Exception:  # the HTTP library's own, for here the client no longer makes it one of its own
+            except Exception:  # an error of the HTTP library; while streaming, the client does not convert it
                 raise openai.APIConnectionError(request=response.http_request) from None
             yield rest
 

@@ -1,4 +1,4 @@
-"""Batches under way, in the SQLite file of the vectors: what was handed in, and what must not be handed in twice."""
+"""Records unfinished batches in the SQLite file of the vectors, so that no text is submitted twice."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lrd_jax.text.openai.vector_cache import Database
 
 @dataclasses.dataclass(frozen=True)
 class OpenBatch:
-    """A batch that was handed in, or was about to be.
+    """A batch that was submitted or planned.
 
     Attributes:
-      marker: our name for it, which the server keeps in its metadata.
-      batch_id: the server's name; None: it is not known whether the server ever had it.
-      keys: of the texts in it, `vector_cache.vector_key`.
+      marker: our id of the batch, which the server keeps in the batch's metadata.
+      batch_id: the server's id; None: it is unknown whether the batch reached the server.
+      keys: keys of its texts, `vector_cache.vector_key`.
     """
 
     marker: str
@@ -33,11 +33,11 @@ class BatchRecords:
     """The batches of one server. Every change is on disk when its call returns."""
 
     def __init__(self, database: Database, service: str) -> None:
-        """`service`: base URL of the server."""
+        """Stores the database and `service`, the base URL of the server."""
         self._database, self._service = database, service
 
     def plan(self, keys: Sequence[bytes]) -> str:
-        """Note, before anything is handed in, that these texts are about to be; returns the marker."""
+        """Records, before submitting, that these texts are about to be submitted; returns the marker."""
         marker = secrets.token_hex(16)
         with self._database.transaction() as connection:
             connection.execute("INSERT INTO batches VALUES (?, ?, NULL, 1)", (marker, self._service))
@@ -45,18 +45,18 @@ class BatchRecords:
         return marker
 
     def handed_in(self, marker: str, batch_id: str) -> None:
-        """Note the server's name of a batch."""
+        """Records the server's id of a batch."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE batches SET batch_id = ? WHERE marker = ?", (batch_id, marker))
 
     def close(self, marker: str) -> None:
-        """Forget which texts are in a batch: those that are not in the cache by now have to be asked for again."""
+        """Closes a batch and forgets its texts; those that are not in the cache must be requested again."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE batches SET is_open = 0 WHERE marker = ?", (marker,))
             connection.execute("DELETE FROM batch_rows WHERE marker = ?", (marker,))
 
     def open(self) -> list[OpenBatch]:
-        """Those not closed, in the order in which they were planned."""
+        """The open batches, in the order in which they were planned."""
         query = "SELECT marker, batch_id FROM batches WHERE is_open AND service = ? ORDER BY rowid"
         return [
             OpenBatch(marker, batch_id, frozenset(self._keys(marker)))
@@ -64,11 +64,11 @@ class BatchRecords:
         ]
 
     def under_way(self) -> frozenset[bytes]:
-        """The keys of all texts in batches that are not closed."""
+        """The keys of all texts in open batches."""
         return frozenset().union(*(batch.keys for batch in self.open()))
 
     def abandon(self, keys: frozenset[bytes]) -> None:
-        """Close every batch that holds one of these texts."""
+        """Closes every batch with one of these texts."""
         for batch in self.open():
             if batch.keys & keys:
                 self.close(batch.marker)
@@ -80,9 +80,9 @@ class BatchRecords:
 
 @contextlib.contextmanager
 def sole_asker(database: Database, service: str) -> Iterator[None]:
-    """One process at a time asks a server for what the cache lacks, so that two do not pay for the same texts.
+    """A lock: only one process at a time requests missing texts from a server, so that two do not pay for the same.
 
-    What is missing is to be looked up within. The system frees the lock of a process that was killed.
+    Look up the missing texts inside the block. The system frees the lock of a killed process.
 
     Args:
       database: the cache.
@@ -92,12 +92,12 @@ def sole_asker(database: Database, service: str) -> Iterator[None]:
     try:
         lock = open(path, "ab")
     except OSError as error:
-        remedy = "Make it writable, or name another cache folder in LRD_JAX_CACHE"
+        remedy = "Make it writable, or set LRD_JAX_CACHE to another cache folder"
         raise UserError(f"cannot be opened ({error.strerror})", file=path, remedy=remedy) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another process that asks {service}, to use its answers")
+            say(f"waiting for another process that uses {service}, to reuse its answers")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

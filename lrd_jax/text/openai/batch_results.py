@@ -1,4 +1,4 @@
-"""The result files of a batch: rows in any order, each with the custom_id under which its text was handed in."""
+"""Reads the result files of a batch: rows in any order, each with the custom_id of its text."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ROWS_PER_TRANSACTION = 256
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What went wrong in a batch.
+    """The failures of a batch.
 
     Attributes:
-      failures: reasons that belong to no text of ours, and how often they came.
+      failures: reasons that belong to none of the texts, with their counts.
       by_text: why a text has no vector, by its key.
-      refused: the texts that would be refused again if they were handed in again.
-      ended: whether the batch as a whole failed for good.
+      refused: the texts that would be rejected again.
+      ended: whether the whole batch failed permanently.
     """
 
     failures: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -34,7 +34,7 @@ class Results:
     ended: bool = False
 
     def __or__(self, other: Results) -> Results:
-        """Both of them."""
+        """The union of both."""
         return Results(
             self.failures + other.failures,
             self.by_text | other.by_text,
@@ -44,7 +44,7 @@ class Results:
 
 
 class HasDimensions(Protocol):
-    """What knows the width of vectors, or learns it from the first (None before)."""
+    """An object with the width of vectors, which may be None until the first vector."""
 
     dimensions: int | None
 
@@ -56,14 +56,14 @@ def read_results(
     database: Database,
     redact: Callable[[str], str],
 ) -> Results:
-    """Put the vectors of an output or error file into the cache.
+    """Stores the vectors of an output or error file in the cache.
 
     Args:
       lines: JSON objects with custom_id, response (status_code and body) and error.
-      keys: of the texts of the batch; rows of others are passed over.
-      encoder: how wide vectors are.
+      keys: keys of the texts in the batch; rows of other texts are ignored.
+      encoder: gives the width of the vectors.
       database: the cache.
-      redact: takes the key out of what the server says.
+      redact: removes the API key from the server's messages.
     """
     results = Results()
     found: dict[bytes, np.ndarray] = {}
@@ -126,7 +126,7 @@ def _read_row(line: bytes, width: int | None) -> tuple[bytes, np.ndarray]:
         raise _Failed(refused.problem, key, for_good=True) from refused
     if answer.problems:
         problem = answer.problems[0]
-        raise _Failed(f"the server answered with {problem}", key, for_good=problem == ZEROS)
+        raise _Failed(f"the server returned {problem}", key, for_good=problem == ZEROS)
     return key, answer.vectors[0]
 
 

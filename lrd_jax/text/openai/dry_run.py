@@ -1,4 +1,4 @@
-"""What embedding a dataset would cost: `python -m lrd_jax.embed DATASET --encoder openai --dry-run`."""
+"""Computes the cost of embedding a dataset: `python -m lrd_jax.embed DATASET --encoder openai --dry-run`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lrd_jax.text.openai.vector_cache import Database, cache_path
 
 
 def dry_run(texts: Sequence[str], encoder: OpenAIEncoder) -> Table:
-    """Items, tokens, requests and price, in all and without what is in the cache or under way. No request is made.
+    """Items, tokens, requests and price, in total and without cached texts and unfinished batches. Sends no request.
 
     Args:
-      texts: of items 1.., without padding.
-      encoder: which model and how it would be asked.
+      texts: texts of items 1.., without padding.
+      encoder: the model and its request options.
     """
     there: set[bytes] = set()
     under_way: frozenset[bytes] = frozenset()
@@ -32,7 +32,7 @@ def dry_run(texts: Sequence[str], encoder: OpenAIEncoder) -> Table:
     else:
         asked = encoder.plan(texts)
     tokenizer = load_tokenizer(encoder.model)
-    unit = f"tokens ({tokenizer.unit})" if tokenizer.exact else "tokens, at most (UTF-8 bytes)"
+    unit = f"tokens ({tokenizer.unit})" if tokenizer.exact else "tokens at most (UTF-8 bytes)"
     packed = "files" if encoder.by_batch else "requests"
     table = Table(title=f"{encoder.name} {encoder.model} of {encoder.url}", caption=told_price(encoder.price))
     for column in ("", "texts", unit, packed, "cost" if tokenizer.exact else "cost, at most"):
@@ -42,20 +42,20 @@ def dry_run(texts: Sequence[str], encoder: OpenAIEncoder) -> Table:
     parts = {
         "distinct texts": list(places),
         "in the cache": [place for place in places if asked.keys[place] in there],
-        "under way": [place for place in places if asked.keys[place] in under_way],
-        "to ask": [place for place in places if asked.keys[place] not in there | under_way],
+        "in unfinished batches": [place for place in places if asked.keys[place] in under_way],
+        "to request": [place for place in places if asked.keys[place] not in there | under_way],
     }
     table.add_row("items", f"{len(texts):,}", "", "", "")
     blank = sum(not text.strip() for text in texts)
     if blank:
-        table.add_row("blank, never asked", f"{blank:,}", "", "", "")
+        table.add_row("blank, never sent", f"{blank:,}", "", "", "")
     if asked.num_cut:
         table.add_row(f"cut at {encoder.server.max_tokens:,}", f"{asked.num_cut:,}", "", "", "")
     for name, part in parts.items():
-        if name == "under way" and not part:
+        if name == "in unfinished batches" and not part:
             continue
         tokens = sum(asked.tokens[place] for place in part)
-        free = name in ("in the cache", "under way")
+        free = name in ("in the cache", "in unfinished batches")
         number = "" if free else f"{len(encoder.requests(asked, part)):,}"
         table.add_row(name, f"{len(part):,}", f"{tokens:,}", number, "" if free else encoder.price.told(tokens))
     return table

@@ -1,4 +1,4 @@
-"""`openai`: embeddings of OpenAI's API, or of any server that speaks it (vLLM, Ollama, TEI, LiteLLM)."""
+"""`openai`: embeddings from OpenAI's API or any compatible server (vLLM, Ollama, TEI, LiteLLM)."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class OpenAIEncoder:
 
     Attributes:
       url: base URL of the server.
-      server: how it is asked.
-      price: of a million tokens.
-      ask_all: whether texts in the cache are asked for again.
-      stated_dimensions: T where it is known without asking.
-      dimensions: T; None until the first answer of a model that is not OpenAI's own.
+      server: server options.
+      price: price of a million tokens.
+      ask_all: whether to request cached texts again.
+      stated_dimensions: T, if known without a request.
+      dimensions: T; None until the first answer, for models that are not OpenAI's.
     """
 
     name = "openai"
@@ -60,18 +60,18 @@ class OpenAIEncoder:
         force: bool = False,
         ask_all: bool = False,
     ) -> None:
-        """Check everything that can be checked without a key and without the network.
+        """Checks everything that can be checked without a key and without the network.
 
         Args:
-          model: None: text-embedding-ada-002.
-          dimensions: None: the model's own.
-          server: which one, and how it is asked.
-          requests: how texts are put into requests.
-          force: whether vectors of an earlier model of that name may be replaced.
-          ask_all: whether texts whose vectors are in the cache are asked for as well.
+          model: name of the model. None: text-embedding-ada-002.
+          dimensions: width of the vectors. None: the model's own.
+          server: server options.
+          requests: how texts are grouped into requests.
+          force: whether vectors of an earlier model of the same name may be replaced.
+          ask_all: whether to request cached texts again.
 
         Raises:
-          UserError: the address or the prices cannot be used, or the model does not come in this width.
+          UserError: the address or the prices cannot be used, or the model does not support this width.
         """
         self.server = server or ServerOptions()
         self.request_options = requests or RequestOptions()
@@ -86,39 +86,39 @@ class OpenAIEncoder:
 
     @property
     def origin(self) -> dict[str, str]:
-        """The server, and how long a text may be."""
+        """The server and the length limit of texts."""
         unit = load_tokenizer(self.model).unit
         return {"server": self.url, "text_limit": f"{self.server.max_tokens} tokens, counted as {unit}"}
 
     @property
     def identity(self) -> Identity:
-        """Whose vectors these are in the cache."""
+        """Identifies the model of these vectors in the cache."""
         return {"model": self.model, "dimensions": self._dimensions, "service": scope_of(self.url)}
 
     def plan(self, texts: Sequence[str], generation: int = 0) -> Asked:
-        """What these texts come to; no request is made. Warns on stderr where tokens can only be estimated.
+        """Prepares the texts without any request. Warns on stderr if tokens can only be estimated.
 
         Args:
-          texts: N of them.
-          generation: of the model, `lrd_jax.text.openai.probe`.
+          texts: N texts.
+          generation: generation of the model, see `lrd_jax.text.openai.probe`.
         """
         tokenizer = load_tokenizer(self.model)
         warn_of_estimate(tokenizer, self.server.max_tokens)
         return what_to_ask(texts, tokenizer, **self.identity, generation=generation, max_tokens=self.server.max_tokens)
 
     def requests(self, asked: Asked, places: Sequence[int]) -> list[list[int]]:
-        """Places of texts to ask for, packed into requests."""
+        """Positions of the texts to request, packed into requests."""
         tokens = [asked.tokens[place] for place in places]
         runs = pack(tokens, self.request_options.request_inputs, self.request_options.request_tokens)
         return [[places[index] for index in run] for run in runs]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Ask for what the cache does not have, then take all from it: float32 [N, T].
+        """Requests the vectors that the cache lacks, then reads all from the cache: float32 [N, T].
 
         Raises:
-          TextsRefused: the server embeds other texts, but not these. The others' vectors are kept.
-          UserError: there is no key, the server refuses or cannot be reached, its answers are wrong, or its model has
-            changed. What was answered until then is kept.
+          TextsRefused: the server embeds some texts but rejects others. The vectors of the others are stored.
+          UserError: there is no key, the server rejects requests or cannot be reached, its answers are wrong, or its
+            model has changed. Earlier answers are stored.
         """
         with Database(cache_path()) as database:
             asked = self.plan(texts, current_generation(database, self.identity))
@@ -128,56 +128,56 @@ class OpenAIEncoder:
             if self._to_ask(database, asked):
                 asked, reasons = self._obtain(database, asked)
             else:
-                say(f"all {len(asked.texts):,} distinct texts are in the cache: nothing is asked")
+                say(f"all {len(asked.texts):,} distinct texts are in the cache: no requests needed")
             if reasons:
                 first = {int(place): index for index, place in reversed(list(enumerate(asked.rows)))}
                 raise TextsRefused(texts, {first[place]: reason for place, reason in reasons.items()})
-            if self.dimensions is None:  # another process may have obtained all of it
+            if self.dimensions is None:  # another process may have obtained all vectors
                 self._agree_on_width(already_there(database, asked, None))
             if self.dimensions is None:
-                problem = "no text is left to embed, so the width of this model's vectors is not known"
+                problem = "no text is left to embed, so the width of this model's vectors is unknown"
                 raise UserError(problem, field="--dimensions", remedy="Set it")
             return asked.spread(unit_length(database.read(asked.keys, self.dimensions)))
 
     def _agree_on_width(self, there: dict[bytes, int]) -> None:
-        """Take the width of a model that is not OpenAI's own from what it answered before."""
+        """Sets the width of a model that is not OpenAI's from its earlier answers."""
         widths = sorted(set(there.values()))
         if len(widths) > 1:
             raise UserError(
                 f"vectors of {self.model} have the widths {', '.join(map(str, widths))}: the server has changed",
                 file=cache_path(),
-                remedy="Ask for all texts again with --force, give the models different names, or set --dimensions",
+                remedy="Request all texts again with --force, give the models different names, or set --dimensions",
             )
         if widths:
             self.dimensions = widths[0]
 
     def _missing(self, database: Database, asked: Asked) -> list[int]:
-        """Places of the texts that the cache lacks."""
+        """Positions of the texts that are not in the cache."""
         there = already_there(database, asked, self.dimensions)
         self._agree_on_width(there)
         return asked.missing(there)
 
     def _to_ask(self, database: Database, asked: Asked) -> list[int]:
-        """Places of the texts to ask for: those that the cache lacks; with `ask_all`, all."""
+        """Positions of the texts to request: those that are not in the cache; with `ask_all`, all."""
         return list(range(len(asked.texts))) if self.ask_all else self._missing(database, asked)
 
     def _obtain(self, database: Database, asked: Asked) -> tuple[Asked, dict[int, str]]:
-        """Ask for what is to be asked and put the answers into the cache.
+        """Requests texts and stores the answers in the cache.
 
         Returns:
-          The texts with the keys under which their vectors are, and why texts were refused, by their places.
+          The texts with the keys of their vectors, and why texts were rejected, by position.
         """
         service = find_service(self.url)
         with sole_asker(database, self.url):
-            if not self._to_ask(database, asked):  # another process may have been at it meanwhile
+            if not self._to_ask(database, asked):  # another process may have requested them meanwhile
                 return asked, {}
             under_way = BatchRecords(database, self.url).under_way() & {
                 asked.keys[place] for place in self._to_ask(database, asked)
             }
             if under_way:
                 raise UserError(
-                    f"{len(under_way):,} of these texts are in batches under way, and would be paid for twice",
-                    remedy="Collect them with --encoder openai-batch, or ask for them again with --abandon-batches",
+                    f"{len(under_way):,} of these texts are in unfinished batches and would be paid for twice",
+                    remedy="Collect them with --encoder openai-batch, or request them again with --abandon-batches",
                 )
             return self._ask(service, database, asked)
 
@@ -197,24 +197,24 @@ class OpenAIEncoder:
                 )
 
     def _of_this_model(self, database: Database, asked: Asked, vector: np.ndarray) -> Asked:
-        """The texts with keys of the model that answered the test text with this vector.
+        """The texts with the keys of the model that gave this vector for the test text.
 
         Raises:
-          UserError: it is another model than the one whose vectors the cache holds, and they would be mixed.
+          UserError: the cache has vectors of another model, and they would be mixed.
         """
         generation = current_generation(database, self.identity)
         asked = self._rekeyed(asked, generation)  # another process may have found that the model has changed
         difference = compare(database, self.identity, generation, vector)
         if difference is None:
             return asked
-        changed = f"the model {self.model} of {self.url} is another one than before ({difference})"
+        changed = f"the model {self.model} of {self.url} has changed ({difference})"
         num_old = len(already_there(database, asked, None))
         if num_old and not self.force:
             raise UserError(
-                f"{changed}, and {num_old:,} of these {len(asked.texts):,} texts have vectors of the earlier one",
-                remedy="Ask for all texts again with --force, or give the two models different names",
+                f"{changed}, and {num_old:,} of these {len(asked.texts):,} texts have vectors of the earlier model",
+                remedy="Request all texts again with --force, or give the two models different names",
             )
-        warn(f"{changed}. The earlier one's vectors are not used any more: embed other datasets again with --force")
+        warn(f"{changed}. Vectors of the earlier model are no longer used: embed other datasets again with --force")
         keep(database, self.identity, generation + 1, vector)
         return self._rekeyed(asked, generation + 1)
 
@@ -224,7 +224,7 @@ class OpenAIEncoder:
 
 
 def told_price(price: Price) -> str:
-    """Price and where it is from, in words."""
+    """The price and its source, in words."""
     if price.usd is None:
         return "price unknown (set it with --prices FILE)"
     return f"${price.usd:g} per million tokens ({price.source}, {price.date})"

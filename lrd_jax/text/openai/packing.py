@@ -1,4 +1,4 @@
-"""Tokens of texts: counted, cut, and packed into requests."""
+"""Counts the tokens of texts, cuts texts, and packs them into requests."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     import tiktoken
 
 FETCH_SECONDS = 20.0
-"""How long tiktoken may take to fetch a vocabulary; it sets no limit of its own."""
+"""Time limit for tiktoken to download a vocabulary; tiktoken itself has none."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """Counts and cuts texts in tokens, or in UTF-8 bytes where the model's vocabulary cannot be had.
+    """Counts and cuts texts in tokens, or in UTF-8 bytes if the model's vocabulary is not available.
 
-    A token of a byte-level BPE is one byte or more, so the number of bytes is an upper bound of the number of tokens:
-    what is packed or cut by it stays within every limit in tokens.
+    A token of a byte-level BPE has at least one byte, so the number of bytes is an upper bound of the number of tokens:
+    texts packed or cut by bytes stay within every limit in tokens.
 
     Attributes:
       unit: name of the vocabulary, or "UTF-8 bytes".
-      encoding: tiktoken's; None: bytes.
-      problem: why there is no vocabulary; None where there is one.
+      encoding: tiktoken's encoding; None: bytes.
+      problem: why there is no vocabulary; None if there is one.
     """
 
     unit: str
@@ -34,22 +34,22 @@ class Tokenizer:
 
     @property
     def exact(self) -> bool:
-        """Whether counts are tokens rather than an upper bound."""
+        """Whether counts are exact token counts, not an upper bound."""
         return self.encoding is not None
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, or an upper bound. What looks like a special token counts as the text that it is."""
+        """Number of tokens of each text, or an upper bound. Special tokens in a text count as ordinary text."""
         if self.encoding is None:
             return [len(text.encode()) for text in texts]
         return list(map(len, self.encoding.encode_ordinary_batch(list(texts), num_threads=2)))
 
     def cut(self, text: str, limit: int) -> str:
-        """The longest beginning of the text, in whole characters, that is found to have at most `limit` tokens."""
+        """A prefix of the text, in whole characters, with at most `limit` tokens, and as long as can be found."""
         if self.encoding is None:
             return text.encode()[:limit].decode(errors="ignore")
         tokens = self.encoding.encode_ordinary(text)
         kept = limit
-        # A token may end within a character, and what is left of the text may be split otherwise than the whole was.
+        # A token may end inside a character, and the prefix may be tokenised differently from the whole text.
         while len(tokens) > limit:
             text = self.encoding.decode_bytes(tokens[:kept]).decode(errors="ignore")
             tokens = self.encoding.encode_ordinary(text)
@@ -62,10 +62,10 @@ BYTES = Tokenizer("UTF-8 bytes")
 
 @functools.cache
 def load_tokenizer(model: str, seconds: float = FETCH_SECONDS) -> Tokenizer:
-    """The tokenizer of a model of OpenAI's; without its vocabulary, one that counts bytes and says why.
+    """The tokenizer of an OpenAI model; if its vocabulary is not available, one that counts bytes, with the reason.
 
-    tiktoken keeps vocabularies in TIKTOKEN_CACHE_DIR, else in the folder for temporary files, and fetches what is
-    missing there.
+    tiktoken keeps vocabularies in TIKTOKEN_CACHE_DIR, else in the folder for temporary files, and downloads missing
+    ones.
 
     Args:
       model: the model's name.
@@ -83,10 +83,10 @@ def load_tokenizer(model: str, seconds: float = FETCH_SECONDS) -> Tokenizer:
     def fetch() -> None:
         try:
             outcome.append(tiktoken.get_encoding(name))
-        except Exception as error:  # whatever stopped it, bytes will do
+        except Exception as error:  # after any failure, count bytes
             outcome.append(error)
 
-    # A thread, since a request that hangs cannot be stopped; being a daemon, it does not keep the process.
+    # A thread, because a hanging request cannot be stopped; as a daemon it does not keep the process alive.
     thread = threading.Thread(target=fetch, daemon=True)
     thread.start()
     thread.join(seconds)
@@ -100,14 +100,14 @@ def load_tokenizer(model: str, seconds: float = FETCH_SECONDS) -> Tokenizer:
 
 
 def pack(sizes: Sequence[int], max_count: int, max_size: int) -> Iterator[range]:
-    """Split a list into runs of at most `max_count` entries and `max_size` in sum, each as long as it can be.
+    """Splits a list greedily into runs of at most `max_count` entries with a sum of at most `max_size`.
 
     Args:
-      sizes: of each entry; one that is larger than `max_size` gets a run to itself.
+      sizes: size of each entry; an entry larger than `max_size` gets its own run.
       max_count, max_size: the limits.
 
     Yields:
-      Indices into `sizes`, in order, every one once.
+      Indices into `sizes`, in order, each exactly once.
     """
     start, total = 0, 0
     for index, size in enumerate(sizes):

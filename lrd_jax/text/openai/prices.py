@@ -1,4 +1,4 @@
-"""What a model's tokens cost: prices.toml in this folder, and files of the same form."""
+"""Prices of a model's tokens, from prices.toml in this folder and files of the same format."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class _PriceList(BaseModel):
 
 @dataclasses.dataclass(frozen=True)
 class Price:
-    """What a million tokens of a model cost.
+    """The price of a million tokens of a model.
 
     Attributes:
       usd: US dollars; None: unknown.
-      date: day on which the source said so, ISO 8601.
-      source: where it was read.
+      date: date of the source, ISO 8601.
+      source: source of the price.
     """
 
     usd: float | None = None
@@ -41,7 +41,7 @@ class Price:
     source: str = ""
 
     def cost(self, tokens: int) -> float | None:
-        """US dollars for so many tokens; None: unknown."""
+        """US dollars for this many tokens; None: unknown."""
         return None if self.usd is None else self.usd * tokens / 1e6
 
     def told(self, tokens: int) -> str:
@@ -54,13 +54,13 @@ def find_price(model: str, *, batch: bool, own_address: bool, file: Path | None 
     """The price of a model.
 
     Args:
-      model: its name.
-      batch: by the Batch API.
-      own_address: at OpenAI's own address, for which the prices of the package are.
-      file: the user's list, which goes before the package's.
+      model: name of the model.
+      batch: whether it is for the Batch API.
+      own_address: whether the server is OpenAI's; the prices in the package apply only there.
+      file: the user's price list, which takes precedence over the package's.
 
     Raises:
-      UserError: the file cannot be read or is not such a list.
+      UserError: the file cannot be read or is not a price list.
     """
     texts: list[tuple[str, Path | None]] = []
     if file is not None:

@@ -1,8 +1,8 @@
-"""A short text that is asked for in every run: whether the server works, and whether its model is still the same.
+"""Embeds a short test text in every run, to check that the server works and still has the same model.
 
-Two models behind one name and of one width cannot be told apart by their answers' form, and their vectors must not be
-mixed. So the vector of the test text is kept with the others and compared; another model starts a new generation of
-keys, under which nothing of the earlier one is found.
+The format of the answers does not distinguish two models with the same name and width, and their vectors must not be
+mixed. So the vector of the test text is stored with the others and compared. A changed model starts a new generation of
+keys, so vectors of the earlier model are no longer found.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from lrd_jax.text.openai.vector_cache import Database, vector_key
 
 PROBE = "A red bicycle with 21 gears"
 LEAST_COSINE = 0.99
-"""Between two answers of one model: batches and hardware round differently, OpenAI's answers vary by less than .001."""
+"""Smallest cosine between two answers of the same model, because rounding varies; OpenAI's vary by less than 0.001."""
 
 
 class Identity(TypedDict):
-    """Whose vectors: as `vector_key`."""
+    """Identifies a model; arguments of `vector_key`."""
 
     model: str
     dimensions: int | None
@@ -27,7 +27,7 @@ class Identity(TypedDict):
 
 
 def current_generation(database: Database, identity: Identity) -> int:
-    """How often another model was found behind the name."""
+    """How often the model behind the name has changed."""
     generation = 0
     while database.widths([vector_key(PROBE, **identity, generation=generation + 1)]):
         generation += 1
@@ -35,7 +35,7 @@ def current_generation(database: Database, identity: Identity) -> int:
 
 
 def compare(database: Database, identity: Identity, generation: int, vector: np.ndarray) -> str | None:
-    """How the vector [T] of the test text differs from the kept one; None: it does not. The first one is kept."""
+    """How the vector [T] of the test text differs from the stored one; None: it does not. Stores the first vector."""
     key = vector_key(PROBE, **identity, generation=generation)
     width = database.widths([key]).get(key)
     if width is None:
@@ -45,9 +45,9 @@ def compare(database: Database, identity: Identity, generation: int, vector: np.
         return f"{len(vector)} dimensions, not {width}"
     kept, given = database.read([key], width)[0].astype(np.float64), vector.astype(np.float64)
     cosine = kept @ given / (np.linalg.norm(kept) * np.linalg.norm(given))
-    return None if cosine >= LEAST_COSINE else f"its vectors of a test text have the cosine {cosine:.2f}"
+    return None if cosine >= LEAST_COSINE else f"old and new vector of a test text have the cosine {cosine:.2f}"
 
 
 def keep(database: Database, identity: Identity, generation: int, vector: np.ndarray) -> None:
-    """Keep the vector [T] of the test text."""
+    """Stores the vector [T] of the test text."""
     database.put([vector_key(PROBE, **identity, generation=generation)], vector[None])

@@ -1,4 +1,4 @@
-"""The error for texts that got no embedding while others did: which items, which texts, and why."""
+"""The error for texts without an embedding, when other texts have one: which items, which texts, and why."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ REASONS_SHOWN, TEXTS_SHOWN, ITEMS_SHOWN = 3, 5, 50
 LETTERS_SHOWN = 60
 
 _REMEDY = (
-    "The other texts are kept. Change these in item_text.tsv, or lower --max-tokens if they are too long; the same"
-    " command then asks for what is missing"
+    "The other embeddings are stored. Change these texts in item_text.tsv, or lower --max-tokens if they are too long;"
+    " then run the same command for the missing ones"
 )
 
 
 class TextsRefused(UserError):
-    """Some of the texts that an encoder was given have no embedding.
+    """Some of an encoder's input texts have no embedding.
 
     Args:
-      texts: what was given.
-      reasons: why, by the place of the text among them.
+      texts: all input texts.
+      reasons: the reasons, by the position of the text.
       items: the item of each text; None: not known.
     """
 
     def __init__(self, texts: Sequence[str], reasons: Mapping[int, str], items: Sequence[int] | None = None) -> None:
-        """Compose the message: the most frequent reasons, each with its first texts."""
+        """Composes the message: the most frequent reasons, each with its first texts."""
         self._texts, self._reasons = texts, reasons
         places: dict[str, list[int]] = {}
         for place in sorted(reasons):
@@ -35,20 +35,20 @@ class TextsRefused(UserError):
         if len(frequent) > REASONS_SHOWN:
             parts.append(f"and {len(frequent) - REASONS_SHOWN:,} other reasons")
         super().__init__(
-            f"{len(reasons):,} of {len(texts):,} texts got no embedding: {'; '.join(parts)}", remedy=_REMEDY
+            f"{len(reasons):,} of {len(texts):,} texts have no embedding: {'; '.join(parts)}", remedy=_REMEDY
         )
 
     def of_items(self, items: Sequence[int]) -> TextsRefused:
-        """The same with the items' ids.
+        """The same error with the items' ids.
 
         Args:
-          items: the id of each text's item.
+          items: the item id of each text.
         """
         return TextsRefused(self._texts, self._reasons, items)
 
 
 def _listed(texts: Sequence[str], places: Sequence[int], items: Sequence[int] | None) -> str:
-    """ "2 times: item 7 'Red pen', item 9 'Blue pen'"; of texts without items, the first few."""
+    """ "2 times: item 7 'Red pen', item 9 'Blue pen'"; if items are unknown, the first texts."""
 
     def name(place: int) -> str:
         text = texts[place]

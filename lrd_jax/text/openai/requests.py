@@ -1,4 +1,4 @@
-"""The texts that an encoder which costs money has to ask for, and those whose vectors are in the cache."""
+"""The distinct texts of a paid encoder: which are in the cache, and which must be requested."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lrd_jax.text.options import MAX_INPUT_TOKENS
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """Distinct texts, in the order in which they first come.
+    """Distinct texts, in order of first appearance.
 
     Attributes:
-      texts: N of them, cut where they were too long.
-      tokens: of each, or an upper bound.
-      keys: of each, in the cache.
-      rows: int64 [M], for each text given its place among the distinct ones; -1: blank, not to be asked for.
-      num_cut: how many distinct texts were cut.
+      texts: N texts, cut if too long.
+      tokens: number of tokens of each, or an upper bound.
+      keys: cache key of each.
+      rows: int64 [M], for each input text its position among the distinct ones; -1: blank, not requested.
+      num_cut: number of distinct texts that were cut.
     """
 
     texts: list[str]
@@ -33,11 +33,11 @@ class Asked:
     num_cut: int
 
     def missing(self, there: dict[bytes, int]) -> list[int]:
-        """Places of the texts whose keys are not `there`."""
+        """Positions of the texts with keys that are not in `there`."""
         return [place for place, key in enumerate(self.keys) if key not in there]
 
     def spread(self, vectors: np.ndarray) -> np.ndarray:
-        """The vectors [N, T] of the distinct texts, for each text given: [M, T], zeros where it is blank."""
+        """Copies the vectors [N, T] of the distinct texts to all input texts: [M, T], zeros for blank texts."""
         spread = np.zeros((len(self.rows), vectors.shape[1]), np.float32)
         asked = self.rows >= 0
         spread[asked] = vectors[self.rows[asked]]
@@ -54,13 +54,13 @@ def what_to_ask(
     generation: int = 0,
     max_tokens: int = MAX_INPUT_TOKENS,
 ) -> Asked:
-    """Cut the texts and make each that is not blank stand once.
+    """Cuts the texts and removes blanks and duplicates.
 
     Args:
       texts: M texts.
-      tokenizer: of the model.
-      model, dimensions, service, generation: as `vector_key`.
-      max_tokens: where a text is cut.
+      tokenizer: tokenizer of the model.
+      model, dimensions, service, generation: see `vector_key`.
+      max_tokens: maximum number of tokens of a text.
     """
     given = list(dict.fromkeys(texts))
     counts = tokenizer.count(given)
@@ -84,13 +84,13 @@ def what_to_ask(
 
 
 def already_there(database: Database, asked: Asked, width: int | None) -> dict[bytes, int]:
-    """The keys whose vectors are in the cache, each with its width; another width than `width` does not count."""
+    """The keys with vectors in the cache, each with its width; only vectors with width `width` count, if given."""
     widths = database.widths(asked.keys)
     return {key: found for key, found in widths.items() if width in (None, found)}
 
 
 def unit_length(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1, for servers that do not see to it; a row that is within 0.1% of it stays as it is."""
+    """Scales rows to length 1, for servers that do not; rows within 0.1% of it stay unchanged."""
     lengths = np.sqrt(np.einsum("nt,nt->n", vectors, vectors, dtype=np.float64))  # [N]
     off = np.flatnonzero((np.abs(lengths - 1) > 1e-3) & (lengths > 0))
     vectors = vectors.copy()
@@ -99,9 +99,9 @@ def unit_length(vectors: np.ndarray) -> np.ndarray:
 
 
 def warn_of_estimate(tokenizer: Tokenizer, max_tokens: int = MAX_INPUT_TOKENS) -> None:
-    """Warn where tokens are not counted but bounded."""
+    """Warns if token counts are only upper bounds."""
     if tokenizer.problem is not None:
         warn(
-            f"{tokenizer.problem}, so tokens are estimated by UTF-8 bytes, an upper bound (English has about a"
-            f" quarter), and texts are cut at {max_tokens:,} bytes"
+            f"{tokenizer.problem}, so tokens are estimated by UTF-8 bytes, an upper bound (English text has about a"
+            f" quarter as many tokens), and texts are cut at {max_tokens:,} bytes"
         )

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server: its address, the key, and its errors in words that do not hold the key."""
+"""An OpenAI-compatible server: its address, its API key, and its errors as messages without the key."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ OPENAI_URL = "https://api.openai.com/v1"
 KEY_VARIABLE, URL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 DEFAULT_MODEL = "text-embedding-ada-002"
 WIDTHS = {"text-embedding-ada-002": 1536, "text-embedding-3-small": 1536, "text-embedding-3-large": 3072}
-"""Dimensions of OpenAI's models; the last two can be asked for fewer."""
+"""Dimensions of OpenAI's models; the last two support fewer on request."""
 NO_KEY = "none"
-"""Sent to a server that does without: the client insists on some key."""
+"""Sent to a server that needs no key, because the client requires one."""
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 def own_width(model: str, dimensions: int | None) -> int | None:
-    """The width of a model's vectors; None: another server's model, whose answers show it.
+    """The width of a model's vectors; None for a model of another server, where only an answer shows it.
 
     Args:
-      model: its name.
-      dimensions: as asked for; None: the model's own.
+      model: name of the model.
+      dimensions: the requested width; None: the model's own.
 
     Raises:
-      UserError: the model does not come in this width.
+      UserError: the model does not support this width.
     """
     width = WIDTHS.get(model)
     if dimensions is None or width is None or dimensions == width:
@@ -53,15 +53,15 @@ def own_width(model: str, dimensions: int | None) -> int | None:
 
 
 def asked_dimensions(model: str, dimensions: int | None) -> int | None:
-    """The `dimensions` of a request; None: none, for it is the model's own width."""
+    """The `dimensions` field of a request; None to leave it out, because it is the model's own width."""
     return None if dimensions == WIDTHS.get(model) else dimensions
 
 
 def resolve_url(given: str | None) -> str:
-    """The base URL in one spelling: as given, else the environment's OPENAI_BASE_URL, else OpenAI's.
+    """The normalised base URL: the given one, else OPENAI_BASE_URL from the environment, else OpenAI's.
 
     Raises:
-      UserError: not an http or https address, or one that holds more than an address, such as a password.
+      UserError: it is not an http or https address, or contains more than an address, such as a password.
     """
     url = given or os.environ.get(URL_VARIABLE) or OPENAI_URL
     field = "--base-url" if given else URL_VARIABLE
@@ -72,12 +72,12 @@ def resolve_url(given: str | None) -> str:
     except ValueError:
         usable = False
     if not usable or url != url.strip():
-        # What was meant as an address may hold a password, so it is not repeated.
+        # Do not print the value, because it may contain a password.
         raise UserError("is not the address of a server", field=field, remedy=remedy)
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        problem = "holds a user, a password, a query or a fragment, which would be kept beside the embeddings"
-        raise UserError(problem, field=field, remedy=f"{remedy}; the key goes into {KEY_VARIABLE}")
-    # One spelling for one server: answers are kept by it.
+        problem = "contains a user, a password, a query or a fragment, which would be stored next to the embeddings"
+        raise UserError(problem, field=field, remedy=f"{remedy}; put the key into {KEY_VARIABLE}")
+    # Normalise, because the URL is part of the cache key.
     port = "" if parts.port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{parts.port}"
     name = parts.hostname or ""
     host = f"[{name}]" if ":" in name else name
@@ -86,10 +86,10 @@ def resolve_url(given: str | None) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """A server and the key for it.
+    """A server and its API key.
 
     Attributes:
-      url: base URL, ending in /v1 as a rule.
+      url: base URL, usually ending in /v1.
       key: from the environment; never shown.
     """
 
@@ -97,10 +97,10 @@ class Service:
     key: str = dataclasses.field(repr=False)
 
     def client(self, kind: type[Client], server: ServerOptions) -> Client:
-        """A client of this kind, `openai.OpenAI` or `openai.AsyncOpenAI`. Without quota it does not retry.
+        """A client of this kind, `openai.OpenAI` or `openai.AsyncOpenAI`. It does not retry if the quota is used up.
 
         Raises:
-          UserError: the HTTP library cannot use the address or a proxy that the environment names.
+          UserError: the HTTP library cannot use the address or a proxy in the environment.
         """
         import openai
 
@@ -118,7 +118,7 @@ class Service:
                 timeout=server.timeout,
                 http_client=http_client,
             )
-        except Exception as error:  # of any kind, by the version; its words may hold a proxy's password
+        except Exception as error:  # the type depends on the version; the message may contain a proxy's password
             reason = str(error) if isinstance(error, ImportError) else type(error).__name__
         raise UserError(
             f"no connection to {self.url} can be set up ({reason})",
@@ -126,29 +126,29 @@ class Service:
         )
 
     def explain(self, error: openai.OpenAIError) -> UserError:
-        """The error in words.
+        """The error as a message.
 
-        To be raised outside of the `except`, or it carries the client's error along: the request, with the key in it.
+        Raise it outside of the `except` block; otherwise it includes the client's error, which contains the key.
         """
         import openai
 
         match error:
             case openai.AuthenticationError() | openai.PermissionDeniedError():
-                # Servers like to repeat the key here, in part or whole.
-                problem, remedy = f"refused the key (status {error.status_code})", f"Check {KEY_VARIABLE}"
+                # Servers often repeat the key here, in part or whole.
+                problem, remedy = f"rejected the key (status {error.status_code})", f"Check {KEY_VARIABLE}"
             case openai.APIStatusError():
                 problem, remedy = f"answered with {self.reason(error)}", _remedy(error.status_code, error.body)
             case openai.APITimeoutError():
                 problem, remedy = "did not answer in time", "Run the command again, or raise --timeout"
             case openai.APIConnectionError():
-                problem = "cannot be reached, or broke off"
+                problem = "cannot be reached, or closed the connection"
                 remedy = f"Check the address and the network{self._proxy()}, and run the command again"
             case _:
                 problem, remedy = f"cannot be used ({type(error).__name__})", "Run the command again"
         return UserError(f"the server {self.url} {problem}", remedy=remedy)
 
     def reason(self, error: openai.APIStatusError) -> str:
-        """The status and the server's words, on one line."""
+        """The status and the server's message, on one line."""
         if error.status_code in (401, 403):  # as in `explain`
             return f"status {error.status_code}"
         return f"status {error.status_code}: {self.redact(_message(error))}"
@@ -157,26 +157,26 @@ class Service:
         parts, proxies = urlsplit(self.url), urllib.request.getproxies()
         if not {parts.scheme, "all"} & proxies.keys() or urllib.request.proxy_bypass(parts.hostname or ""):
             return ""
-        return f" and the proxy that the environment names (NO_PROXY={parts.hostname} does without it)"
+        return f" and the proxy in the environment (to bypass it, set NO_PROXY={parts.hostname})"
 
     def redact(self, text: str) -> str:
-        """The text without the key, on one line, not too long and without a full stop."""
+        """The text without the key, on one line, at most 300 characters, without a final full stop."""
         known = text if self.key == NO_KEY else text.replace(self.key, "[key]")
         return " ".join(known.split())[:300].rstrip(". ")
 
 
 def scope_of(url: str) -> str | None:
-    """Where answers of a server belong in the cache: None for OpenAI's own, else the base URL."""
+    """The server's part of cache keys: None for OpenAI's, else the base URL."""
     return None if url == OPENAI_URL else url
 
 
 def find_service(url: str) -> Service:
-    """The server at a resolved address with the environment's key.
+    """The server at a resolved address, with the key from the environment.
 
-    A server other than OpenAI's may do without a key.
+    A server other than OpenAI's may need no key.
 
     Raises:
-      UserError: there is no key, or it cannot be one.
+      UserError: the key is missing or malformed.
     """
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key:
@@ -187,43 +187,43 @@ def find_service(url: str) -> Service:
             )
         key = NO_KEY
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise UserError(f"{KEY_VARIABLE} holds a character that no key has", remedy="Set it to the key alone")
+        raise UserError(f"{KEY_VARIABLE} contains an invalid character", remedy="Set it to the key only")
     if key != NO_KEY and key in url:
         raise UserError(
-            "the address holds the key, and is kept beside the embeddings", remedy="Take it out of the address"
+            "the address contains the key and is stored with the embeddings", remedy="Remove the key from the address"
         )
     host = urlsplit(url).hostname
     if url.startswith("http:") and host not in _LOCAL_HOSTS and key != NO_KEY:
-        warn(f"the key goes to {host} unencrypted (http, not https)")
+        warn(f"the key is sent to {host} unencrypted (http, not https)")
     return Service(url, key)
 
 
 def may_be_the_texts(status: int, error: Any) -> bool:
-    """Whether a refusal may be due to the texts of the request, so that other texts may be answered.
+    """Whether the texts of a rejected request may be the reason, so that other texts may succeed.
 
     Args:
-      status: of the answer.
+      status: status of the answer.
       error: the server's error object.
     """
-    others = (401, 402, 404, *RETRY_STATUSES)  # key, money, model or address, patience
+    others = (401, 402, 404, *RETRY_STATUSES)  # the key, the balance, the model or address, temporary errors
     return status >= 400 and status not in others and not is_final(error)
 
 
 def _remedy(status: int, error: Any) -> str:
     if is_final(error) or status == 402:
-        return "Check the balance of the account. What was answered is kept, and the same command goes on from there"
+        return "Check the balance of the account, then run the same command to continue. Earlier answers are stored"
     if status == 404:
         return "Check --model and --base-url"
     if status in RETRY_STATUSES:
-        return "What was answered is kept; run the command again later"
-    less = "fewer texts in a request with --request-inputs, or shorter texts with --max-tokens"
+        return "Run the command again later. Earlier answers are stored"
+    less = "fewer texts per request with --request-inputs, or shorter texts with --max-tokens"
     if status >= 500:
-        return f"What was answered is kept; run the command again later, or try {less}"
-    return f"What was answered is kept. Check --model, --dimensions and --base-url, or try {less}"
+        return f"Earlier answers are stored. Run the command again later, or try {less}"
+    return f"Earlier answers are stored. Check --model, --dimensions and --base-url, or try {less}"
 
 
 def _stop_retries(response: Any) -> None:
-    """Tell the client not to ask again where the answer is that the quota is used up; it knows the status alone."""
+    """Stops the client from retrying if the quota is used up; the client itself sees only the status."""
     if response.status_code == 429:
         response.read()
         _mark_final(response)
@@ -249,4 +249,4 @@ def _message(error: openai.APIStatusError) -> str:
     if isinstance(body, dict):
         message = body.get("message")
         return message if isinstance(message, str) else json.dumps(body)
-    return str(body) if body else "nothing more"
+    return str(body) if body else "no message"

@@ -1,6 +1,6 @@
-"""Every vector that was ever paid for: one SQLite file, written as answers arrive.
+"""Stores every paid vector in one SQLite file, written as answers arrive.
 
-A process may be killed at any moment: SQLite rolls an unfinished transaction back when the file is next opened.
+A process may be killed at any time: SQLite rolls back an unfinished transaction when the file is next opened.
 Several processes may use the file at once; they wait for each other's transactions.
 """
 
@@ -23,10 +23,10 @@ from lrd_jax.errors import UserError
 APPLICATION_ID = 0x4C52444A  # "LRDJ"
 FORMAT = 1
 BUSY_SECONDS = 60.0
-"""How long to wait for another process's transaction."""
+"""Seconds to wait for another process's transaction."""
 _KEYS_PER_QUERY = 500
 _SCHEMA = (
-    # The checksum is zlib's CRC-32 of the vector: SQLite notices damage to its own structure only.
+    # The checksum is zlib's CRC-32 of the vector, because SQLite detects damage only in its own structure.
     "CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum INTEGER NOT NULL)",
     "CREATE TABLE batches (marker TEXT PRIMARY KEY, service TEXT NOT NULL, batch_id TEXT, is_open INTEGER NOT NULL)",
     "CREATE TABLE batch_rows (marker TEXT NOT NULL, key BLOB NOT NULL, PRIMARY KEY (marker, key)) WITHOUT ROWID",
@@ -41,31 +41,31 @@ def cache_path() -> Path:
 
 
 def vector_key(text: str, *, model: str, dimensions: int | None, service: str | None, generation: int = 0) -> bytes:
-    """SHA-256 of what an answer depends on.
+    """SHA-256 of everything that an answer depends on.
 
     Args:
-      text: as it is sent.
-      model: its name.
-      dimensions: as asked for; None: the model's own.
-      service: base URL of the server; None: OpenAI's. Two servers may have different weights under one name.
-      generation: how often another model was found behind that name, `lrd_jax.text.openai.probe`.
+      text: the text as sent.
+      model: name of the model.
+      dimensions: the requested width; None: the model's own.
+      service: base URL of the server; None: OpenAI's. Two servers may have different weights under the same name.
+      generation: how often the model behind the name has changed, see `lrd_jax.text.openai.probe`.
     """
     identity = json.dumps([service, model, dimensions, text, *([generation] if generation else [])])
     return hashlib.sha256(identity.encode()).digest()
 
 
 class Database:
-    """The SQLite file: vectors here, batches under way in `lrd_jax.text.openai.batch_records`.
+    """The SQLite file with the vectors; `lrd_jax.text.openai.batch_records` stores unfinished batches in it.
 
     Attributes:
       path: the file.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it.
+        """Opens the file, or creates it.
 
         Raises:
-          UserError: it cannot be opened or made, is damaged, or is something else.
+          UserError: it cannot be opened or created, is damaged, or is another kind of file.
         """
         self.path = path
         with self._told():
@@ -73,8 +73,8 @@ class Database:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise sqlite3.OperationalError(error.strerror or str(error)) from error
-            # No transactions but our own; the default rollback journal, since a write-ahead log does without network
-            # file systems, where home folders often are.
+            # Only explicit transactions. Use the default rollback journal, because a write-ahead log does not work on
+            # network file systems, which often hold home folders.
             self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             try:
                 self._check_format()
@@ -90,12 +90,12 @@ class Database:
                 for statement in _SCHEMA:
                     connection.execute(statement)
             elif application != APPLICATION_ID:
-                raise UserError("is a database of another program", file=self.path, remedy="Move it elsewhere")
+                raise UserError("it is a database of another program", file=self.path, remedy="Move it elsewhere")
             elif version != FORMAT:
                 raise UserError(
-                    f"has format {version}, and this version of lrd_jax reads {FORMAT}",
+                    f"it has format {version}, but this version of lrd_jax reads format {FORMAT}",
                     file=self.path,
-                    remedy="Use the version that wrote it, or name another cache folder in LRD_JAX_CACHE",
+                    remedy="Use the version that wrote it, or set LRD_JAX_CACHE to another cache folder",
                 )
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class Database:
         self._connection.close()
 
     def __enter__(self) -> Database:
-        """For `with`."""
+        """Returns itself, for `with`."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,14 +112,14 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of what is executed within, on disk when it ends; or nothing of it, after an exception or a kill."""
+        """A transaction: on disk when the block ends; undone after an exception or a kill."""
         with self._told():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # a full disk, for one, has ended it already
+                if self._connection.in_transaction:  # errors such as a full disk have ended it already
                     self._connection.execute("ROLLBACK")
                 raise
 
@@ -129,10 +129,10 @@ class Database:
             return self._connection.execute(query, tuple(values)).fetchall()
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
-        """Keep an answer, in one transaction.
+        """Stores an answer in one transaction.
 
         Args:
-          keys: of `vector_key`.
+          keys: keys from `vector_key`.
           vectors: finite float32 [len(keys), T].
         """
         blobs = [row.tobytes() for row in np.ascontiguousarray(vectors, "<f4")]
@@ -141,19 +141,19 @@ class Database:
             connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", records)
 
     def widths(self, keys: Sequence[bytes]) -> dict[bytes, int]:
-        """The width of each vector that is there, undamaged and not of zeros, which say nothing about a text."""
+        """The width of each stored vector, without damaged vectors and zero vectors."""
         return {key: len(vector) for key, vector in self._vectors(keys) if vector.any()}
 
     def forget(self, keys: Sequence[bytes]) -> None:
-        """Remove vectors, in one transaction."""
+        """Deletes vectors in one transaction."""
         with self.transaction() as connection:
             connection.executemany("DELETE FROM vectors WHERE key = ?", [(key,) for key in keys])
 
     def read(self, keys: Sequence[bytes], width: int) -> np.ndarray:
-        """The vectors of keys that are all there with this width: float32 [len(keys), T].
+        """The vectors of these keys: float32 [len(keys), T].
 
         Raises:
-          UserError: one is not.
+          UserError: a vector is missing or has another width.
         """
         vectors = np.empty((len(keys), width), np.float32)
         places = {key: place for place, key in enumerate(keys)}
@@ -172,7 +172,7 @@ class Database:
             part = keys[start : start + _KEYS_PER_QUERY]
             marks = ",".join("?" * len(part))
             for key, blob, checksum in self.rows(f"SELECT * FROM vectors WHERE key IN ({marks})", part):
-                # What is damaged is asked for again, so it is as good as missing.
+                # Damaged vectors count as missing, so they are requested again.
                 if isinstance(blob, bytes) and len(blob) % 4 == 0 and zlib.crc32(blob) == checksum:
                     yield key, np.frombuffer(blob, "<f4")
 
@@ -184,12 +184,12 @@ class Database:
             raise UserError(
                 f"the cache of embeddings cannot be used ({error})",
                 file=self.path,
-                remedy="Make room and rights for it, or name another cache folder in LRD_JAX_CACHE",
+                remedy="Check disk space and permissions, or set LRD_JAX_CACHE to another cache folder",
             ) from error
         except sqlite3.DatabaseError as error:
             raise UserError(
                 f"the cache of embeddings is damaged ({error})",
                 file=self.path,
-                remedy="Restore it from a copy or with `sqlite3 FILE .recover`; if you move it away instead, what it"
-                " holds is asked and paid for again",
+                remedy="Restore it from a copy or with `sqlite3 FILE .recover`; if you move it away instead, its"
+                " vectors are requested and paid for again",
             ) from error
