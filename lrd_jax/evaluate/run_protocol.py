@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from lrd_jax.devices import data_mesh
 from lrd_jax.models.system import Params
+from lrd_jax.ranking.lists import TopItems, build_lists
 from lrd_jax.ranking.metrics import Counts
-from lrd_jax.ranking.on_device import users_per_block
-from lrd_jax.ranking.protocols import Protocol, SplitName
+from lrd_jax.ranking.on_device import build_counts, users_per_block
+from lrd_jax.ranking.protocols import Candidates, Protocol, SplitName
 from lrd_jax.runs.terminal import row_progress
 from lrd_jax.training.setup import Setup
 
@@ -29,27 +31,45 @@ def build_ranking(run: Setup, split_name: SplitName, protocol: Protocol) -> Call
     Raises:
       UserError: the protocol's options do not fit the dataset.
     """
-    corpus, mesh = run.corpus, data_mesh()
+    candidates = protocol.candidates(run.corpus, split_name)
+    counts = build_counts(run.system, data_mesh(), candidates, history_length=run.config.data.history_length)
+    return functools.partial(_in_parts, run, split_name, protocol, candidates, counts)
+
+
+def build_listing(
+    run: Setup, split_name: SplitName, protocol: Protocol, length: int
+) -> Callable[[Params], tuple[Counts, TopItems]]:
+    """As `build_ranking`, with the first `length` candidates of every row beside the counts, from the same scores."""
+    candidates = protocol.candidates(run.corpus, split_name)
     history_length = run.config.data.history_length
-    evaluation = protocol.build(run.system, corpus, split_name, mesh=mesh, history_length=history_length)
+    lists = build_lists(run.system, data_mesh(), candidates, history_length=history_length, length=length)
+    return functools.partial(_in_parts, run, split_name, protocol, candidates, lists)
+
+
+def _in_parts(
+    run: Setup,
+    split_name: SplitName,
+    protocol: Protocol,
+    candidates: Candidates,
+    evaluate: Callable[..., Any],
+    params: Params,
+) -> Any:
+    """What `evaluate` finds of all rows of the split, on the host, with a progress bar."""
     put = functools.partial(jax.device_put, device=run.arrays.examples.sharding)
-    shared = put(evaluation.shared)
+    shared, num_rows = put(candidates.shared), len(candidates.by_row[0])
+    size = _rows_per_part(run, num_rows, int(protocol.num_candidates(run.corpus, split_name).max()))
+    parts: list[Any] = []
+    with row_progress(num_rows, f"{run.config.model.name}, {protocol.name}") as bar:
+        for start in range(0, num_rows, size):
+            part = np.minimum(np.arange(start, start + size), num_rows - 1)
+            by_row: Sequence[jax.Array] = put([x[part] for x in candidates.by_row])
+            parts.append(jax.device_get(evaluate(params, run.arrays, *by_row, *shared)))
+            bar.update(min(size, num_rows - start))
+    return jax.tree.map(lambda *x: np.concatenate(x)[:num_rows], *parts)
 
-    # Parts of equal size, so that one program does for all, and of whole blocks, since others are filled up.
-    num_rows = len(evaluation.by_row[0])
-    candidates = int(protocol.num_candidates(corpus, split_name).max())
-    num_parts = -(-num_rows * candidates // _PAIRS_PER_PART[jax.default_backend() == "cpu"])
-    block = users_per_block(run.system, corpus.num_items) * mesh.size
-    size = min(num_rows, -(-num_rows // (num_parts * block)) * block)
 
-    def count(params: Params) -> Counts:
-        parts = []
-        with row_progress(num_rows, f"{run.config.model.name}, {protocol.name}") as bar:
-            for start in range(0, num_rows, size):
-                part = np.minimum(np.arange(start, start + size), num_rows - 1)
-                by_row = put([x[part] for x in evaluation.by_row])
-                parts.append(jax.device_get(evaluation.counts(params, run.arrays, *by_row, *shared)))
-                bar.update(min(size, num_rows - start))
-        return Counts(*(np.concatenate(x)[:num_rows] for x in zip(*parts, strict=True)))
-
-    return count
+def _rows_per_part(run: Setup, num_rows: int, num_candidates: int) -> int:
+    """Parts of equal size, so that one program does for all, and of whole blocks, since others are filled up."""
+    num_parts = -(-num_rows * num_candidates // _PAIRS_PER_PART[jax.default_backend() == "cpu"])
+    block = users_per_block(run.system, run.corpus.num_items) * data_mesh().size
+    return min(num_rows, -(-num_rows // (num_parts * block)) * block)
