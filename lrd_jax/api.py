@@ -19,7 +19,7 @@ from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import load_config, with_options
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus
-from lrd_jax.data.id_maps import raw_ids
+from lrd_jax.data.id_maps import source_ids
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import dataset_folder, prepare_folder
 from lrd_jax.data.rechorus import read_corpus
@@ -27,7 +27,8 @@ from lrd_jax.data.sources.interaction_table import InteractionColumns, ItemColum
 from lrd_jax.data.sources.movielens import ensure_ml_100k
 from lrd_jax.errors import UserError
 from lrd_jax.evaluate.flags import make_protocol
-from lrd_jax.evaluate.report import results_frame, summarise
+from lrd_jax.evaluate.ranks import results_frame
+from lrd_jax.evaluate.report import summarise
 from lrd_jax.evaluate.run_protocol import build_ranking
 from lrd_jax.models.system import Params, System
 from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
@@ -56,8 +57,7 @@ class Dataset:
     def ids_of(self, kind: str, ids: np.ndarray) -> pl.Series:
         """The source's ids, String [N], of the folder's own ids [N] of users or items; the own ones where there is no
         map."""
-        raw = raw_ids(self.folder, "user" if kind == "user" else "item", ids)
-        return raw if raw.null_count() < len(raw) or not len(raw) else pl.Series(ids).cast(pl.String)
+        return source_ids(self.folder, "user" if kind == "user" else "item", ids)
 
     def own_ids(self, kind: str, raw: Sequence[Any]) -> np.ndarray:
         """The folder's own ids, int32 [N], of the source's ids of users or items.

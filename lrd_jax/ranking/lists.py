@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from lrd_jax.data.device import Arrays
@@ -14,6 +16,10 @@ from lrd_jax.models.system import Params, System
 from lrd_jax.ranking.metrics import Counts, target_counts
 from lrd_jax.ranking.on_device import count_catalogue, over_candidates, score_catalogue, score_listed
 from lrd_jax.ranking.protocols import Candidates, Catalogue
+
+
+_ROWS_PER_BLOCK = 256
+"""Where nothing is scored."""
 
 
 class TopItems(NamedTuple):
@@ -78,6 +84,37 @@ def build_lists(
         return counts, jax.vmap(lambda items, scores: top_items(items, scores, items > 0, length))(items, scores)
 
     block = of_catalogue if isinstance(candidates, Catalogue) else of_listed
-    return over_candidates(block, system, mesh, candidates)
+    return over_candidates(block, mesh, candidates, system.users_per_block)
 
 
+def with_items(candidates: Candidates, items: np.ndarray) -> Candidates:
+    """The candidates beside items int32 [N, K] of each row: `of_rows` gives both."""
+    number = len(candidates.by_row)
+
+    def of_rows(arrays: Arrays, *inputs: jax.Array) -> tuple[Any, jax.Array]:
+        return candidates.of_rows(arrays, *inputs[:number], *inputs[number + 1 :]), inputs[number]
+
+    return dataclasses.replace(candidates, of_rows=of_rows, by_row=(*candidates.by_row, items))
+
+
+def build_membership(mesh: Mesh, candidates: Candidates) -> Callable[..., jax.Array]:
+    """Compiles to ((), arrays, *by_row, *shared) → bool [N, K]: which items are candidates of their row.
+
+    Args:
+      mesh: the devices.
+      candidates: of `with_items`.
+    """
+    listed = not isinstance(candidates, Catalogue)
+
+    def block(params: tuple[()], arrays: Arrays, rows: jax.Array, found: tuple[jax.Array, jax.Array]) -> jax.Array:
+        given, items = found
+        targets = arrays.sequence_items[rows][:, None]
+        if listed:
+            flags = jnp.zeros((len(rows), len(arrays.tables.item_values)), bool)
+            is_there = jax.vmap(lambda flags, given: flags.at[given].set(True))(flags, given)
+            member = jnp.take_along_axis(is_there, items, axis=1)
+        else:
+            member = jnp.take_along_axis(given, jnp.maximum(items - 1, 0), axis=1) == 0
+        return (items > 0) & (member | (items == targets))
+
+    return over_candidates(block, mesh, candidates, _ROWS_PER_BLOCK)

@@ -48,19 +48,19 @@ def build_counts(system: System, mesh: Mesh, candidates: Candidates, *, history_
     def block(params: Params, arrays: Arrays, rows: jax.Array, found: jax.Array) -> Counts:
         return count(system, params, arrays, rows, found, history_length)
 
-    return over_candidates(block, system, mesh, candidates)
+    return over_candidates(block, mesh, candidates, system.users_per_block)
 
 
 def over_candidates(
-    block: Callable[..., Any], system: System, mesh: Mesh, candidates: Candidates
+    block: Callable[..., Any], mesh: Mesh, candidates: Candidates, most_users: int
 ) -> Callable[..., Any]:
     """Compiles to (params, arrays, *by_row, *shared) → what `block` finds, of all rows.
 
     Args:
       block: (params, arrays, rows [B], what `Candidates.of_rows` gives for them) → arrays [B, ...].
-      system: the model.
       mesh: the devices.
       candidates: of a protocol.
+      most_users: B at most.
     """
 
     def of_block(params: Params, arrays: Arrays, shared: tuple[Any, ...], *by_row: jax.Array) -> Any:
@@ -68,15 +68,15 @@ def over_candidates(
 
     def evaluate(params: Params, arrays: Arrays, *inputs: jax.Array) -> Any:
         by_row, shared = inputs[: len(candidates.by_row)], inputs[len(candidates.by_row) :]
-        users = users_per_block(system, len(arrays.tables.item_values) - 1)
+        users = users_per_block(most_users, len(arrays.tables.item_values) - 1)
         return _over_rows(of_block, mesh, users, (params, arrays, shared), by_row)
 
     return jax.jit(in_float32(evaluate))
 
 
-def users_per_block(system: System, num_items: int) -> int:
-    """Rows of a block against a whole catalogue: as many as the system wants, or as few as keep [B, I] small."""
-    return max(1, min(system.users_per_block, _CANDIDATES_HELD // num_items))
+def users_per_block(most: int, num_items: int) -> int:
+    """Rows of a block against a whole catalogue: as many as wanted, or as few as keep [B, I] small."""
+    return max(1, min(most, _CANDIDATES_HELD // num_items))
 
 
 def equal_blocks(number: int, most: int) -> tuple[int, int]:
