@@ -1,4 +1,4 @@
-"""What RecTools says of some lists: writes golden/list_metrics_rectools.json, which test_list_metrics compares with ours.
+"""RecTools' figures for some lists: writes golden/list_metrics_rectools.json, which test_list_metrics reads.
 
 RecTools wants other versions of NumPy than our tests, so it runs in an environment of its own:
 

@@ -58,9 +58,10 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
 def _evaluations(flags: EvaluateFlags, protocol: Protocol) -> Iterator[Evaluated]:
     """The runs, then the lists of others; the ranks of each run are written when it is done."""
     from lrd_jax.data.device import put_corpus
+    from lrd_jax.data.pipeline import dataset_folder
     from lrd_jax.data.rechorus import read_corpus
     from lrd_jax.devices import data_mesh
-    from lrd_jax.evaluate.evaluate_lists import evaluate_lists
+    from lrd_jax.evaluate.evaluate_lists import Data, evaluate_lists
     from lrd_jax.evaluate.files import write_parquet
     from lrd_jax.evaluate.lists import Evaluated
     from lrd_jax.evaluate.ranks import Subject, results_frame
@@ -94,14 +95,12 @@ def _evaluations(flags: EvaluateFlags, protocol: Protocol) -> Iterator[Evaluated
         yield Evaluated(Subject.of_run(folder, trained), frame, lists)
     if flags.lists_from:
         if run is None:
-            data, corpus = flags.data, read_corpus(flags.data)
-            arrays = put_corpus(corpus, None, data_mesh())
+            corpus = read_corpus(flags.data)
+            data = Data(corpus, put_corpus(corpus, None, data_mesh()), flags.data)
         else:
-            data, arrays = Subject.of_run(folder, trained).data, run.arrays
+            data = Data(run.corpus, run.arrays, dataset_folder(run.config.data.path))
         for file in flags.lists_from:
-            for one in evaluate_lists(
-                file, corpus, arrays, data, flags.split, protocol, flags.ties, max(flags.at)
-            ):
+            for one in evaluate_lists(file, data, flags.split, protocol, flags.ties, max(flags.at)):
                 say(f"{quoted(one.subject.run)}: {len(one.ranks):,} {flags.split} rows")
                 yield one
 

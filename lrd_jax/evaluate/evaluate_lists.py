@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,15 +19,16 @@ from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
 from lrd_jax.runs.terminal import warn
 
 
+class Data(NamedTuple):
+    """A dataset: on the host, on the devices, and its folder."""
+
+    corpus: Corpus
+    arrays: Arrays
+    folder: Path
+
+
 def evaluate_lists(
-    file: Path,
-    corpus: Corpus,
-    arrays: Arrays,
-    folder: Path,
-    split_name: SplitName,
-    protocol: Protocol,
-    ties: TieRule,
-    length: int,
+    file: Path, data: Data, split_name: SplitName, protocol: Protocol, ties: TieRule, length: int
 ) -> list[Evaluated]:
     """Evaluates the lists of each system in a file.
 
@@ -35,7 +37,7 @@ def evaluate_lists(
 
     Args:
       file: see `read_lists`.
-      corpus, arrays, folder: the dataset on the host and on the devices, and its folder.
+      data: what the lists are for.
       split_name, protocol: which rows, and what their candidates are.
       ties: for the frame; lists have no ties.
       length: K, the largest cutoff.
@@ -44,26 +46,20 @@ def evaluate_lists(
       UserError: as `read_lists`.
     """
     return [
-        _evaluate(one, corpus, arrays, folder, split_name, protocol, ties, length)
-        for one in read_lists(file, corpus, folder, split_name)
+        _evaluate(one, data, split_name, protocol, ties, length)
+        for one in read_lists(file, data.corpus, data.folder, split_name)
     ]
 
 
 def _evaluate(
-    given: OthersLists,
-    corpus: Corpus,
-    arrays: Arrays,
-    folder: Path,
-    split_name: SplitName,
-    protocol: Protocol,
-    ties: TieRule,
-    length: int,
+    given: OthersLists, data: Data, split_name: SplitName, protocol: Protocol, ties: TieRule, length: int
 ) -> Evaluated:
-    is_candidate = are_candidates(corpus, arrays, split_name, protocol, given.lists.items)
+    corpus = data.corpus
+    is_candidate = are_candidates(corpus, data.arrays, split_name, protocol, given.lists.items)
     kept = only_candidates(given.lists, is_candidate)
     _warn(given, kept, corpus, split_name, protocol, length)
     rows = getattr(corpus, split_name).rows
-    subject = Subject(given.name, given.model, None, corpus, folder)
+    subject = Subject(given.name, given.model, None, corpus, data.folder)
     ranks = ranks_in_lists(kept.items, corpus.sequence_items[rows])
     frame = ranks_frame(subject, split_name, protocol, ties, ranks)
     return Evaluated(subject, frame, TopItems(kept.items[:, :length], kept.scores[:, :length]))

@@ -14,7 +14,7 @@ _ENTRIES_PER_BLOCK = 4_000_000
 
 
 def diversity_by_values(items: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Intra-list diversity by attributes: the mean over pairs of a list's items of how many values only one of them has.
+    """Intra-list diversity by attributes: how many values only one of two items of a list has, mean over its pairs.
 
     ILD = Σ_{i<j} |Vᵢ Δ Vⱼ| / (n(n − 1)/2), which is the Hamming distance of vectors with a place for each value.
 
@@ -25,7 +25,8 @@ def diversity_by_values(items: np.ndarray, values: np.ndarray) -> np.ndarray:
     Returns:
       float64 [N], a number of values, from 0; 0 for a list of one item, NaN for an empty one.
 
-    Source: RecTools `IntraListDiversity` with `PairwiseHammingDistanceCalculator` over one-hot columns. RecBole has none.
+    Source: RecTools `IntraListDiversity` with `PairwiseHammingDistanceCalculator`, a column of 0 and 1 for each value.
+    RecBole has none.
     """
     num_values = int(values.max(initial=0)) + 1
 
@@ -42,7 +43,7 @@ def diversity_by_values(items: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def diversity_by_vectors(items: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Intra-list diversity by text: the mean over pairs of a list's items of the cosine distance of their embeddings.
+    """Intra-list diversity by text: the cosine distance of the embeddings of two items of a list, mean over its pairs.
 
     ILD = Σ_{i<j} (1 − cos(xᵢ, xⱼ)) / (n(n − 1)/2).
 

@@ -30,9 +30,7 @@ def list_tables(split_name: SplitName, protocol: Protocol, runs: Sequence[dict[s
     return made
 
 
-def comparison_tables(
-    split_name: SplitName, protocol: Protocol, comparisons: Sequence[dict[str, Any]]
-) -> list[Table]:
+def comparison_tables(split_name: SplitName, protocol: Protocol, comparisons: Sequence[dict[str, Any]]) -> list[Table]:
     """A table for each dataset, with a line for each comparison of `compare`."""
     made = []
     columns = ("users", "wins", "losses", "ties", "difference", "t-test p", "Holm", "Wilcoxon p", "Holm")

@@ -59,7 +59,7 @@ def read_lists(file: Path, corpus: Corpus, folder: Path, split_name: SplitName) 
     refuse_nested(table, [name for name in _KNOWN if name in table.columns], file)
     if "split" in table.columns:
         wrong = table["split"].cast(pl.String) != split_name
-        _refuse(wrong, file, "split", table["split"], f"is not {split_name}", "Name the split of the lists with --split")
+        _refuse(wrong, file, "split", table["split"], f"is not {split_name}", "Name their split with --split")
     columns = {
         "line": pl.Series(np.arange(len(table))),
         "user": _own_ids(table[user], "user", corpus, file, folder),
@@ -86,7 +86,8 @@ def _id_column(table: pl.DataFrame, kind: str) -> str:
 
 def _systems(table: pl.DataFrame, file: Path) -> Iterator[tuple[str, str, np.ndarray]]:
     """The name, the model and the rows of each system in the file."""
-    runs = table["run"].cast(pl.String).fill_null("") if "run" in table.columns else pl.repeat("", len(table), eager=True)
+    runs = table["run"] if "run" in table.columns else pl.repeat("", len(table), eager=True)
+    runs = runs.cast(pl.String).fill_null("")
     names = runs.unique(maintain_order=True).to_list()
     for run in names:
         lines = np.flatnonzero((runs == run).to_numpy())
@@ -94,9 +95,7 @@ def _systems(table: pl.DataFrame, file: Path) -> Iterator[tuple[str, str, np.nda
         yield (f"{file}: {run}" if len(names) > 1 else str(file)), str(model or "lists"), lines
 
 
-def _own_ids(
-    values: pl.Series, kind: Literal["user", "item"], corpus: Corpus, file: Path, folder: Path
-) -> pl.Series:
+def _own_ids(values: pl.Series, kind: Literal["user", "item"], corpus: Corpus, file: Path, folder: Path) -> pl.Series:
     """The dataset's own ids of a column of ids of the source, int32."""
     refuse_lost_digits(values, file, values.name)
     wanted = clean_ids(values).cast(pl.String)

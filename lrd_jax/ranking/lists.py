@@ -17,7 +17,6 @@ from lrd_jax.ranking.metrics import Counts, target_counts
 from lrd_jax.ranking.on_device import count_catalogue, over_candidates, score_catalogue, score_listed
 from lrd_jax.ranking.protocols import Candidates, Catalogue
 
-
 _ROWS_PER_BLOCK = 256
 """Where nothing is scored."""
 

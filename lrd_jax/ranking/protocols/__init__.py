@@ -22,7 +22,7 @@ its favour, by which a model that scores everything alike would be perfect."""
 class Candidates:
     """What the target of each row of a split is ranked against: a pure function for the device, and its arrays.
 
-    One of the two classes below says what the function returns. It reads arrays by its arguments only, never by closure.
+    One of the two classes below says what the function returns. Arrays reach it by its arguments, never by closure.
 
     Attributes:
       of_rows: (arrays, *by_row, *shared) → the candidates of B rows; arrays are `lrd_jax.data.device.Arrays`.
