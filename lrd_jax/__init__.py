@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lrd_jax.api import Dataset as Dataset
     from lrd_jax.api import Evaluation as Evaluation
+    from lrd_jax.api import ListEvaluation as ListEvaluation
     from lrd_jax.api import Run as Run
     from lrd_jax.api import dataset_from_frame as dataset_from_frame
     from lrd_jax.api import fit as fit
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     **dict.fromkeys(
-        ("Dataset", "Evaluation", "Run", "dataset_from_frame", "fit", "load_dataset", "load_run", "setup"),
+        ("Dataset", "Evaluation", "ListEvaluation", "Run", "dataset_from_frame", "fit", "load_dataset")
+        + ("load_run", "setup"),
         "lrd_jax.api",
     ),
     "Config": "lrd_jax.config.schema",

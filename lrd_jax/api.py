@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,17 +20,22 @@ from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import load_config, with_options
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus
+from lrd_jax.data.device import put_corpus
 from lrd_jax.data.id_maps import source_ids
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import dataset_folder, prepare_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.sources.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
 from lrd_jax.data.sources.movielens import ensure_ml_100k
+from lrd_jax.devices import data_mesh
 from lrd_jax.errors import UserError
+from lrd_jax.evaluate.evaluate_lists import Data, evaluate_lists
 from lrd_jax.evaluate.flags import make_protocol
-from lrd_jax.evaluate.ranks import results_frame
+from lrd_jax.evaluate.lists import Evaluated, lists_frame
+from lrd_jax.evaluate.ranks import Subject, results_frame
 from lrd_jax.evaluate.report import summarise
-from lrd_jax.evaluate.run_protocol import build_ranking
+from lrd_jax.evaluate.run_protocol import build_listing, build_ranking
+from lrd_jax.evaluate.show import summarise_all
 from lrd_jax.models.system import Params, System
 from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
 from lrd_jax.ranking.score import Histories, score_histories
@@ -74,10 +80,51 @@ class Dataset:
             raise UserError(f"there is no {kind} {strange!r}", file=self.folder, remedy=remedy)
         return own
 
+    def evaluate_lists(
+        self,
+        lists: Any,
+        protocol: str = "full",
+        *,
+        split: SplitName = "test",
+        at: Sequence[int] = (5, 10),
+        **options: Any,
+    ) -> ListEvaluation:
+        """Evaluates lists that any system made, as `python -m lrd_jax.evaluate --lists-from` does.
+
+        Args:
+          lists: a frame of polars or pandas, or a file: the columns user, item, and rank or score, ids of the source.
+          protocol, split, at, options: as in `Run.evaluate`. Items that are no candidates are taken out of the lists.
+
+        Raises:
+          UserError: a column is missing, or a row is wrong: an unknown id, an item that a list has twice, ...
+        """
+        chosen, length = _protocol(protocol, options), max(at)
+        data = Data(self.corpus, put_corpus(self.corpus, None, data_mesh()), self.folder)
+        with tempfile.TemporaryDirectory() as temporary, _frames_named(Path(temporary)):
+            file = Path(lists) if isinstance(lists, str | Path) else _parquet(lists, Path(temporary), "lists")
+            done = evaluate_lists(file, data, split, chosen, "average", length)
+        return _list_evaluation(done, split, at)
+
     @functools.cache  # noqa: B019 - a handful of datasets live as long as the program
     def _map_of(self, kind: str, number: int) -> dict[str, int]:
         ids = np.arange(1, number + 1, dtype=np.int32)
         return dict(zip(self.ids_of(kind, ids).to_list(), ids.tolist(), strict=True))
+
+
+class ListEvaluation(NamedTuple):
+    """What `Run.evaluate_lists` and `Dataset.evaluate_lists` return.
+
+    Attributes:
+      metrics: one row for each system: HR@K, NDCG@K and MRR@K, then the metrics of lists, such as "Coverage@10"; see
+        docs/how-to/evaluate.md.
+      lists: one row for each item of each list: row, user, rank, item, score, is_target and what else
+        `evaluate --lists` writes to Parquet.
+      rows: one row per target, as in `Evaluation`.
+    """
+
+    metrics: pl.DataFrame
+    lists: pl.DataFrame
+    rows: pl.DataFrame
 
 
 class Evaluation(NamedTuple):
@@ -188,6 +235,49 @@ class Run:
         metrics = pl.DataFrame([{"rows": summary["rows"], **summary["metrics"]}])
         return Evaluation(metrics, pl.DataFrame(slices, infer_schema_length=None), rows)
 
+    def evaluate_lists(
+        self,
+        protocol: str = "given",
+        *,
+        split: SplitName = "test",
+        ties: TieRule = "average",
+        at: Sequence[int] = (5, 10),
+        **options: Any,
+    ) -> ListEvaluation:
+        """The top-K list of every row of a split, K the largest of `at`, as `python -m lrd_jax.evaluate --lists` does.
+
+        Args:
+          protocol, split, ties, at, options: as in `evaluate`.
+
+        Raises:
+          UserError: as `evaluate`.
+        """
+        chosen = _protocol(protocol, options)
+        counts, lists = build_listing(self.setup, split, chosen, max(at))(self.params)
+        rows = results_frame(self.folder, self._trained, split, chosen, ties, counts)
+        return _list_evaluation([Evaluated(Subject.of_run(self.folder, self._trained), rows, lists)], split, at)
+
+
+@contextlib.contextmanager
+def _frames_named(temporary: Path) -> Iterator[None]:
+    """Names the frame in an error of a file in a temporary folder, which is gone when the message is read."""
+    try:
+        yield
+    except UserError as error:
+        if error.file is None or Path(error.file).parent != temporary:
+            raise
+        frame = Path(error.file).stem
+        raise UserError(error.problem, file=frame, field=error.field, remedy=error.remedy) from error
+
+
+def _list_evaluation(done: Sequence[Evaluated], split: SplitName, at: Sequence[int]) -> ListEvaluation:
+    metrics = [
+        {"run": one["run"], "model": one["model"], "rows": one["rows"], **one["metrics"], **one["list_metrics"]}
+        for one in summarise_all(done, split, tuple(at))
+    ]
+    lists = [lists_frame(one.subject, one.ranks, one.lists) for one in done if one.lists is not None]
+    return ListEvaluation(pl.DataFrame(metrics), pl.concat(lists), pl.concat([one.ranks for one in done]))
+
 
 def load_dataset(folder: str | Path) -> Dataset:
     """A dataset folder, read and checked.
@@ -248,11 +338,8 @@ def dataset_from_frame(
         about = None
         if items is not None:
             about = ItemColumns(files["items"], item_id or item, tuple(attributes), tuple(relations))
-        try:
+        with _frames_named(Path(temporary)):
             raw, _ = read_interaction_table(files["interactions"], InteractionColumns(user, item, time), about)
-        except UserError as error:  # the files are gone when the message is read: name the frames
-            frame = Path(error.file).stem if error.file is not None else None
-            raise UserError(error.problem, file=frame, field=error.field, remedy=error.remedy) from error
         prepare_folder(raw, Path(folder), options)
     return load_dataset(folder)
 

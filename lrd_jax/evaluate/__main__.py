@@ -17,6 +17,7 @@ from lrd_jax.ranking.protocols import Protocol
 
 if TYPE_CHECKING:
     from lrd_jax.evaluate.lists import Evaluated
+    from lrd_jax.training.setup import Setup
 
 
 def main() -> None:
@@ -69,7 +70,8 @@ def _evaluations(flags: EvaluateFlags, protocol: Protocol) -> Iterator[Evaluated
     from lrd_jax.runs.terminal import say
     from lrd_jax.training.load import load_trained
 
-    run, hashes = None, {}
+    run: Setup | None = None
+    hashes: dict[str, str] = {}
     for folder in flags.runs:
         trained = load_trained(folder, assembled=run, data=flags.data)
         corpus = trained.run.corpus
@@ -95,6 +97,7 @@ def _evaluations(flags: EvaluateFlags, protocol: Protocol) -> Iterator[Evaluated
         yield Evaluated(Subject.of_run(folder, trained), frame, lists)
     if flags.lists_from:
         if run is None:
+            assert flags.data is not None  # `EvaluateFlags.check`
             corpus = read_corpus(flags.data)
             data = Data(corpus, put_corpus(corpus, None, data_mesh()), flags.data)
         else:

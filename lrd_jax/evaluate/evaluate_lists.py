@@ -10,11 +10,10 @@ import numpy as np
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.device import Arrays
 from lrd_jax.errors import quoted
-from lrd_jax.evaluate.lists import Evaluated, ranks_in_lists
+from lrd_jax.evaluate.lists import Evaluated, Lists, ranks_in_lists
 from lrd_jax.evaluate.others_lists import OthersLists, read_lists
 from lrd_jax.evaluate.ranks import Subject, ranks_frame
 from lrd_jax.evaluate.run_protocol import are_candidates
-from lrd_jax.ranking.lists import TopItems
 from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
 from lrd_jax.runs.terminal import warn
 
@@ -62,19 +61,19 @@ def _evaluate(
     subject = Subject(given.name, given.model, None, corpus, data.folder)
     ranks = ranks_in_lists(kept.items, corpus.sequence_items[rows])
     frame = ranks_frame(subject, split_name, protocol, ties, ranks)
-    return Evaluated(subject, frame, TopItems(kept.items[:, :length], kept.scores[:, :length]))
+    return Evaluated(subject, frame, Lists(kept.items[:, :length], kept.scores[:, :length]))
 
 
-def only_candidates(lists: TopItems, is_candidate: np.ndarray) -> TopItems:
+def only_candidates(lists: Lists, is_candidate: np.ndarray) -> Lists:
     """The lists [N, L] without items that are no candidates, bool [N, L]; those behind them move up."""
     order = np.argsort(~is_candidate, axis=1, kind="stable")
     kept = np.take_along_axis(is_candidate, order, axis=1)
-    items, scores = (np.take_along_axis(x, order, axis=1) for x in lists)
-    return TopItems(np.where(kept, items, 0), np.where(kept, scores, np.nan))
+    items, scores = np.take_along_axis(lists.items, order, axis=1), np.take_along_axis(lists.scores, order, axis=1)
+    return Lists(np.where(kept, items, 0), np.where(kept, scores, np.float32(np.nan)))
 
 
 def _warn(
-    given: OthersLists, kept: TopItems, corpus: Corpus, split_name: SplitName, protocol: Protocol, length: int
+    given: OthersLists, kept: Lists, corpus: Corpus, split_name: SplitName, protocol: Protocol, length: int
 ) -> None:
     """What a reader of the figures must know of these lists."""
     users = corpus.sequence_users[getattr(corpus, split_name).rows]

@@ -64,7 +64,7 @@ def diversity_by_vectors(items: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         found = units[items] * (items > 0)[:, :, None]  # [N, K, T]
         numbers = (items > 0).sum(axis=1)
         cosines = ((found.sum(axis=1) ** 2).sum(axis=1) - (found**2).sum(axis=(1, 2))) / 2
-        return numbers * (numbers - 1) / 2 - cosines
+        return np.asarray(numbers * (numbers - 1) / 2 - cosines)
 
     return _mean_over_pairs(items, of_pairs, vectors.shape[1])
 

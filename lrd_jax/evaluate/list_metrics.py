@@ -22,7 +22,7 @@ def precision(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     Source: RecTools `Precision`; the same in RecBole.
     """
-    return _hits(items, targets).sum(axis=1) / items.shape[1]
+    return np.asarray(_hits(items, targets).mean(axis=1), np.float64)
 
 
 def recall(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -32,7 +32,7 @@ def recall(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     Source: RecTools `Recall`; the same in RecBole.
     """
-    return _hits(items, targets).sum(axis=1).astype(np.float64)
+    return np.asarray(_hits(items, targets).sum(axis=1), np.float64)
 
 
 def average_precision(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ def average_precision(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     Source: RecTools `MAP` (divide_by_k=False). RecBole divides by min(K, targets); with one target that is the same.
     """
-    return (_hits(items, targets) / np.arange(1, items.shape[1] + 1)).sum(axis=1)
+    return _hits(items, targets) @ (1 / np.arange(1, items.shape[1] + 1))
 
 
 def coverage(items: np.ndarray, num_items: int) -> float:
@@ -146,7 +146,8 @@ def novelty(items: np.ndarray, users_of_item: np.ndarray, num_users: int) -> np.
 
 
 def _hits(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    return items == targets[:, None]
+    hits: np.ndarray = items == targets[:, None]
+    return hits
 
 
 def _times_listed(items: np.ndarray, num_items: int) -> np.ndarray:

@@ -88,7 +88,7 @@ def text_vectors(corpus: Corpus, folder: Path) -> np.ndarray | None:
     if not is_there(folder / ITEM_TEXT) and not any(folder.glob("*.text")):
         return None
     try:
-        return load_or_embed(folder, corpus.num_items, TextConfig())
+        return load_or_embed(folder, corpus.num_items, TextConfig.model_validate({}))
     except UserError as error:
         warn(f"there is no diversity by text: {error}")
         return None

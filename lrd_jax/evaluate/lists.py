@@ -10,7 +10,18 @@ import polars as pl
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.evaluate.ranks import Subject
-from lrd_jax.ranking.lists import TopItems
+
+
+class Lists(NamedTuple):
+    """Lists of the rows of a split, on the host: `TopItems`; a score is NaN where none is known.
+
+    Attributes:
+      items: int32 [N, K], 0 after the last item.
+      scores: float32 [N, K].
+    """
+
+    items: np.ndarray
+    scores: np.ndarray
 
 
 class Evaluated(NamedTuple):
@@ -24,7 +35,7 @@ class Evaluated(NamedTuple):
 
     subject: Subject
     ranks: pl.DataFrame
-    lists: TopItems | None
+    lists: Lists | None
 
     @property
     def corpus(self) -> Corpus:
@@ -32,7 +43,7 @@ class Evaluated(NamedTuple):
         return self.subject.corpus
 
 
-def lists_frame(subject: Subject, ranks: pl.DataFrame, lists: TopItems) -> pl.DataFrame:
+def lists_frame(subject: Subject, ranks: pl.DataFrame, lists: Lists) -> pl.DataFrame:
     """One row for each item of each list.
 
     Columns: run, model, seed, dataset, split, protocol; row (of dev.csv or test.csv, from 1), user, raw_user; rank

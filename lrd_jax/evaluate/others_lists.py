@@ -15,7 +15,7 @@ from lrd_jax.data.sources.columns import refuse_nested, require_columns
 from lrd_jax.data.sources.source_ids import clean_ids, refuse_lost_digits
 from lrd_jax.data.sources.table_files import read_table
 from lrd_jax.errors import UserError
-from lrd_jax.ranking.lists import TopItems
+from lrd_jax.evaluate.lists import Lists
 from lrd_jax.ranking.protocols import SplitName
 
 
@@ -30,7 +30,7 @@ class OthersLists(NamedTuple):
 
     name: str
     model: str
-    lists: TopItems
+    lists: Lists
 
 
 def read_lists(file: Path, corpus: Corpus, folder: Path, split_name: SplitName) -> list[OthersLists]:
@@ -60,7 +60,7 @@ def read_lists(file: Path, corpus: Corpus, folder: Path, split_name: SplitName) 
     if "split" in table.columns:
         wrong = table["split"].cast(pl.String) != split_name
         _refuse(wrong, file, "split", table["split"], f"is not {split_name}", "Name their split with --split")
-    columns = {
+    columns: dict[str, pl.Series] = {
         "line": pl.Series(np.arange(len(table))),
         "user": _own_ids(table[user], "user", corpus, file, folder),
         "item": _own_ids(table[item], "item", corpus, file, folder),
@@ -128,7 +128,7 @@ def _rows(values: pl.Series, users: pl.Series, users_of_rows: np.ndarray, file: 
     return rows
 
 
-def _as_lists(cells: pl.DataFrame, users_of_rows: np.ndarray, file: Path, raw_items: pl.Series) -> TopItems:
+def _as_lists(cells: pl.DataFrame, users_of_rows: np.ndarray, file: Path, raw_items: pl.Series) -> Lists:
     """The lists of one system in the order of the rows of the split."""
     key = "row" if "row" in cells.columns else "user"
     by_rank = "rank" in cells.columns
@@ -150,7 +150,7 @@ def _as_lists(cells: pl.DataFrame, users_of_rows: np.ndarray, file: Path, raw_it
     wanted = np.arange(1, len(users_of_rows) + 1) if key == "row" else users_of_rows
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     places = np.where(keys[places] == wanted, places, len(keys))
-    return TopItems(items[places], scores[places])
+    return Lists(items[places], scores[places])
 
 
 def _refuse(

@@ -12,8 +12,9 @@ import numpy as np
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.device import Arrays
 from lrd_jax.devices import data_mesh
+from lrd_jax.evaluate.lists import Lists
 from lrd_jax.models.system import Params
-from lrd_jax.ranking.lists import TopItems, build_lists, build_membership, with_items
+from lrd_jax.ranking.lists import build_lists, build_membership, with_items
 from lrd_jax.ranking.metrics import Counts
 from lrd_jax.ranking.on_device import build_counts, users_per_block
 from lrd_jax.ranking.protocols import Candidates, Protocol, SplitName
@@ -40,12 +41,18 @@ def build_ranking(run: Setup, split_name: SplitName, protocol: Protocol) -> Call
 
 def build_listing(
     run: Setup, split_name: SplitName, protocol: Protocol, length: int
-) -> Callable[[Params], tuple[Counts, TopItems]]:
+) -> Callable[[Params], tuple[Counts, Lists]]:
     """As `build_ranking`, with the first `length` candidates of every row beside the counts, from the same scores."""
     candidates = protocol.candidates(run.corpus, split_name)
     history_length = run.config.data.history_length
     lists = build_lists(run.system, data_mesh(), candidates, history_length=history_length, length=length)
-    return functools.partial(_in_parts, _work_of(run, split_name, protocol), candidates, lists)
+    work = _work_of(run, split_name, protocol)
+
+    def find(params: Params) -> tuple[Counts, Lists]:
+        counts, found = _in_parts(work, candidates, lists, params)
+        return counts, Lists(found.items, found.scores)
+
+    return find
 
 
 def are_candidates(

@@ -33,7 +33,8 @@ def build_evaluation(
         return _count(system, params, arrays, rows, negatives, history_length)
 
     def evaluate(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array) -> Counts:
-        return _over_rows(block, mesh, system.users_per_block, (params, arrays), (rows, negatives))
+        found: Counts = _over_rows(block, mesh, system.users_per_block, (params, arrays), (rows, negatives))
+        return found
 
     return jax.jit(in_float32(evaluate))
 
@@ -155,7 +156,7 @@ def score_listed(
     encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
     chunks = _in_chunks(system, arrays, rows, negatives)
     scores = jax.lax.map(lambda chunk: system.score(params, encoded, chunk, arrays.tables), chunks)
-    return tuple(x.swapaxes(0, 1).reshape(len(rows), -1) for x in (chunks, scores))
+    return chunks.swapaxes(0, 1).reshape(len(rows), -1), scores.swapaxes(0, 1).reshape(len(rows), -1)
 
 
 def _count_items(
@@ -190,5 +191,5 @@ def score_catalogue(
         scores = system.score_items(params, encoded, items, arrays.tables)
         return jnp.broadcast_to(scores, (len(rows), items_per_block))
 
-    scores = jax.lax.map(score_block, items.reshape(num_blocks, items_per_block))  # [blocks, B, items_per_block]
+    scores: jax.Array = jax.lax.map(score_block, items.reshape(num_blocks, items_per_block))  # [blocks, B, items_per_block]
     return scores.swapaxes(0, 1).reshape(len(rows), -1)[:, :num_items]
