@@ -56,6 +56,8 @@ def read_lists(file: Path, corpus: Corpus, folder: Path, split_name: SplitName) 
     order = next((name for name in ("rank", "score") if name in table.columns), None)
     if order is None:
         require_columns(file, table.columns, ("rank",), "Add the column rank, or score")
+    if table.is_empty():
+        raise UserError("the file has no lists", file=file, remedy="Add rows, or leave the file out")
     refuse_nested(table, [name for name in _KNOWN if name in table.columns], file)
     if "split" in table.columns:
         wrong = table["split"].cast(pl.String) != split_name

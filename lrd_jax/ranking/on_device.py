@@ -191,5 +191,6 @@ def score_catalogue(
         scores = system.score_items(params, encoded, items, arrays.tables)
         return jnp.broadcast_to(scores, (len(rows), items_per_block))
 
-    scores: jax.Array = jax.lax.map(score_block, items.reshape(num_blocks, items_per_block))  # [blocks, B, items_per_block]
+    blocks = items.reshape(num_blocks, items_per_block)
+    scores: jax.Array = jax.lax.map(score_block, blocks)  # [blocks, B, items_per_block]
     return scores.swapaxes(0, 1).reshape(len(rows), -1)[:, :num_items]
