@@ -32,6 +32,7 @@ from lrd_jax.errors import UserError
 from lrd_jax.evaluate.evaluate_lists import Data, evaluate_lists
 from lrd_jax.evaluate.flags import make_protocol
 from lrd_jax.evaluate.lists import Evaluated, lists_frame
+from lrd_jax.evaluate.others_lists import read_lists
 from lrd_jax.evaluate.ranks import Subject, results_frame
 from lrd_jax.evaluate.report import summarise
 from lrd_jax.evaluate.run_protocol import build_listing, build_ranking
@@ -102,7 +103,8 @@ class Dataset:
         data = Data(self.corpus, put_corpus(self.corpus, None, data_mesh()), self.folder)
         with tempfile.TemporaryDirectory() as temporary, _frames_named(Path(temporary)):
             file = Path(lists) if isinstance(lists, str | Path) else _parquet(lists, Path(temporary), "lists")
-            done = evaluate_lists(file, data, split, chosen, "average", length)
+            given = read_lists(file, self.corpus, self.folder, split)
+        done = [evaluate_lists(one, data, split, chosen, "average", length) for one in given]
         return _list_evaluation(done, split, at)
 
     @functools.cache  # noqa: B019 - a handful of datasets live as long as the program

@@ -401,4 +401,4 @@ def test_options_that_do_not_go_together(place, tmp_path, monkeypatch, capsys):
     other = shutil.copytree(place / "data", tmp_path / "other")
     run = small_runs.train(tmp_path / "run", other, model="popularity")
     message = refused(monkeypatch, capsys, place / "rcf", run, "--lists-from", file)
-    assert "field '--lists-from': the runs are on several datasets (data, other)" in message
+    assert "field '--lists-from': the runs are on several datasets (data, other), and lists are for one" in message

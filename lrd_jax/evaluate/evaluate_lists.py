@@ -11,7 +11,7 @@ from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.device import Arrays
 from lrd_jax.errors import quoted
 from lrd_jax.evaluate.lists import Evaluated, Lists, ranks_in_lists
-from lrd_jax.evaluate.others_lists import OthersLists, read_lists
+from lrd_jax.evaluate.others_lists import OthersLists
 from lrd_jax.evaluate.ranks import Subject, ranks_frame
 from lrd_jax.evaluate.run_protocol import are_candidates
 from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
@@ -27,32 +27,20 @@ class Data(NamedTuple):
 
 
 def evaluate_lists(
-    file: Path, data: Data, split_name: SplitName, protocol: Protocol, ties: TieRule, length: int
-) -> list[Evaluated]:
-    """Evaluates the lists of each system in a file.
+    given: OthersLists, data: Data, split_name: SplitName, protocol: Protocol, ties: TieRule, length: int
+) -> Evaluated:
+    """Evaluates the lists of a system.
 
     Items that are no candidates of their row are taken out, and those behind them move up; a row without a list is a
     miss. Both are warned about with their number.
 
     Args:
-      file: see `read_lists`.
+      given: of `read_lists`.
       data: what the lists are for.
       split_name, protocol: which rows, and what their candidates are.
       ties: for the frame; lists have no ties.
       length: K, the largest cutoff.
-
-    Raises:
-      UserError: as `read_lists`.
     """
-    return [
-        _evaluate(one, data, split_name, protocol, ties, length)
-        for one in read_lists(file, data.corpus, data.folder, split_name)
-    ]
-
-
-def _evaluate(
-    given: OthersLists, data: Data, split_name: SplitName, protocol: Protocol, ties: TieRule, length: int
-) -> Evaluated:
     corpus = data.corpus
     is_candidate = are_candidates(corpus, data.arrays, split_name, protocol, given.lists.items)
     kept = only_candidates(given.lists, is_candidate)

@@ -53,9 +53,6 @@ def read_lists(file: Path, corpus: Corpus, folder: Path, split_name: SplitName) 
     table = read_table(file)
     user, item = (_id_column(table, kind) for kind in ("user", "item"))
     require_columns(file, table.columns, (user, item), "Name the columns user and item")
-    order = next((name for name in ("rank", "score") if name in table.columns), None)
-    if order is None:
-        require_columns(file, table.columns, ("rank",), "Add the column rank, or score")
     if table.is_empty():
         raise UserError("the file has no lists", file=file, remedy="Add rows, or leave the file out")
     refuse_nested(table, [name for name in _KNOWN if name in table.columns], file)
@@ -66,7 +63,7 @@ def read_lists(file: Path, corpus: Corpus, folder: Path, split_name: SplitName) 
         "line": pl.Series(np.arange(len(table))),
         "user": _own_ids(table[user], "user", corpus, file, folder),
         "item": _own_ids(table[item], "item", corpus, file, folder),
-        **{name: _numbers(table[name], file) for name in ("rank", "score") if name in table.columns},
+        **{name: _numbers(table[name], file) for name in _numbered(table, file)},
     }
     users_of_rows = corpus.sequence_users[getattr(corpus, split_name).rows]
     if "row" in table.columns:
@@ -79,6 +76,14 @@ def read_lists(file: Path, corpus: Corpus, folder: Path, split_name: SplitName) 
 
 
 _KNOWN = ("user", "item", "raw_user", "raw_item", "rank", "score", "row", "run", "model", "split")
+
+
+def _numbered(table: pl.DataFrame, file: Path) -> list[str]:
+    """The columns that order the lists, rank before score; scores beside ranks may all be missing."""
+    found = [name for name in ("rank", "score") if name in table.columns]
+    if not found:
+        require_columns(file, table.columns, ("rank",), "Add the column rank, or score")
+    return [name for name in found if found == ["score"] or name == "rank" or table[name].null_count() < len(table)]
 
 
 def _id_column(table: pl.DataFrame, kind: str) -> str:
@@ -114,8 +119,6 @@ def _own_ids(values: pl.Series, kind: Literal["user", "item"], corpus: Corpus, f
 def _numbers(values: pl.Series, file: Path) -> pl.Series:
     numbers = values.cast(pl.Float64, strict=False)
     wrong = ~numbers.is_finite().fill_null(False)
-    if values.name == "score" and values.null_count() == len(values):
-        return numbers  # lists that were made without scores
     _refuse(wrong, file, values.name, values, "is no finite number", f"Give every row its {values.name}")
     return numbers
 
