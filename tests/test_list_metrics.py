@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from itertools import combinations
 
 import numpy as np
@@ -168,3 +169,17 @@ def test_facts_of_a_dataset(corpus):
         before = items[corpus.sequence_offsets[users[row]] : row]
         assert profile == pytest.approx(np.mean([facts.interactions[item] for item in before]))
     assert facts.targets.tolist() == items[rows].tolist()
+
+
+def test_the_example_of_the_page(capsys):
+    page = (FOLDER.parents[1] / "docs/how-to/evaluate.md").read_text()
+    code, printed = re.search(
+        r'```python title="Two lists of two items"\n(.*?)```\n\n```text\n(.*?)```', page, re.S
+    ).groups()
+    exec(compile(code, "evaluate.md", "exec"), {})
+    assert capsys.readouterr().out == printed
+
+
+def test_the_page_has_every_metric():
+    page = (FOLDER.parents[1] / "docs/how-to/evaluate.md").read_text()
+    assert re.findall(r"^\| `([^`]+)` \| .* \| .* \| .* \|$", page, re.M)[: len(METRICS)] == list(METRICS)

@@ -93,7 +93,8 @@ def personalisation(items: np.ndarray, num_items: int) -> float:
     weights = np.broadcast_to(1 / np.sqrt(np.maximum(lengths, 1))[:, None], items.shape)
     listed = items > 0
     total = np.bincount(items[listed], weights=weights[listed], minlength=num_items + 1)
-    return float(1 - ((total**2).sum() - number) / (number * (number - 1)))
+    share = ((total**2).sum() - number) / (number * (number - 1))
+    return float(np.clip(1 - share, 0, 1))  # the sums round
 
 
 def _mean_over_pairs(items: np.ndarray, of_pairs: Callable[[np.ndarray], np.ndarray], width: int) -> np.ndarray:
