@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import jax
 
@@ -43,7 +44,8 @@ def start_devices() -> None:
     Raises:
       UserError: there is no such device.
     """
-    if jax.config.jax_disable_jit:
+    options: Any = jax.config  # whose attributes are made at run time
+    if options.jax_disable_jit:
         warn("JAX_DISABLE_JIT is set, but without jit an epoch would take hours, so it is not followed")
         jax.config.update("jax_disable_jit", False)
     try:

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import tyro
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ from lrd_jax.text.options import BatchOptions, RequestOptions, ServerOptions
 
 if TYPE_CHECKING:
     from lrd_jax.text.base import Encoder
+    from lrd_jax.text.openai.embeddings import OpenAIEncoder
 
 ML_100K = "ml-100k"
 
@@ -141,6 +142,7 @@ def embed_dataset(
     num_items = read_corpus(folder).num_items
     if encoder_config.encoder == "file":
         load_file(encoder_config, num_items)
+        assert encoder_config.file is not None
         return encoder_config.file, False
     texts = read_texts(folder, num_items)
     path = embeddings_path(folder, texts, encoder_config)
@@ -172,7 +174,8 @@ def print_price(
 
     texts = read_texts(folder, read_corpus(folder).num_items)
     ask_all = force and not texts_changed(folder, texts, encoder_config)
-    print_table(dry_run(texts[1:], build(encoder_config, force=force, ask_all=ask_all)))
+    encoder = build(encoder_config, force=force, ask_all=ask_all)
+    print_table(dry_run(texts[1:], cast("OpenAIEncoder", encoder)))  # since it is a paid one
 
 
 def main() -> None:

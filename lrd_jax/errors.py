@@ -27,7 +27,7 @@ class UserError(Exception):
         self,
         problem: str,
         *,
-        file: str | PathLike | None = None,
+        file: str | PathLike[str] | None = None,
         line: int | None = None,
         field: str | None = None,
         remedy: str | None = None,
@@ -52,7 +52,7 @@ class UnderWay(Exception):
 
 
 @contextlib.contextmanager
-def told_of(file: str | PathLike, prefix: str = "") -> Iterator[None]:
+def told_of(file: str | PathLike[str], prefix: str = "") -> Iterator[None]:
     """A `UserError` within that names no file becomes one of this file, its field preceded by `prefix`."""
     try:
         yield

@@ -9,18 +9,10 @@ ROOT = Path(__file__).parents[1]
 
 
 def environment(place: Path, **more: str) -> dict[str, str]:
-    """The CPU as commands set it up by themselves, programs compiled quickly and shared between processes."""
+    """The CPU as commands set it up by themselves, quickly compiled; all tests share what is compiled (conftest.py)."""
     kept = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "COLUMNS")}
-    shared = {"LRD_JAX_CACHE": str(place / "cache"), "JAX_COMPILATION_CACHE_DIR": str(place / "xla")}
-    at_once = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
-    return {
-        **kept,
-        **shared,
-        **at_once,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        **more,
-    }
+    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    return {**kept, **quick, "LRD_JAX_CACHE": str(place / "cache"), "JAX_PLATFORMS": "cpu", **more}
 
 
 def start(place: Path, command: str, *arguments: str, **more: str) -> subprocess.Popen:

@@ -27,13 +27,10 @@ RELATIONAL = [
 
 def build(golden, shapes):
     """The system of a golden file, every size read from its parameters."""
-    hyper, batch = golden["hyper"], golden["batch"]
+    hyper = golden["hyper"]
     first_latent = 1 + golden_files.NUM_ITEM_RELATIONS + golden_files.NUM_ATTRIBUTES
     num_relations, embedding_dim = shapes["relation_embeddings.weight"]
     temporal = hyper["model"].startswith("kda")
-    # Three blocks, the last one padded; but max pooling at once: unblocked and unoptimised, XLA computes the tokens
-    # twice with different rounding, and a gradient that looks for the maximum by equality is 0/0.
-    pairs_per_block = None if hyper["pooling"] == "max" else batch["item_id"].size // 3 + 1
     scorer = RelationalModel(
         num_users=shapes["user_embeddings.weight"][0] - 1,
         num_items=shapes["item_bias.weight"][0] - 1,  # the official table has a row to spare
@@ -50,7 +47,6 @@ def build(golden, shapes):
         pooling=hyper["pooling"],
         attention_dim=shapes["A.weight"][0] if "A.weight" in shapes else 1,
         include_value=hyper["include_value"],
-        pairs_per_block=pairs_per_block,
     )
     has_lrd = "objective" in hyper
     return RelationalSystem(

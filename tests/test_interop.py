@@ -35,19 +35,11 @@ DEVICES = "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _compiled_once(tmp_path_factory):
-    """Perturbed copies of a file, and the processes, compile what another has compiled."""
-    folder = tmp_path_factory.mktemp("compiled")
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
+def _two_devices():
+    """As many in the processes as here, so that they share what is compiled."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", DEVICES)
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
-        for name, value in zip(names, (str(folder), 0.1), strict=True):
-            jax.config.update(name, value)
         yield
-    for name, value in zip(names, before, strict=True):
-        jax.config.update(name, value)
 
 
 def interop(*arguments):
@@ -431,6 +423,7 @@ OFFICE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "golden_import").exists(), reason="../shared is not there")
 @pytest.mark.parametrize("name", OFFICE)
 def test_whole_models_of_the_published_code_on_office(name, tmp_path):

@@ -44,7 +44,6 @@ def build(**changes):
         "pooling": "mean",
         "include_value": True,
         "num_latent_relations": LATENT,
-        "pairs_per_block": None,
     }
     return RelationalModel(
         num_users=USERS,
@@ -114,7 +113,6 @@ def ours(params):
         {"include_value": False},
         {"num_layers": 0},
         {"num_latent_relations": 0},
-        {"pairs_per_block": 4},
     ],
     ids=str,
 )

@@ -17,10 +17,10 @@ from lrd_jax.devices import data_mesh
 from lrd_jax.interop.parameter_names import from_published, paths, to_published
 from lrd_jax.models import sequence_model
 from lrd_jax.models.caser import convolve
+from lrd_jax.models.cpu_kernels import random_bits
 from lrd_jax.models.layers import kept, of_rows
 from lrd_jax.models.lazy_rows import put_rows, take_rows
 from lrd_jax.models.sequence_system import SequenceSystem
-from lrd_jax.models.threefry import random_bits
 from lrd_jax.models.tisasrec import relative_intervals
 from lrd_jax.ranking.on_device import build_counts
 from lrd_jax.ranking.protocols.full import Full

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,20 +18,20 @@ import jax
 import numpy as np
 import pytest
 
-from lrd_jax.config.schema import Config
+from lrd_jax.config.schema import Config, TextConfig
 from lrd_jax.config.toml_file import load_config
+from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
 from lrd_jax.ranking.metrics import ranking_metrics
 from lrd_jax.runs.checkpoint import Checkpoints
+from lrd_jax.text.store import load_or_embed
 from lrd_jax.training.loop import train_and_evaluate
 from lrd_jax.training.seed_run import Progress, SeedRun
 from lrd_jax.training.setup import Setup, assemble
+from tests.processes import finish, start
 
-pytestmark = pytest.mark.process
-
-ROOT = Path(__file__).parents[1]
 EPOCHS = 7
 SMALL = ["--model.embedding-dim", "8", "--model.num-heads", "2", "--model.num-latent-relations", "3"]
 SMALL += ["--optim.batch-size", "64", "--optim.learning-rate", "0.01", "--run.epochs", str(EPOCHS)]
@@ -40,11 +39,10 @@ SMALL += ["--optim.batch-size", "64", "--optim.learning-rate", "0.01", "--run.ep
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder with `data` (texts already embedded) and, under `cache` and `xla`, what the processes share."""
+    """A folder with `data` (texts already embedded) and, under `cache`, what the processes share."""
     place = tmp_path_factory.mktemp("train")
     write_synthetic(place / "data", num_users=300)
-    embedded = run(place, "lrd_jax.embed", str(place / "data"))
-    assert embedded.returncode == 0, embedded.stderr
+    load_or_embed(place / "data", read_corpus(place / "data").num_items, TextConfig())
     return place
 
 
@@ -56,32 +54,9 @@ def uninterrupted(workplace):
     return workplace / "whole", answer.stdout
 
 
-def environment(place: Path) -> dict[str, str]:
-    """The processes' environment: the CPU as train sets it up by itself, and compiled functions shared."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "COLUMNS")}
-    shared = {"LRD_JAX_CACHE": str(place / "cache"), "JAX_COMPILATION_CACHE_DIR": str(place / "xla")}
-    at_once = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
-    return {**kept, **shared, **at_once, "JAX_PLATFORMS": "cpu"}
-
-
-def start(place: Path, module: str, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", module, *arguments]
-    pipes = {name: subprocess.PIPE for name in ("stdout", "stderr")}
-    return subprocess.Popen(command, cwd=ROOT, env=environment(place), text=True, stdin=subprocess.DEVNULL, **pipes)
-
-
-def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
-    stdout, stderr = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
-
-
-def run(place: Path, module: str, *arguments: str) -> subprocess.CompletedProcess:
-    return finish(start(place, module, *arguments))
-
-
 def start_training(place: Path, workdir: str, *arguments: str, data: str = "data") -> subprocess.Popen:
     folders = ["--data.path", str(place / data), "--run.workdir", str(place / workdir)]
-    return start(place, "lrd_jax.train", *folders, *SMALL, *arguments)
+    return start(place, "train", *folders, *SMALL, *arguments)
 
 
 def train(place: Path, workdir: str, *arguments: str, data: str = "data") -> subprocess.CompletedProcess:
@@ -178,8 +153,8 @@ def test_saved_configuration_repeats_the_run(workplace, uninterrupted):
     held = folder / "config.toml"
     config = load_config(held)
     assert config.run.cpu_devices is not None and config.optim.learning_rate == 0.01
-    again = start(workplace, "lrd_jax.train", "--config", str(held), "--run.workdir", str(workplace / "again"))
-    clash = start(workplace, "lrd_jax.train", "--config", str(held))
+    again = start(workplace, "train", "--config", str(held), "--run.workdir", str(workplace / "again"))
+    clash = start(workplace, "train", "--config", str(held))
     assert finish(again).returncode == 0
     assert_same_run(workplace / "again", folder)
     repeated = load_config(workplace / "again/config.toml")
@@ -188,7 +163,7 @@ def test_saved_configuration_repeats_the_run(workplace, uninterrupted):
 
 
 def test_nobody_reads_the_output(workplace):
-    process = start(workplace, "lrd_jax.train", "--help")
+    process = start(workplace, "train", "--help")
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(60) == 141
@@ -611,13 +586,13 @@ def test_resuming_with_other_data_is_refused(workplace, small_run, tmp_path):
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for change in (other_embedding, other_time):
         change(data)
-        with pytest.raises(UserError, match=f"{folder}.*the dataset or its text embeddings have changed"):
+        with pytest.raises(UserError, match=f"{folder}.*the dataset in .* or its text embeddings are not"):
             train_and_evaluate(config, resume=True)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
         moved = config.model_copy(
             update={"data": config.data.model_copy(update={"path": shutil.move(data, tmp_path / "m")})}
         )
-        with pytest.raises(UserError, match=f"{folder}.*have changed.*name where they are now with --data.path"):
+        with pytest.raises(UserError, match=f"{folder}.*are not those.*name where they are now with --data.path"):
             train_and_evaluate(moved, resume=True)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
         with pytest.raises(UserError, match=f"{data}: the run's dataset is not there. .*--data.path"):

@@ -11,6 +11,7 @@ import re
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any, TextIO
 
 import jax
 
@@ -25,7 +26,7 @@ def keep_compiled(folder: Path) -> None:
     A place that the user has given jax (JAX_COMPILATION_CACHE_DIR) stands; JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
     """
     _look_after_damage()
-    if jax.config.jax_compilation_cache_dir is not None:
+    if _cache_dir() is not None:
         return
     # Programs for a CPU use what this very one can do; a folder may be shared between machines.
     processor = platform.processor() + platform.machine()
@@ -40,6 +41,12 @@ def keep_compiled(folder: Path) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def _cache_dir() -> str | None:
+    options: Any = jax.config  # whose attributes are made at run time
+    folder: str | None = options.jax_compilation_cache_dir
+    return folder
+
+
 def _look_after_damage() -> None:
     """Where jax warns of an entry that it cannot read or write, deletes what is damaged.
 
@@ -47,12 +54,19 @@ def _look_after_damage() -> None:
     """
     show = warnings.showwarning
 
-    def show_or_act(message, category, filename, lineno, file=None, line=None):
+    def show_or_act(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         trouble = _TROUBLE.match(str(message))
         if trouble is None:
             return show(message, category, filename, lineno, file, line)
         done, program, reason = trouble.groups()
-        folder = Path(jax.config.jax_compilation_cache_dir or "")
+        folder = Path(_cache_dir() or "")
         for path in folder.glob(f"{glob.escape(program)}-*-cache"):
             with contextlib.suppress(OSError):
                 if _is_damaged(path):

@@ -8,7 +8,7 @@ import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import tyro
 from pydantic import ValidationError
@@ -130,7 +130,7 @@ def parse_options(
     flags: Flags,
     *,
     program: str,
-    description: str,
+    description: str | None,
     aliases: Mapping[str, str] = types.MappingProxyType({}),
 ) -> tuple[Config, Flags]:
     """Read the command line of a command that takes every option of a run, and flags of its own.
@@ -175,9 +175,9 @@ def parse_options(
 def _named_options(argv: Sequence[str], aliases: Mapping[str, str]) -> set[str]:
     """The options ("section.option") that a command line names, by whatever spelling."""
     names = {argument.partition("=")[0].replace("_", "-") for argument in argv}
-    spellings = {}
+    spellings: dict[str, str] = {}
     for section, field in Config.model_fields.items():
-        for option in field.annotation.model_fields:
+        for option in cast(type[Section], field.annotation).model_fields:
             name = option.replace("_", "-")
             spellings |= dict.fromkeys((f"--{section}.{name}", f"--{section}.no-{name}"), f"{section}.{option}")
     spellings |= {alias: option for option, alias in aliases.items()}
@@ -218,12 +218,12 @@ def plain_sections(flags: Any = None, aliases: Mapping[str, str] = types.Mapping
         fields = []
         for name, field in info.type.model_fields.items():
             alias = aliases.get(f"{sections.get(info.type)}.{name}")
-            named = Annotated[field.annotation, tyro.conf.arg(aliases=[alias])] if alias else field.annotation
+            named: Any = Annotated[field.annotation, tyro.conf.arg(aliases=[alias])] if alias else field.annotation
             default, helptext = getattr(info.default, name), field.description or field.annotation.__doc__
             fields.append(StructFieldSpec(name=name, type=named, default=default, helptext=helptext))
         if info.type is Config:
-            unprefixed = tyro.conf.OmitArgPrefixes[type(flags)]
-            fields.insert(0, StructFieldSpec(name="flags", type=unprefixed, default=flags, helptext=""))
+            unprefixed: Any = tyro.conf.OmitArgPrefixes
+            fields.insert(0, StructFieldSpec(name="flags", type=unprefixed[type(flags)], default=flags, helptext=""))
         return StructConstructorSpec(instantiate=dict, fields=tuple(fields))
 
     return registry

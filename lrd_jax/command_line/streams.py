@@ -8,6 +8,10 @@ import io
 import os
 import sys
 import unicodedata
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _PLAIN = {"·": "*", "•": "*", "×": "x", "−": "-", "–": "-", "→": "->", "…": "...", "≤": "<=", "≥": ">=", "±": "+-"}
 _PLAIN |= {"γ": "gamma", "λ": "lambda", "²": "^2", "³": "^3", "√": "sqrt", "⌊": "", "⌋": ""}
@@ -24,7 +28,7 @@ class _Lossy(io.FileIO):
 
     problem: OSError | None = None
 
-    def write(self, data) -> int | None:
+    def write(self, data: ReadableBuffer) -> int:
         """As `io.FileIO.write`."""
         try:
             return super().write(data)
@@ -32,7 +36,7 @@ class _Lossy(io.FileIO):
             raise
         except OSError as error:
             self.problem = self.problem or error
-            return len(data)
+            return memoryview(data).nbytes
 
 
 def set_up() -> None:
@@ -50,7 +54,7 @@ def lost() -> OSError | None:
     """Why output on stdout or stderr was lost; None where none was."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-        problem = getattr(getattr(getattr(stream, "buffer", None), "raw", None), "problem", None)
+        problem: OSError | None = getattr(getattr(getattr(stream, "buffer", None), "raw", None), "problem", None)
         if problem is not None:
             return problem
     return None
@@ -63,7 +67,7 @@ def discard() -> None:
         os.dup2(nowhere, sys.stdout.fileno())
 
 
-def _stream(number: int, before: io.TextIOBase | None) -> io.TextIOWrapper:
+def _stream(number: int, before: TextIO | None) -> io.TextIOWrapper:
     encoding = getattr(before, "encoding", None) or "utf-8"
     binary = io.BufferedWriter(_Lossy(number, "w", closefd=False))
     return io.TextIOWrapper(binary, encoding=encoding, errors=_REPLACED, line_buffering=True)

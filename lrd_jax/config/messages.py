@@ -6,7 +6,7 @@ import difflib
 import types
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -83,7 +83,7 @@ def _fields(sections: type[Section] = Config) -> dict[str, FieldInfo]:
     return {
         f"{section}.{option}": field
         for section, declared in sections.model_fields.items()
-        for option, field in declared.annotation.model_fields.items()
+        for option, field in cast(type[Section], declared.annotation).model_fields.items()
     }
 
 

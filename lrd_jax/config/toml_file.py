@@ -21,7 +21,7 @@ from lrd_jax.files import refuse_irregular
 _PLACES = ("run.workdir", "run.init_from", "data.path", "text.file")
 
 
-def load_config(path: str | os.PathLike) -> Config:
+def load_config(path: str | os.PathLike[str]) -> Config:
     """Read a TOML file that holds differences from the defaults.
 
     Paths in it are relative to the current directory.
@@ -33,7 +33,7 @@ def load_config(path: str | os.PathLike) -> Config:
     return _validate(values, file=path, text=text)
 
 
-def read_toml(path: str | os.PathLike) -> tuple[dict[str, Any], str]:
+def read_toml(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
     """What a TOML file holds, and its text.
 
     Raises:
@@ -63,7 +63,7 @@ def with_options(
     config: Config,
     options: Mapping[str, Any],
     *,
-    file: str | os.PathLike | None = None,
+    file: str | os.PathLike[str] | None = None,
     text: str = "",
     table: str = "",
 ) -> Config:
@@ -88,7 +88,7 @@ def with_options(
     return _validate(values, file=file, text=text, table=table)
 
 
-def _validate(values: Mapping[str, Any], *, file: str | os.PathLike | None, text: str, table: str = "") -> Config:
+def _validate(values: Mapping[str, Any], *, file: str | os.PathLike[str] | None, text: str, table: str = "") -> Config:
     try:
         # JSON mode is strict about types ("5" is no integer, true no number) and yet reads a path from a string.
         return Config.model_validate_json(json.dumps(values, default=str), strict=True)

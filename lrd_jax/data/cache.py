@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,14 +47,13 @@ def load_corpus(name: str, content_hash: str) -> Corpus | None:
             meta = json.loads(str(stored["meta"]))
             if meta["content_hash"] != content_hash:
                 return None
-            return Corpus(
-                name=name,
-                content_hash=content_hash,
+            fields: dict[str, Any] = {
                 **{field: int(meta[field]) for field in _COUNTS},
                 **{field: tuple(meta[field]) for field in _NAMES},
                 **{field: stored[field] for field in _ARRAYS},
                 **{s: Split(rows=stored[f"{s}_rows"], negatives=stored[f"{s}_negatives"]) for s in _SPLITS},
-            )
+            }
+            return Corpus(name=name, content_hash=content_hash, **fields)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         return None  # missing or damaged: the caller reads the files and stores it anew
 

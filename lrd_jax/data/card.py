@@ -17,8 +17,8 @@ from lrd_jax.data.templates import NO_TEXT, ItemTexts
 CARD_JSON, CARD_MARKDOWN = "data_card.json", "data_card.md"
 
 _SIZES = ("users", "items", "interactions")
-_OPTIONS = ("core", "split", "dev_from", "test_from", "negatives", "drop_users_with_too_few_negatives", "seed", "like")
-_OPTIONS += ("template",)
+_OPTIONS: tuple[str, ...] = ("core", "split", "dev_from", "test_from", "negatives")
+_OPTIONS += ("drop_users_with_too_few_negatives", "seed", "like", "template")
 
 
 def data_card(
@@ -122,9 +122,9 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     lines += _table(("split", *columns), [[name, *part.values()] for name, part in card["splits"].items()])
     for title, key in (("Relations between items", "relations"), ("Attributes", "attributes")):
         if card[key]:
-            columns = list(next(iter(card[key].values())))
+            figures = list(next(iter(card[key].values())))
             rows = [[name, *values.values()] for name, values in card[key].items()]
-            lines += ["", f"## {title}", "", *_table((title.split()[0].lower(), *columns), rows)]
+            lines += ["", f"## {title}", "", *_table((title.split()[0].lower(), *figures), rows)]
     lines += ["", "## Texts", "", f"{text['items']:,} items have a text ({text['coverage']:.1%})."]
     if text["items"]:
         lines[-1] += f" The other {text['empty']:,} read {text['text_of_the_empty']!r}." if text["empty"] else ""

@@ -82,4 +82,5 @@ class Corpus:
     @property
     def holds_value(self) -> np.ndarray:
         """Which places of item_values hold a value, neither padding nor "none"; bool [I + 1, A, V]."""
-        return (self.item_values > 0) & (self.item_values != self.none_entities[:, None])
+        held: np.ndarray = (self.item_values > 0) & (self.item_values != self.none_entities[:, None])
+        return held

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from lrd_jax.config.schema import LossConfig
-from lrd_jax.data.batch import History, Tables
+from lrd_jax.data.batch import History, Tables, from_host
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.sampling import Sampler, build_sampler
 from lrd_jax.errors import UserError
@@ -59,16 +59,17 @@ def put_corpus(corpus: Corpus, text: np.ndarray | None, mesh: Mesh, loss: LossCo
             remedy="Add interactions",
         )
     arrays = Arrays(
-        sequence_items=corpus.sequence_items,
-        sequence_times=corpus.sequence_times,
-        sequence_users=corpus.sequence_users,
-        sequence_offsets=corpus.sequence_offsets,
-        shortest_intervals=shortest_intervals(corpus),
-        examples=rows[has_history],
+        sequence_items=from_host(corpus.sequence_items),
+        sequence_times=from_host(corpus.sequence_times),
+        sequence_users=from_host(corpus.sequence_users),
+        sequence_offsets=from_host(corpus.sequence_offsets),
+        shortest_intervals=from_host(shortest_intervals(corpus)),
+        examples=from_host(rows[has_history]),
         sampler=build_sampler(corpus, loss.negatives, loss.history_negatives),
-        tables=Tables(corpus.item_values, text),
+        tables=Tables(from_host(corpus.item_values), None if text is None else from_host(text)),
     )
-    return jax.device_put(arrays, NamedSharding(mesh, P()))
+    on_devices: Arrays = jax.device_put(arrays, NamedSharding(mesh, P()))
+    return on_devices
 
 
 def shortest_intervals(corpus: Corpus) -> np.ndarray:
@@ -85,7 +86,8 @@ def shortest_intervals(corpus: Corpus) -> np.ndarray:
 
 def put_split(split: Split, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
     """Moves a split's rows and negatives to the devices, once."""
-    return jax.device_put((split.rows, split.negatives), NamedSharding(mesh, P()))
+    rows, negatives = jax.device_put((split.rows, split.negatives), NamedSharding(mesh, P()))
+    return rows, negatives
 
 
 def gather_history(arrays: Arrays, rows: jax.Array, history_length: int) -> History:

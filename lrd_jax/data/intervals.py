@@ -51,7 +51,8 @@ def interval_histograms(corpus: Corpus, history_length: int, num_points: int) ->
 def _is_among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Which keys (≥ 0) are in `known`, ascending; np.isin would sort `known` again at every call."""
     place = np.searchsorted(known, keys)
-    return np.append(known, -1)[place] == keys
+    found: np.ndarray = np.append(known, -1)[place] == keys
+    return found
 
 
 def dft_decay(histograms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

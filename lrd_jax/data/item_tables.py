@@ -40,7 +40,7 @@ def attribute_values(ids: pl.DataFrame, attributes: Mapping[str, pl.DataFrame]) 
     return pl.concat(edges), pl.concat(names)
 
 
-def _empty(**columns: pl.DataType) -> pl.DataFrame:
+def _empty(**columns: type[pl.DataType]) -> pl.DataFrame:
     return pl.DataFrame(schema={"attribute": pl.String, **columns})
 
 
@@ -80,8 +80,8 @@ def item_metadata(
     table = everyone
     for prefix, frames, column in (("i_", attributes, "value_id"), ("r_", relations, "other_id")):
         for name, edges in frames.items():
-            lists = edges.group_by("item_id", maintain_order=True).agg(column)
-            lists = everyone.join(lists, on="item_id", how="left", maintain_order="left")[column]
+            held = edges.group_by("item_id", maintain_order=True).agg(column)
+            lists = everyone.join(held, on="item_id", how="left", maintain_order="left")[column]
             if prefix == "i_" and (lists.list.len() <= 1).all():
                 values = lists.list.first().fill_null(0)
             else:

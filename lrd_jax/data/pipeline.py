@@ -25,6 +25,7 @@ from lrd_jax.data.negatives import notebook_items, short_of_items
 from lrd_jax.data.notices import Notice, dropped_users, name_some
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.raw import RawDataset
+from lrd_jax.data.sources.columns import first_row
 from lrd_jax.data.splits import Dates, complete_dates, filter_core, leave_one_out, temporal_split
 from lrd_jax.data.tables import INT32_MAX
 from lrd_jax.data.templates import ItemTexts, fill_template
@@ -203,7 +204,7 @@ def _filtered(interactions: pl.DataFrame, core: int) -> tuple[_Coded, dict[str, 
 
 def _ticks(times: pl.Series) -> tuple[np.ndarray, int]:
     """Times in the unit of their column, int64 [N], and how many of it make a second."""
-    unit = times.dtype.time_unit if times.dtype == pl.Datetime else "s"
+    unit = times.dtype.time_unit if isinstance(times.dtype, pl.Datetime) else "s"
     return times.to_physical().to_numpy(), {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
 
 
@@ -228,7 +229,7 @@ def _check_ids(interactions: pl.DataFrame) -> None:
     for name in ("user", "item", "time"):
         missing = interactions[name].null_count()
         if missing:
-            row = int(interactions[name].is_null().arg_max()) + 1
+            row = first_row(interactions[name].is_null()) + 1
             problem = f"{missing} interactions have no {name}, the first is number {row}"
             raise UserError(problem, field=name, remedy="Fill it in, or remove them")
     for name in ("user", "item"):
@@ -279,7 +280,8 @@ def _with_enough_negatives(
 
     A user who goes may take items along, so that others leave too few: it is repeated until all leave enough.
     """
-    gone, notebooks = [], options.like == "rechorus"  # the notebooks draw with repetitions, so that one item will do
+    gone: list[str] = []
+    notebooks = options.like == "rechorus"  # the notebooks draw with repetitions, so that one item will do
     needed = 1 if notebooks else options.negatives
     while True:
         splits, cut = _split(coded.users, coded.times, dates)
@@ -322,4 +324,6 @@ def _split(
     if temporal is None:
         return leave_one_out(users, times), {}
     dates = complete_dates(times, temporal)
-    return temporal_split(users, times, *dates), {name: date_text(date) for name, date in dates._asdict().items()}
+    assert dates.dev_from is not None and dates.test_from is not None
+    splits = temporal_split(users, times, dates.dev_from, dates.test_from)
+    return splits, {name: date_text(date) for name, date in dates._asdict().items()}

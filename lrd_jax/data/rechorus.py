@@ -166,6 +166,7 @@ def _item_relations(meta: Table | None, heads: np.ndarray, num_items: int) -> tu
     columns = _columns(meta, "r_")
     triples = [np.zeros((0, 3), np.int32)]
     for relation, column in enumerate(columns, start=1):
+        assert meta is not None  # since it has columns
         tails, lengths = list_column(meta, column, meaning="item ids")
         checks.refuse_unknown(meta, column, tails, lengths, num_items)
         pairs = _unique_rows(np.stack([np.repeat(heads, lengths), tails], axis=1))
@@ -178,6 +179,7 @@ def _attributes(meta: Table | None, items: np.ndarray, num_items: int) -> _Attri
     columns = _columns(meta, "i_")
     none_entities, num_entities, edges, width = [], 1 + num_items, [], 1
     for column in columns:
+        assert meta is not None  # since it has columns
         values, lengths = list_column(meta, column, meaning="value ids", scalars=True)
         owners, values = _unique_rows(np.stack([np.repeat(items, lengths), values], axis=1)).T
         counts = np.bincount(owners, minlength=num_items + 1)

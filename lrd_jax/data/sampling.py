@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrd_jax.config.schema import Negatives
-from lrd_jax.data.batch import Triples
+from lrd_jax.data.batch import Triples, from_host
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.errors import UserError
 
@@ -74,7 +74,8 @@ def build_item_sets(rows: np.ndarray, items: np.ndarray, num_rows: int) -> ItemS
     keys = np.unique(rows.astype(np.int64) * width + items)
     sizes = np.bincount(keys // width, minlength=num_rows)
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    return ItemSets((keys % width).astype(np.int32), offsets, int(sizes.max(initial=0)).bit_length())
+    members = (keys % width).astype(np.int32)
+    return ItemSets(from_host(members), from_host(offsets), int(sizes.max(initial=0)).bit_length())
 
 
 def build_sampler(
@@ -131,13 +132,13 @@ def _build_triples(corpus: Corpus) -> tuple[ItemSets | None, StoredTriples | Non
     places = np.searchsorted(keys, by_value.astype(np.int64) * width + items) - known.offsets[by_value]
     none_of = np.zeros_like
     triples = StoredTriples(
-        heads=np.concatenate([heads, items]),
-        relations=np.concatenate([relations, 1 + len(corpus.item_relations) + attributes]),
-        tails=np.concatenate([tails, none_of(items)]),
-        values=np.concatenate([none_of(heads), values]),
-        places=np.concatenate([none_of(heads), places]),
-        known_tails=np.concatenate([by_head, by_value]),
-        known_heads=np.concatenate([by_tail, by_value]),
+        heads=from_host(np.concatenate([heads, items])),
+        relations=from_host(np.concatenate([relations, 1 + len(corpus.item_relations) + attributes])),
+        tails=from_host(np.concatenate([tails, none_of(items)])),
+        values=from_host(np.concatenate([none_of(heads), values])),
+        places=from_host(np.concatenate([none_of(heads), places])),
+        known_tails=from_host(np.concatenate([by_head, by_value])),
+        known_heads=from_host(np.concatenate([by_tail, by_value])),
     )
     drawable = (sizes[triples.known_tails] < corpus.num_items) & (sizes[triples.known_heads] < corpus.num_items)
     drawable &= (triples.values == 0) | (sizes[triples.known_tails] > 1)
@@ -184,17 +185,19 @@ def draw_triples(key: jax.Array, sampler: Sampler, edges: jax.Array, num_negativ
       num_negatives: n.
       num_items: I.
     """
+    known = sampler.known
+    assert known is not None  # since there are triples
     partner_key, side_key, item_key = jax.random.split(key, 3)
     stored = jax.tree.map(lambda column: column[edges], sampler.triples)
-    start, end = (sampler.known.offsets[stored.known_tails + side] for side in (0, 1))
+    start, end = (known.offsets[stored.known_tails + side] for side in (0, 1))
     partner = jax.random.randint(partner_key, edges.shape, 0, jnp.maximum(end - start - 1, 1), jnp.int32)
-    partner = sampler.known.items[start + partner + (partner >= stored.places).astype(jnp.int32)]
+    partner = known.items[start + partner + (partner >= stored.places).astype(jnp.int32)]
     heads, tails = stored.heads, jnp.where(stored.values > 0, partner, stored.tails)
 
     shape = (*edges.shape, num_negatives)
     corrupt_head = jax.random.bernoulli(side_key, np.float32(0.5), shape)
     avoid = jnp.where(corrupt_head, stored.known_heads[:, None], stored.known_tails[:, None])
-    items = draw_excluding(item_key, sampler.known, avoid, num_items)
+    items = draw_excluding(item_key, known, avoid, num_items)
     corrupted_heads = jnp.where(corrupt_head, items, heads[:, None])
     corrupted_tails = jnp.where(corrupt_head, tails[:, None], items)
     return Triples(

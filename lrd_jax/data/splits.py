@@ -67,7 +67,8 @@ def items_until(corpus: Corpus, rows: np.ndarray, counted: np.ndarray | None = N
     if counted is not None:
         is_new &= counted[corpus.sequence_items - 1]
     until = np.concatenate([[0], np.cumsum(is_new)])
-    return until[rows + 1] - until[corpus.sequence_offsets[corpus.sequence_users[rows]]]
+    counts: np.ndarray = until[rows + 1] - until[corpus.sequence_offsets[corpus.sequence_users[rows]]]
+    return counts
 
 
 def leave_one_out(users: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:

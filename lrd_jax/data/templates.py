@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -54,7 +55,8 @@ class ItemTexts:
     def statistics(self) -> dict[str, dict[str, float]]:
         """{"words" | "characters": {"least", "median", "mean", "most", "total"}} of the texts that are not empty."""
         known = self.texts.filter(self.texts != NO_TEXT)
-        counts = {"words": known.str.count_matches(r"\S+"), "characters": known.str.len_chars()}
+        # Any: by polars' types the least of a column may be a date or a list.
+        counts: dict[str, Any] = {"words": known.str.count_matches(r"\S+"), "characters": known.str.len_chars()}
         return {
             what: {
                 "least": int(number.min() or 0),

@@ -128,7 +128,7 @@ def _by_own_names() -> Iterator[None]:
         yield
     except UserError as error:
         parts = {"field": renamed(error.field), "remedy": renamed(error.remedy)}
-        raise UserError(renamed(error.problem), file=error.file, line=error.line, **parts) from error
+        raise UserError(renamed(error.problem) or "", file=error.file, line=error.line, **parts) from error
 
 
 def parity(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:

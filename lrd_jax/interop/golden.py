@@ -86,7 +86,8 @@ def read_inputs(
     Raises:
       UserError: one is missing, shapes that do not go together, or ids out of range.
     """
-    arrays, sizes = {}, {}
+    arrays: dict[str, np.ndarray] = {}
+    sizes: dict[str, int] = {}
     for name, (axes, kind) in layouts.items():
         value = arrays[name] = golden.get("batch", name)
         expected = tuple(sizes.get(axis, axis) for axis in axes)

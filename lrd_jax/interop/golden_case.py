@@ -14,7 +14,7 @@ import numpy as np
 
 from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import config_of
-from lrd_jax.data.batch import Batch, History, Tables, Triples
+from lrd_jax.data.batch import Batch, History, Tables, Triples, from_host
 from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.errors import UserError, told_of
 from lrd_jax.interop.golden import Golden, read_inputs
@@ -87,9 +87,9 @@ def build_case(golden: Golden) -> Case:
         raise golden.refuse(f"longer than the model's {sizes['data.history_length']} places", "batch/history_items")
     config = _config(golden, sizes, relational=relational, num_latent=num_latent)
     system = build_system(config, corpus, has_triples=True)
-    if relational:
+    if isinstance(system, RelationalSystem):
         system = _with_weights(golden, system)
-    tables = Tables(corpus.item_values, text)
+    tables = Tables(from_host(corpus.item_values), None if text is None else from_host(text))
     with told_of(golden.path, "param/"):
         params = from_published(golden.model, theirs, jax.eval_shape(system.init, jax.random.key(0), tables))
     return Case(system, params, _batch(golden, inputs), tables)
@@ -178,7 +178,7 @@ def _config(golden: Golden, sizes: dict[str, Any], *, relational: bool, num_late
         named |= {"objective": "loss.lrd_objective", "alpha": "loss.entropy_weight"}
         options |= {"model.num_latent_relations": num_latent, "model.classifier_input": "text", "loss.lrd_weight": 1.0}
     options |= {option: golden.get("hyper", name) for name, option in named.items()}
-    fields = {option: f"hyper/{name}" for name, option in named.items()}
+    fields: dict[str | None, str] = {option: f"hyper/{name}" for name, option in named.items()}
     try:
         return config_of(options)
     except UserError as error:
@@ -200,19 +200,20 @@ def _batch(golden: Golden, inputs: dict[str, np.ndarray]) -> Batch:
     if seconds.max() > _INT32_MAX:
         raise golden.refuse("seconds of one history that do not fit into 32 bits", "batch/history_times")
     shortest = np.clip(inputs["user_min_intervals"], 0, _INT32_MAX)
+    arrays = {name: from_host(value) for name, value in inputs.items()}
     triples = None
-    if "head_id" in inputs:
-        triples = Triples(inputs["head_id"], inputs["tail_id"], inputs["relation_id"], inputs["value_id"])
+    if "head_id" in arrays:
+        triples = Triples(arrays["head_id"], arrays["tail_id"], arrays["relation_id"], arrays["value_id"])
     return Batch(
-        users=inputs["user_id"],
-        candidates=inputs["item_id"],
+        users=arrays["user_id"],
+        candidates=arrays["item_id"],
         history=History(
-            items,
-            inputs["history_delta_t"].astype(np.float32),
-            seconds.astype(np.int32),
-            shortest.astype(np.int32),
+            arrays["history_items"],
+            from_host(inputs["history_delta_t"].astype(np.float32)),
+            from_host(seconds.astype(np.int32)),
+            from_host(shortest.astype(np.int32)),
         ),
         triples=triples,
-        negative_history=inputs.get("neg_his_items"),
-        weights=np.ones(len(items), np.float32),
+        negative_history=arrays.get("neg_his_items"),
+        weights=from_host(np.ones(len(items), np.float32)),
     )

@@ -85,10 +85,11 @@ def _import(path: Path, config: Config, assume_published: bool, check: Path | No
             raise UserError(str(checked), file=check, field="--check", remedy=remedy)
         say(f"check: {checked}")
     if text is not None:
+        assert run.config.text.file is not None  # see `_fitted`
         _write_text(run.config.text.file, text)
     with contextlib.closing(SeedRun(run.config, run, resume=False, params=params)) as seed:
         seed.adopt()
-        return seed.results
+        return seed.tested
 
 
 def _checked(name: str, value: np.ndarray) -> np.ndarray:
@@ -121,7 +122,8 @@ def _completed(config: Config, shapes: Shapes, assume_published: bool) -> Config
 
 def _fitted(config: Config, state: dict[str, np.ndarray], corpus: Corpus, data: Path) -> Config:
     """The configuration with what shapes and dataset tell together, once the two have been found to fit."""
-    shapes, options = {name: value.shape for name, value in state.items()}, {}
+    shapes = {name: value.shape for name, value in state.items()}
+    options: dict[str, Any] = {}
     discovers = config.model.discovers_relations
     _check_rows(shapes, corpus, data, has_latent=discovers)
     if discovers:

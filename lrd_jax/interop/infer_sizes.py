@@ -86,7 +86,8 @@ def options_of_sizes(model: str, shapes: Shapes) -> dict[str, Any]:
     Raises:
       UserError: a parameter that would tell is missing.
     """
-    known_sizes, options = _SIZES[model], {}
+    options: dict[str, Any] = {}
+    known_sizes = _SIZES[model]
     if model.endswith("_lrd"):
         # The paper's code with --include_lrd 0 has neither texts nor classifier.
         if any(name == TEXT or name.startswith("project_layer_") for name in shapes):

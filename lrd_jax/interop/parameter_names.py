@@ -146,7 +146,8 @@ def from_published(model: str, theirs: Mapping[str, np.ndarray], shapes: Any) ->
     expected, values = paths(shapes), {}
     for name, value in theirs.items():
         if name in TIED:
-            if not np.array_equal(value, theirs.get(TIED[name])):
+            same = theirs.get(TIED[name])
+            if same is None or not np.array_equal(value, same):
                 raise UserError(f"{name} and {TIED[name]} are one parameter, but differ", field=name)
             continue
         where = place(model, name)
@@ -175,6 +176,7 @@ def to_published(model: str, ours: Any, shapes: Mapping[str, tuple[int, ...]]) -
     values, result = paths(ours), {}
     for name, shape in shapes.items():
         where = place(model, TIED.get(name, name))
+        assert where is not None
         value = np.asarray(values[where.path])
         result[name] = (value.reshape(-1, shape[0]).T if where.transposed else value).reshape(shape)
     return result
@@ -192,7 +194,9 @@ def state_of(model: str, ours: Any) -> dict[str, np.ndarray]:
     shapes = {}
     for path, value in paths(ours).items():
         name = _name(model, path)
-        shapes[name] = _their_shape(name, value.shape, transposed=place(model, name).transposed)
+        where = place(model, name)
+        assert where is not None
+        shapes[name] = _their_shape(name, value.shape, transposed=where.transposed)
     shapes |= {second: shapes[first] for second, first in TIED.items() if first in shapes}
     state = to_published(model, ours, shapes)
     if BIAS in state:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrd_jax.data.batch import Tables
+from lrd_jax.data.batch import Batch, Tables, from_host
 from lrd_jax.interop.golden import Golden, read_golden, read_inputs
 from lrd_jax.interop.golden_case import Case, build_case
 from lrd_jax.interop.parameter_names import PUBLISHED, TEXT, TIED, to_published
 from lrd_jax.models.losses import entropy, lrd_paper_loss
-from lrd_jax.models.lrd import RelationClassifier, log_posterior
+from lrd_jax.models.lrd import RelationClassifier, RelationLogits, log_posterior
 from lrd_jax.models.precision import in_float32
-from lrd_jax.models.system import RelationalSystem
+from lrd_jax.models.system import Params, RelationalSystem
 from lrd_jax.ranking.metrics import ranking_metrics, target_counts, target_ranks
 
 VALUE_TOLERANCE = 1e-5
@@ -29,7 +30,7 @@ GRADIENT_FLOOR = 2e-3
 """Gradients smaller than this are compared to 2e-7 absolute. The files are float32: what these gradients are small
 differences of is of order 1, so that rounding alone makes up 1e-7 of them, which was seen to be 3e-4 of the largest."""
 
-Arrays = Mapping[str, np.ndarray]
+Values: TypeAlias = Mapping[str, np.ndarray | jax.Array | float]
 
 
 class Compared(NamedTuple):
@@ -63,6 +64,8 @@ def compare_file(path: Path) -> list[Compared]:
         or holds an output or a gradient that is not computed, or lacks one that is.
     """
     golden = read_golden(path)
+    values: Values
+    gradients: Values
     if golden.model == "ranking_metrics":
         values, gradients = _ranking(golden), {}
     elif golden.model == "lrd_paper":
@@ -103,7 +106,7 @@ def summary(files: Sequence[Sequence[Compared]]) -> tuple[str, bool]:
     return line, all(compared.agrees for compared in everything)
 
 
-def _beside(golden: Golden, section: str, ours: Arrays) -> list[Compared]:
+def _beside(golden: Golden, section: str, ours: Values) -> list[Compared]:
     """Compares a section with ours, which must hold the same names but for aliases."""
     theirs = getattr(golden, section)
     for name in theirs:
@@ -122,14 +125,13 @@ def _beside(golden: Golden, section: str, ours: Arrays) -> list[Compared]:
     return compared
 
 
-def _published_model(golden: Golden) -> tuple[Arrays, Arrays]:
+def _published_model(golden: Golden) -> tuple[Values, Values]:
     """Outputs by name and gradients by published name of a system, computed by its own methods."""
     case = build_case(golden)
-    text = case.tables.text
     (gradients, text_gradient), values = _outputs_and_gradients(case)
     names = {*golden.param} - set(TIED) | set(TIED) & set(golden.grad)
     ours = to_published(golden.model, gradients, {name: golden.param[name].shape for name in names - {TEXT}})
-    if text is not None:
+    if text_gradient is not None:
         # Padding is row 0, which takes no gradient in the published code (padding_idx) and counts in the loss all the
         # same: it is an input here, so its gradient is left out of the comparison by being 0 on our side too.
         ours[TEXT] = np.asarray(text_gradient.at[0].set(0.0))
@@ -138,28 +140,33 @@ def _published_model(golden: Golden) -> tuple[Arrays, Arrays]:
     return values, {name: ours[name] for name in golden.param if name in ours}
 
 
-def _outputs_and_gradients(case: Case):
+def _outputs_and_gradients(case: Case) -> tuple[tuple[Params, jax.Array | None], dict[str, jax.Array]]:
     """((gradients of the parameters, gradient of the text embeddings or None), outputs by name)."""
     system, key = case.system, jax.random.key(0)
 
-    def outputs(inputs, batch, item_values):
+    def outputs(
+        inputs: tuple[Params, jax.Array | None], batch: Batch, item_values: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         params, text = inputs
         tables = Tables(item_values, text)
         terms = system.losses(params, batch, tables, key)
         values = {f"{name}_loss": jnp.sum(sums) / jnp.sum(counts) for name, (sums, counts) in terms.items()}
-        values["loss"] = sum(weight * values[f"{name}_loss"] for name, weight in system.loss_weights.items())
+        total = sum(weight * values[f"{name}_loss"] for name, weight in system.loss_weights.items())
+        values["loss"] = cast(jax.Array, total)
         encoded = system.encode(params, batch.users, batch.history, tables)
         values["prediction"] = system.score(params, encoded, batch.candidates, tables)
         if isinstance(system, RelationalSystem):
             scorer = {"params": params["scorer"]}
-            values["kg_prediction"] = system.scorer.apply(scorer, batch.triples, method="triple_scores")
+            scores = system.scorer.apply(scorer, batch.triples, method="triple_scores")
+            values["kg_prediction"] = cast(jax.Array, scores)
         return values["loss"], values
 
     compute = jax.jit(jax.grad(outputs, has_aux=True))
-    return compute((case.params, case.tables.text), case.batch, case.tables.item_values)
+    gradients, values = compute((case.params, case.tables.text), case.batch, case.tables.item_values)
+    return gradients, values
 
 
-def _paper_objective(golden: Golden) -> tuple[Arrays, Arrays]:
+def _paper_objective(golden: Golden) -> tuple[Values, Values]:
     """Eq. 14 alone: its parameters are our own, and entities and relations are inputs of it."""
     params = {name: value.astype(np.float32) for name, value in golden.param.items()}
     for name in ("entity_embeddings", "relation_embeddings"):
@@ -188,13 +195,14 @@ def _paper_objective(golden: Golden) -> tuple[Arrays, Arrays]:
         if golden.get("param", name).shape != expected[name]:
             raise golden.refuse(f"expected shape {expected[name]}, got {params[name].shape}", f"param/{name}")
 
-    def outputs(params):
+    def outputs(params: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
         own = {name: params[name] for name in shapes}
         entities, relations = params["entity_embeddings"], params["relation_embeddings"]
-        log_q = log_posterior(classifier.apply({"params": own}, items, targets[:, None], text))
-        loss = lambda *pair: lrd_paper_loss(*pair[:4], relations, pair[4], entropy_weight=golden.get("hyper", "alpha"))  # noqa: E731
+        log_q = log_posterior(cast(RelationLogits, classifier.apply({"params": own}, items, targets[:, None], text)))
+        loss = functools.partial(lrd_paper_loss, entropy_weight=golden.get("hyper", "alpha"))
         negatives = entities[inputs["negative_history_items"]]
-        sums, counts = jax.vmap(loss)(log_q, entities[items], negatives, entities[targets], valid)
+        over_examples = jax.vmap(loss, in_axes=(0, 0, 0, 0, None, 0))
+        sums, counts = over_examples(log_q, entities[items], negatives, entities[targets], relations, from_host(valid))
         mean = jnp.sum(sums) / jnp.sum(counts)
         return mean, {
             "posterior": jnp.where(valid[..., None], jnp.exp(log_q), 0.0),  # the files have no posterior of padding
@@ -206,7 +214,7 @@ def _paper_objective(golden: Golden) -> tuple[Arrays, Arrays]:
     return values, {name: value for name, value in gradients.items() if name in golden.grad}
 
 
-def _ranking(golden: Golden) -> Arrays:
+def _ranking(golden: Golden) -> Values:
     """HR@K and NDCG@K of the K that the file has; column 0 of its scores is the target."""
     if "scores" not in golden.other:
         raise golden.refuse("the array is missing", "scores")

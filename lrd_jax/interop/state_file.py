@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
         torch.save({name: torch.tensor(value) for name, value in arrays.items()}, content)
     else:
-        np.savez(content, **arrays)
+        named: dict[str, Any] = {**arrays}  # Any: by NumPy's types a name might be the argument allow_pickle
+        np.savez(content, **named)
     try:
         write_atomically(path, content.getvalue())
     except OSError as error:
@@ -163,4 +165,5 @@ def _torch(path: Path, problem: str, remedy: str) -> types.ModuleType:
         # CVE-2025-32434: weights_only=True did not keep a file from running code.
         problem = f"torch {torch.__version__} may run code that such a file holds"
         raise UserError(problem, file=path, remedy="Install torch 2.6 or newer")
-    return torch
+    module: types.ModuleType = torch
+    return module

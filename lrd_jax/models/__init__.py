@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-
 from lrd_jax import plugins
 from lrd_jax.config.schema import Config
+from lrd_jax.data.batch import from_host
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.intervals import dft_decay, flat_decay, interval_histograms
 from lrd_jax.models.lrd import RelationClassifier
@@ -89,7 +88,6 @@ def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> Rela
         attention_dim=model.attention_dim,
         include_value=model.include_value,
         precision=model.precision,
-        pairs_per_block=256 if jax.default_backend() == "cpu" else None,
     )
     num_interactions = len(corpus.sequence_items)
     weights = {"rec": 1.0}
@@ -107,5 +105,5 @@ def _build_relational(config: Config, corpus: Corpus, has_triples: bool) -> Rela
         lrd_objective=loss.lrd_objective,
         entropy_weight=loss.entropy_weight,
         drop_virtual=temporal,  # The published KDA_LRD leaves the virtual relation out, its RCF_LRD does not.
-        decay=decay,
+        decay=decay and (from_host(decay[0]), from_host(decay[1])),
     )

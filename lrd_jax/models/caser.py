@@ -90,6 +90,7 @@ class Caser(nn.Module):
         self, item_table: jax.Array, user_emb: jax.Array | None, history: History, *, deterministic: bool = True
     ) -> jax.Array:
         """[B, D]; see `SequenceSystem`."""
+        assert user_emb is not None  # since `uses_users`
         item_emb = item_table[history.items]
         b, h, d = item_emb.shape
         x = jnp.where((history.items > 0)[..., None], item_emb, jax.lax.stop_gradient(item_emb))

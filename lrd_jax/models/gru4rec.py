@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -12,8 +12,10 @@ from lrd_jax.config.schema import Config, Precision
 from lrd_jax.data.batch import History
 from lrd_jax.models.layers import NORMAL_INIT, dropped, linear, of_rows, uniform_init
 
-Gates = tuple[jax.Array, jax.Array, jax.Array]
+Gates: TypeAlias = tuple[jax.Array, jax.Array, jax.Array]
 """Of r, z and c."""
+_Saved: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
+"""r, z, c, what the state adds to c, and the state: what the gradient needs."""
 
 
 @jax.custom_vjp
@@ -32,7 +34,9 @@ def next_state(from_item: Gates, exists: jax.Array, from_state: jax.Array, state
     return _next_state_forward(from_item, exists, from_state, state)[0]
 
 
-def _next_state_forward(from_item: Gates, exists: jax.Array, from_state: jax.Array, state: jax.Array):
+def _next_state_forward(
+    from_item: Gates, exists: jax.Array, from_state: jax.Array, state: jax.Array
+) -> tuple[jax.Array, _Saved]:
     item_reset, item_keep, item_proposal = from_item
     state_reset, state_keep, state_proposal = jnp.split(from_state, 3, axis=1)
     reset = jax.nn.sigmoid(item_reset + state_reset)
@@ -41,7 +45,7 @@ def _next_state_forward(from_item: Gates, exists: jax.Array, from_state: jax.Arr
     return (1 - keep) * proposal + keep * state, (reset, keep, proposal, state_proposal, state)
 
 
-def _next_state_backward(saved: tuple[jax.Array, ...], gradient: jax.Array):
+def _next_state_backward(saved: _Saved, gradient: jax.Array) -> tuple[Gates, None, jax.Array, jax.Array]:
     reset, keep, proposal, state_proposal, state = saved
     to_proposal = gradient * (1 - keep) * (1 - jnp.square(proposal))
     to_keep = gradient * (state - proposal) * keep * (1 - keep)
@@ -98,8 +102,10 @@ class GRU4Rec(nn.Module):
 
         # One array per gate: XLA's CPU code for a step that cuts the gates out of its slice of all steps is slow.
         def through(kernel: jax.Array, bias: jax.Array) -> jax.Array:
-            product = lambda rows: linear(rows, kernel, self.precision, bias)  # noqa: E731
-            return product(item_emb) if drops else of_rows(product, item_table, items)
+            def product(rows: jax.Array) -> jax.Array:
+                return linear(rows, kernel, self.precision, bias)
+
+            return product(item_emb) if item_emb is not None else of_rows(product, item_table, items)
 
         gates = tuple(map(through, jnp.split(input_kernel, 3, axis=1), jnp.split(input_bias, 3)))  # [H, B, width] each
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import flax.linen as nn
@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from lrd_jax.config.schema import Precision
+from lrd_jax.models.cpu_kernels import random_bits, transposed
 from lrd_jax.models.precision import matmul
-from lrd_jax.models.threefry import random_bits
 
 LAYER_NORM_EPSILON = 1e-5
 NORMAL_INIT = nn.initializers.normal(0.01, jnp.float32)  # stated, since JAX_ENABLE_X64 would make it float64
@@ -25,37 +25,6 @@ def uniform_init(fan_in: int) -> Callable[..., jax.Array]:
     """Uniform within ± 1 / √fan_in, where PyTorch's convolutions and recurrent layers start."""
     bound = fan_in**-0.5
     return lambda key, shape: jax.random.uniform(key, shape, jnp.float32, minval=-bound, maxval=bound)
-
-
-def transposed(x: jax.Array) -> jax.Array:
-    """Swaps the last two axes, on a CPU in memory: XLA takes up to 20 times longer for products of transposed stacks.
-
-    The barrier keeps XLA from folding the transposition into the product.
-    """
-    swapped = jnp.swapaxes(x, -1, -2)
-    return jax.lax.optimization_barrier(swapped) if jax.default_backend() == "cpu" else swapped
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def project(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
-    """[M, i] times [i, j] to [M, j].
-
-    Differentiated by hand for the kernel's gradient, a product over M of two narrow matrices: on CPU it takes half
-    the time with x transposed in memory first.
-    """
-    return matmul(x, kernel, precision)
-
-
-def _project_forward(x: jax.Array, kernel: jax.Array, precision: Precision):
-    return matmul(x, kernel, precision), (x, kernel)
-
-
-def _project_backward(precision: Precision, saved: tuple, gradient: jax.Array):
-    x, kernel = saved
-    return matmul(gradient, kernel.T, precision), matmul(transposed(x), gradient, precision)
-
-
-project.defvjp(_project_forward, _project_backward)
 
 
 def linear(x: jax.Array, kernel: jax.Array, precision: Precision, bias: jax.Array | None = None) -> jax.Array:
@@ -104,79 +73,22 @@ def dropped(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
     return jnp.where(kept(key, rate, x.shape), x / (1 - rate), 0.0)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, precision: Precision) -> jax.Array:
-    """softmax(q kᵀ / √width) v for many small matrices, all [N, R, width].
-
-    Differentiated by hand, because on CPU the sum over R numbers inside the softmax's gradient takes XLA longer than
-    the products. It equals the sum over width of gradient times result, which is a product with ones.
-    """
-    return _attend_forward(queries, keys, values, precision)[0]
-
-
-def _attend_forward(queries: jax.Array, keys: jax.Array, values: jax.Array, precision: Precision):
-    logits = matmul(queries, transposed(keys), precision) * (queries.shape[-1] ** -0.5)
-    weights = jax.nn.softmax(logits, axis=-1)  # [N, R, R]
-    mixed = matmul(weights, values, precision)
-    return mixed, (queries, keys, values, weights, mixed)
-
-
-def _attend_backward(precision: Precision, saved: tuple, gradient: jax.Array):
-    queries, keys, values, weights, mixed = saved
-    weights_gradient = matmul(gradient, transposed(values), precision)  # [N, R, R]
-    expected = (gradient * mixed) @ jnp.ones((mixed.shape[-1], 1), mixed.dtype)  # [N, R, 1]: Σ weights · gradient
-    logits_gradient = weights * (weights_gradient - expected) * (queries.shape[-1] ** -0.5)
-    return (
-        matmul(logits_gradient, keys, precision),
-        matmul(transposed(logits_gradient), queries, precision),
-        matmul(transposed(weights), gradient, precision),
-    )
-
-
-attend.defvjp(_attend_forward, _attend_backward)
-
-
 @jax.named_scope("layer_norm")
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     """Layer normalisation of [..., D] over the last axis, eps 1e-5."""
-    return _normalised(x) * as_last_axis(scale, x.ndim) + as_last_axis(bias, x.ndim)
-
-
-@jax.custom_vjp
-def _normalised(x: jax.Array) -> jax.Array:
-    """(x - mean) / √(variance + eps), differentiated by hand so that the sums in its gradient are `_mean`s too."""
-    return _normalised_forward(x)[0]
-
-
-def _normalised_forward(x: jax.Array):
-    centred = x - _mean(x)
-    inverse = jax.lax.rsqrt(_mean(jnp.square(centred)) + LAYER_NORM_EPSILON)
-    return centred * inverse, (centred * inverse, inverse)
-
-
-def _normalised_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array):
-    y, inverse = saved
-    return ((gradient - _mean(gradient) - y * _mean(gradient * y)) * inverse,)
-
-
-_normalised.defvjp(_normalised_forward, _normalised_backward)
-
-
-def _mean(x: jax.Array) -> jax.Array:
-    """[..., D] to [..., 1] as a product: XLA may not reorder a sum, so on CPU it adds up rows one by one."""
-    return x @ jnp.full((x.shape[-1], 1), 1 / x.shape[-1], x.dtype)
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    normalised = centred * jax.lax.rsqrt(variance + LAYER_NORM_EPSILON)
+    return normalised * as_last_axis(scale, x.ndim) + as_last_axis(bias, x.ndim)
 
 
 @jax.named_scope("attention")
-def self_attention(tokens: jax.Array, qkv_kernel: jax.Array, num_heads: int, precision: Precision) -> jax.Array:
+def self_attention(tokens: jax.Array, kernels: Sequence[jax.Array], num_heads: int, precision: Precision) -> jax.Array:
     """Multi-head self-attention without biases and without an output projection, scores over √(D / heads).
-
-    One fused projection, then a product of small matrices per (pair, head): half the time of an einsum over a heads
-    axis on CPU (design, section 5).
 
     Args:
       tokens: [N, R, D].
-      qkv_kernel: [D, 3 D], the query, key and value kernels side by side.
+      kernels: [D, D] each, of queries, keys and values.
       num_heads: heads; divides D.
       precision: of the products.
 
@@ -185,11 +97,13 @@ def self_attention(tokens: jax.Array, qkv_kernel: jax.Array, num_heads: int, pre
     """
     n, r, d = tokens.shape
     width = d // num_heads
-    projected = project(tokens.reshape(n * r, d), qkv_kernel, precision)  # [N R, 3 D]
-    projected = projected.reshape(n, r, 3, num_heads, width).transpose(2, 0, 3, 1, 4)
-    queries, keys, values = projected.reshape(3, n * num_heads, r, width)
-    mixed = attend(queries, keys, values, precision)  # [N heads, R, width]
-    return mixed.reshape(n, num_heads, r, width).transpose(0, 2, 1, 3).reshape(n, r, d)
+
+    def split(x: jax.Array) -> jax.Array:
+        return x.reshape(n, r, num_heads, width).swapaxes(1, 2)
+
+    queries, keys, values = (split(linear(tokens, kernel, precision)) for kernel in kernels)  # [N, heads, R, width]
+    weights = jax.nn.softmax(matmul(queries, transposed(keys), precision) * width**-0.5, axis=-1)  # [N, heads, R, R]
+    return matmul(weights, values, precision).swapaxes(1, 2).reshape(n, r, d)
 
 
 class RelationBlock(nn.Module):
@@ -199,52 +113,35 @@ class RelationBlock(nn.Module):
       num_heads: attention heads.
       num_layers: passes.
       dropout: rate, used when `deterministic` is False.
-      pairs_per_block: how many (user, candidate) pairs go through all passes together, so that they stay in cache;
-        None for all at once. Changes speed, never results.
       precision: of the matrix products.
     """
 
     num_heads: int
     num_layers: int
     dropout: float = 0.0
-    pairs_per_block: int | None = None
     precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, tokens: jax.Array, *, deterministic: bool = True) -> jax.Array:
         """Refines tokens [N, R, D] into [N, R, D]."""
-        n, r, d = tokens.shape
-        kernel = lambda name, shape=(d, d): self.param(name, NORMAL_INIT, shape)  # noqa: E731
-        qkv_kernel = jnp.concatenate([kernel("query_kernel"), kernel("key_kernel"), kernel("value_kernel")], axis=1)
+        d = tokens.shape[-1]
+
+        def kernel(name: str, shape: tuple[int, ...] = (d, d)) -> jax.Array:
+            return self.param(name, NORMAL_INIT, shape)
+
+        attention_kernels = [kernel(f"{name}_kernel") for name in ("query", "key", "value")]
         w1, w1_bias = kernel("w1_kernel"), kernel("w1_bias", (d,))
         w2, w2_bias = kernel("w2_kernel"), kernel("w2_bias", (d,))
         scale = self.param("layer_norm_scale", ONES_INIT, (d,))
         bias = self.param("layer_norm_bias", ZEROS_INIT, (d,))
-
-        drops = self.dropout > 0 and not deterministic
-        # One mask for all passes' inputs would tie them together: each pass has its own.
-        keep = kept(self.make_rng("dropout"), self.dropout, (n, self.num_layers, r, d)) if drops else None
-
-        def passes(x: jax.Array, keep: jax.Array | None) -> jax.Array:
-            for layer in range(self.num_layers):
-                hidden = self_attention(x, qkv_kernel, self.num_heads, self.precision)
-                with jax.named_scope("feed_forward"):
-                    hidden = jax.nn.relu(project(hidden.reshape(-1, d), w1, self.precision) + w1_bias[None])
-                    hidden = (project(hidden, w2, self.precision) + w2_bias[None]).reshape(x.shape)
-                if keep is not None:
-                    hidden = jnp.where(keep[:, layer], hidden / (1 - self.dropout), 0.0)
-                x = layer_norm(x + hidden, scale, bias)
-            return x
-
-        block = self.pairs_per_block
-        if block is None or n <= block or self.num_layers == 0:
-            return passes(tokens, keep)
-        split = lambda x: jnp.pad(x, [(0, -n % block)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, block, *x.shape[1:])  # noqa: E731
-        if keep is None:
-            refined = jax.lax.map(lambda x: passes(x, None), split(tokens))
-        else:
-            refined = jax.lax.map(lambda pair: passes(*pair), (split(tokens), split(keep)))
-        return refined.reshape(-1, r, d)[:n]
+        for _ in range(self.num_layers):
+            hidden = self_attention(tokens, attention_kernels, self.num_heads, self.precision)
+            with jax.named_scope("feed_forward"):
+                hidden = linear(jax.nn.relu(linear(hidden, w1, self.precision, w1_bias)), w2, self.precision, w2_bias)
+            if self.dropout > 0 and not deterministic:
+                hidden = dropped(hidden, self.dropout, self.make_rng("dropout"))  # a mask of each pass's own
+            tokens = layer_norm(tokens + hidden, scale, bias)
+        return tokens
 
 
 class RelationPooling(nn.Module):

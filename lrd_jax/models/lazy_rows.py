@@ -10,7 +10,7 @@ Source: LazyAdam of TensorFlow Addons.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +20,18 @@ from lrd_jax.data.batch import Batch, Tables
 
 # By path ("scorer/user_embeddings"), the ids int32 [n] of the rows of a table parameter, each at most once. Ids beyond
 # the table's end are nothing to read or write.
-Rows = dict[str, jax.Array]
+Rows: TypeAlias = dict[str, jax.Array]
+KeyPath: TypeAlias = tuple[Any, ...]  # of a leaf, as jax's tree functions give it
+# (state, batch, tables, key) → (state, ...), for tables of any number of rows.
+Update: TypeAlias = Callable[[Any, Batch, Tables, jax.Array], tuple[Any, ...]]
+Compact: TypeAlias = Callable[[Batch, Tables], tuple[Batch, Tables, Rows]]
 
 
 @jax.named_scope("lazy_rows")
 def take_rows(state: Any, rows: Rows) -> Any:
     """The state with each table and its moments [N, ...] replaced by their rows [n, ...]; 0 beyond the end."""
 
-    def take(path: tuple, x: jax.Array) -> jax.Array:
+    def take(path: KeyPath, x: jax.Array) -> jax.Array:
         ids = rows.get(_parameter(path))
         return x if ids is None else x.at[ids].get(mode="fill", fill_value=0)
 
@@ -38,26 +42,25 @@ def take_rows(state: Any, rows: Rows) -> Any:
 def put_rows(state: Any, small: Any, rows: Rows) -> Any:
     """The state with the rows of `take_rows` put back and all that is no table taken from `small`."""
 
-    def put(path: tuple, x: jax.Array, y: jax.Array) -> jax.Array:
+    def put(path: KeyPath, x: jax.Array, y: jax.Array) -> jax.Array:
         ids = rows.get(_parameter(path))
         return y if ids is None else x.at[ids].set(y, mode="drop")
 
     return jax.tree_util.tree_map_with_path(put, state, small)
 
 
-def update_lazily(update: Callable, compact: Callable) -> Callable:
+def update_lazily(update: Update, compact: Compact) -> Update:
     """Makes an update of whole tables one of the rows that the batch looks up.
 
     Args:
-      update: (state, batch, tables, key) → (state, ...), for tables of any number of rows; the state holds parameters
-        and what the optimizer keeps in trees of the same paths.
+      update: its state holds parameters and what the optimizer keeps in trees of the same paths.
       compact: see `System.compact`.
 
     Returns:
       A function of the same arguments and results.
     """
 
-    def update_rows(state: Any, batch: Any, tables: Any, key: jax.Array) -> tuple:
+    def update_rows(state: Any, batch: Batch, tables: Tables, key: jax.Array) -> tuple[Any, ...]:
         batch, tables, rows = compact(batch, tables)
         small, *rest = update(take_rows(state, rows), batch, tables, key)
         return put_rows(state, small, rows), *rest
@@ -149,9 +152,10 @@ def number_rows(ids: Any, num_rows: int) -> tuple[jax.Array, Any]:
 def _without_padding(batch: Batch) -> Batch:
     """Zeros in place of examples of weight 0."""
     exists = batch.weights > 0
-    return jax.tree.map(lambda x: jnp.where(exists.reshape(-1, *[1] * (x.ndim - 1)), x, 0), batch)
+    kept: Batch = jax.tree.map(lambda x: jnp.where(exists.reshape(-1, *[1] * (x.ndim - 1)), x, 0), batch)
+    return kept
 
 
-def _parameter(path: tuple) -> str:
+def _parameter(path: KeyPath) -> str:
     """The path of a parameter, also where it leads to one of its moments within an optimizer's state."""
     return "/".join(entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey))

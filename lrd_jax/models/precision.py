@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +18,15 @@ _ON_ACCELERATORS = {
 }
 _MANTISSA_BITS = {"tf32": 10, "bfloat16": 7}
 
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
 
-def in_float32(function: Callable) -> Callable:
+
+def in_float32(function: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
     """Decorates what is jitted: products are float32 where nothing else is asked for; jax lets accelerators round."""
 
     @functools.wraps(function)
-    def traced(*args):
+    def traced(*args: *Arguments) -> Result:
         with jax.default_matmul_precision("highest"):
             return function(*args)
 
@@ -50,11 +54,13 @@ def matmul(a: jax.Array, b: jax.Array, precision: Precision) -> jax.Array:
     return matmul_of_rounded(rounded(a, precision), rounded(b, precision), precision)
 
 
-def _forward(a: jax.Array, b: jax.Array, precision: Precision):
+def _forward(a: jax.Array, b: jax.Array, precision: Precision) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return matmul(a, b, precision), (a, b)
 
 
-def _backward(precision: Precision, operands: tuple[jax.Array, jax.Array], gradient: jax.Array):
+def _backward(
+    precision: Precision, operands: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     a, b = operands
     return matmul(gradient, jnp.swapaxes(b, -1, -2), precision), matmul(jnp.swapaxes(a, -1, -2), gradient, precision)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -91,7 +91,7 @@ class RelationalModel(nn.Module):
       temporal: KDA's decay over time.
       num_frequencies: F of the decay.
       embedding_dim, num_layers, num_heads, dropout, pooling, attention_dim, include_value: see `ModelConfig`.
-      pairs_per_block, precision: see `RelationBlock`.
+      precision: see `RelationBlock`.
     """
 
     num_users: int
@@ -109,7 +109,6 @@ class RelationalModel(nn.Module):
     pooling: Literal["mean", "max", "attention"]
     attention_dim: int
     include_value: bool
-    pairs_per_block: int | None = None
     precision: Precision = "float32"
 
     @property
@@ -128,7 +127,7 @@ class RelationalModel(nn.Module):
             shape = (self.num_relations, self.num_frequencies)
             self.decay_real = self.param("decay_real", NORMAL_INIT, shape)
             self.decay_imag = self.param("decay_imag", NORMAL_INIT, shape)
-        self.block = RelationBlock(self.num_heads, self.num_layers, self.dropout, self.pairs_per_block, self.precision)
+        self.block = RelationBlock(self.num_heads, self.num_layers, self.dropout, self.precision)
         self.pool = RelationPooling(self.pooling, self.attention_dim)
 
     def __call__(
@@ -177,7 +176,8 @@ class RelationalModel(nn.Module):
         # The decay depends on user and history only: once per user, not once per candidate.
         decay = temporal_decay(history.intervals, self.decay_real, self.decay_imag) if self.temporal else None
         one = functools.partial(aggregate_history, precision=self.precision)
-        over_candidates = jax.vmap(one, in_axes=(None, None, None, 0, 0, logits and RelationLogits(None, 0)))
+        axes: Any = None, 0  # of the logits' history and target
+        over_candidates = jax.vmap(one, in_axes=(None, None, None, 0, 0, logits and RelationLogits(*axes)))
         return jax.vmap(over_candidates)(history_emb, valid, decay, relations, candidate_emb, logits)
 
     def candidate_relations(self, candidates: jax.Array, item_values: jax.Array) -> jax.Array:

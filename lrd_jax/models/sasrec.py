@@ -10,7 +10,7 @@ import jax
 from lrd_jax.config.schema import Config, Precision
 from lrd_jax.data.batch import History
 from lrd_jax.models.layers import NORMAL_INIT
-from lrd_jax.models.transformer import TransformerBlock, causal, look_up_position, newest, positions
+from lrd_jax.models.transformer import TransformerBlock, causal, newest, positions
 
 
 class SASRec(nn.Module):
@@ -46,7 +46,7 @@ class SASRec(nn.Module):
         """[B, D]; see `SequenceSystem`."""
         shape = (self.history_length + 1, item_table.shape[-1])
         table, valid = self.param("position_embeddings", NORMAL_INIT, shape), history.items > 0
-        x = item_table[history.items] + look_up_position(table, positions(valid))
+        x = item_table[history.items] + table[positions(valid)]
         for layer in range(self.num_layers):
             # Of the last layer only the newest item's state is read, and it sees the whole history.
             is_last = layer == self.num_layers - 1

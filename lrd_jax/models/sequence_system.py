@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import ClassVar, Literal, Protocol, Self
+from collections.abc import Callable
+from typing import ClassVar, Literal, Protocol, Self, cast
 
 import flax.linen as nn
 import jax
@@ -113,12 +114,13 @@ class SequenceSystem:
         Raises:
           ValueError: the history has more places than the model.
         """
-        return self.encoder.apply(
+        encoded = self.encoder.apply(
             {"params": params["encoder"]},
             *self._inputs(params, users, history),
             deterministic=dropout_key is None,
             rngs=None if dropout_key is None else {"dropout": dropout_key},
         )
+        return cast(jax.Array, encoded)
 
     @jax.named_scope("score")
     def score(self, params: Params, encoded: jax.Array, candidates: jax.Array, tables: Tables) -> jax.Array:
@@ -152,7 +154,7 @@ class SequenceSystem:
         batch, rows = compact_sequences(batch, num_users=self.num_users, num_items=self.num_items)
         return batch, tables, rows
 
-    def _sampled_loss(self, batch: Batch):
+    def _sampled_loss(self, batch: Batch) -> Callable[[jax.Array], jax.Array]:
         """The loss of one example's scores [1 + n]."""
         if self.rec_objective == "gbce":
             sampling_rate = min(1.0, (batch.candidates.shape[1] - 1) / (self.num_items - 1))
@@ -166,6 +168,7 @@ class SequenceSystem:
         missing = self.history_length - history.items.shape[1]
         if missing < 0:
             raise ValueError(f"{history.items.shape[1]} places of history, but the model has {self.history_length}")
-        padded = [jnp.pad(x, ((0, 0), (0, missing))) for x in (history.items, history.intervals, history.seconds)]
+        places = history.items, history.intervals, history.seconds
+        items, intervals, seconds = (jnp.pad(x, ((0, 0), (0, missing))) for x in places)
         user_emb = params["user_embeddings"][users] if self.encoder.uses_users else None
-        return params["item_embeddings"], user_emb, History(*padded, history.shortest)
+        return params["item_embeddings"], user_emb, History(items, intervals, seconds, history.shortest)

@@ -80,7 +80,8 @@ class CountedSystem:
     def init(self, key: jax.Array, tables: Tables) -> Params:
         """The counted parameters; nothing is drawn."""
         del key, tables
-        return jax.tree.map(jnp.asarray, self.counted)
+        counted: Params = jax.tree.map(jnp.asarray, self.counted)
+        return counted
 
     def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
         """None: nothing is trained."""
@@ -99,11 +100,13 @@ class PopularitySystem(CountedSystem):
 
     def score(self, params: Params, encoded: None, candidates: jax.Array, tables: Tables) -> jax.Array:
         """Scores candidates [B, C]; float32 [B, C]."""
-        return params["counts"][candidates]
+        counts: jax.Array = params["counts"]
+        return counts[candidates]
 
     def score_items(self, params: Params, encoded: None, items: jax.Array, tables: Tables) -> jax.Array:
         """Scores items [C], float32 [1, C]: the same for all users."""
-        return params["counts"][items][None]
+        counts: jax.Array = params["counts"]
+        return counts[items][None]
 
 
 class ItemKNNSystem(CountedSystem):
@@ -113,8 +116,11 @@ class ItemKNNSystem(CountedSystem):
         """The scores of all items, float32 [B, I + 1]."""
         neighbours, similarities = params["neighbours"][history.items], params["similarities"][history.items]
         zeros = jnp.zeros((len(users), len(params["neighbours"])), jnp.float32)
-        add = jax.vmap(lambda scores, items, values: scores.at[items.ravel()].add(values.ravel()))
-        return add(zeros, neighbours, similarities)
+
+        def add(scores: jax.Array, items: jax.Array, values: jax.Array) -> jax.Array:
+            return scores.at[items.ravel()].add(values.ravel())
+
+        return jax.vmap(add)(zeros, neighbours, similarities)
 
     def score(self, params: Params, encoded: jax.Array, candidates: jax.Array, tables: Tables) -> jax.Array:
         """Scores candidates [B, C]; float32 [B, C]."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, Protocol
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +16,9 @@ from lrd_jax.models.losses import bpr_loss, lrd_paper_loss, lrd_released_loss
 from lrd_jax.models.lrd import RelationClassifier, RelationLogits, log_posterior
 from lrd_jax.models.relational import RelationalModel
 
-Params = dict
+Params: TypeAlias = dict[str, Any]
 # Per example: what to sum and by how much to divide, both [B]. The loss of a batch is Σ sums / Σ counts.
-Terms = dict[str, tuple[jax.Array, jax.Array]]
+Terms: TypeAlias = dict[str, tuple[jax.Array, jax.Array]]
 
 
 class System(Protocol):
@@ -28,10 +30,21 @@ class System(Protocol):
       items_per_block: how many items it scores for all of these users at a time when all items are ranked.
     """
 
-    loss_weights: dict[str, float]
-    users_per_block: int
-    candidates_per_block: int
-    items_per_block: int
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """See above."""
+
+    @property
+    def users_per_block(self) -> int:
+        """See above."""
+
+    @property
+    def candidates_per_block(self) -> int:
+        """See above."""
+
+    @property
+    def items_per_block(self) -> int:
+        """See above."""
 
     def init(self, key: jax.Array, tables: Tables) -> Params:
         """Draws the parameters."""
@@ -116,7 +129,8 @@ class RelationalSystem:
         """Scores candidates [B, C] of the users of `encode`; float32 [B, C]."""
         users, history = encoded
         logits = self._logits(params, history, candidates, tables) if self.relation_prior != "none" else None
-        return self.scorer.apply({"params": params["scorer"]}, users, candidates, history, tables.item_values, logits)
+        variables = {"params": params["scorer"]}
+        return cast(jax.Array, self.scorer.apply(variables, users, candidates, history, tables.item_values, logits))
 
     def score_items(
         self, params: Params, encoded: tuple[jax.Array, History], items: jax.Array, tables: Tables
@@ -125,16 +139,17 @@ class RelationalSystem:
         candidates = jnp.broadcast_to(items, (len(encoded[0]), len(items)))
         return self.score(params, encoded, candidates, tables)
 
-    def _texts(self, params: Params, tables: Tables) -> jax.Array:
+    def _texts(self, params: Params, tables: Tables) -> jax.Array | None:
         """What the classifier reads of every item, [I + 1, T]."""
         return tables.text if self.classifier_input == "text" else params["scorer"]["entity_embeddings"]
 
     @jax.named_scope("classifier")
     def _logits(self, params: Params, history: History, targets: jax.Array, tables: Tables) -> RelationLogits:
         """The classifier's logits of the histories' items with targets [B, C]."""
-        return self.classifier.apply(
-            {"params": params["classifier"]}, history.items, targets, self._texts(params, tables)
-        )
+        assert self.classifier is not None
+        variables = {"params": params["classifier"]}
+        logits = self.classifier.apply(variables, history.items, targets, self._texts(params, tables))
+        return cast(RelationLogits, logits)
 
     def losses(self, params: Params, batch: Batch, tables: Tables, key: jax.Array) -> Terms:
         """The recommendation, knowledge-graph and latent-relation terms of each example.
@@ -164,11 +179,12 @@ class RelationalSystem:
             rngs={"dropout": key},
         )
         ones = jnp.ones_like(batch.weights)
-        terms = {"rec": (jax.vmap(bpr_loss)(scores), ones)}
+        terms = {"rec": (jax.vmap(bpr_loss)(cast(jax.Array, scores)), ones)}
         if batch.triples is not None:
             triple_scores = scorer.apply(variables, batch.triples, method="triple_scores")
-            terms["kg"] = (jax.vmap(bpr_loss)(triple_scores), ones)
+            terms["kg"] = (jax.vmap(bpr_loss)(cast(jax.Array, triple_scores)), ones)
         if "lrd" in self.loss_weights:
+            assert logits is not None
             terms["lrd"] = self._lrd_terms(params, batch, logits)
         return terms
 
@@ -187,12 +203,19 @@ class RelationalSystem:
     def _lrd_terms(self, params: Params, batch: Batch, logits: RelationLogits) -> tuple[jax.Array, jax.Array]:
         entities, relations = params["scorer"]["entity_embeddings"], params["scorer"]["relation_embeddings"]
         targets = batch.candidates[:, 0]
-        options = {"entropy_weight": self.entropy_weight}
+        objective: Callable[..., tuple[jax.Array, jax.Array]]
         if self.lrd_objective == "released":
-            objective, options["drop_virtual"] = lrd_released_loss, self.drop_virtual
+            objective = functools.partial(lrd_released_loss, drop_virtual=self.drop_virtual)
         else:
             objective = lrd_paper_loss
-        return jax.vmap(lambda *pair: objective(*pair[:4], relations, pair[4], **options))(
+
+        def of_example(
+            log_q: jax.Array, history: jax.Array, negatives: jax.Array, target: jax.Array, valid: jax.Array
+        ) -> tuple[jax.Array, jax.Array]:
+            weight = self.entropy_weight
+            return objective(log_q, history, negatives, target, relations, valid, entropy_weight=weight)
+
+        return jax.vmap(of_example)(
             log_posterior(logits),
             entities[batch.history.items],
             entities[batch.negative_history],

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from lrd_jax.config.schema import Config, Precision
 from lrd_jax.data.batch import History
 from lrd_jax.models.layers import NORMAL_INIT
-from lrd_jax.models.transformer import Offsets, TransformerBlock, causal, look_up_position, newest, positions
+from lrd_jax.models.transformer import Offsets, TransformerBlock, causal, newest, positions
 
 
 def relative_intervals(from_seconds: jax.Array, to_seconds: jax.Array, shortest: jax.Array, time_max: int) -> jax.Array:
@@ -74,12 +74,15 @@ class TiSASRec(nn.Module):
     ) -> jax.Array:
         """[B, D]; see `SequenceSystem`."""
         d, valid = item_table.shape[-1], history.items > 0
-        table = lambda name, rows: self.param(f"{name}_embeddings", NORMAL_INIT, (rows + 1, d))  # noqa: E731
+
+        def table(name: str, rows: int) -> jax.Array:
+            return self.param(f"{name}_embeddings", NORMAL_INIT, (rows + 1, d))
+
         interval_keys = table("interval_key", self.time_max)
         interval_values = table("interval_value", self.time_max)
         places = positions(valid)
-        position_keys = look_up_position(table("position_key", self.history_length), places)
-        position_values = look_up_position(table("position_value", self.history_length), places)
+        position_keys = table("position_key", self.history_length)[places]
+        position_values = table("position_value", self.history_length)[places]
 
         unit = history.shortest if self.longest_unit is None else jnp.minimum(history.shortest, self.longest_unit)
         x, seconds, seen = item_table[history.items], history.seconds, causal(valid)

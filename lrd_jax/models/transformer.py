@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lrd_jax.config.schema import Precision
-from lrd_jax.models.layers import NORMAL_INIT, ONES_INIT, ZEROS_INIT, dropped, layer_norm, linear, transposed
+from lrd_jax.models.layers import NORMAL_INIT, ONES_INIT, ZEROS_INIT, dropped, layer_norm, linear
 from lrd_jax.models.precision import matmul
 
 
@@ -31,25 +31,6 @@ def positions(valid: jax.Array) -> jax.Array:
     """Places counted back from the newest item, which is 1; 0 for padding; int32 [B, H] from bool [B, H]."""
     length = jnp.sum(valid, axis=1, keepdims=True, dtype=jnp.int32)
     return jnp.where(valid, length - jnp.arange(valid.shape[1], dtype=jnp.int32)[None], 0)
-
-
-@jax.custom_vjp
-def look_up_position(table: jax.Array, places: jax.Array) -> jax.Array:
-    """Rows [..., D] of a small table [N, D], with a product as gradient, since indexing's adds up colliding rows."""
-    return table[places]
-
-
-def _look_up_position_forward(table: jax.Array, places: jax.Array):
-    return table[places], (places, table)
-
-
-def _look_up_position_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array):
-    places, table = saved
-    one_hot = jax.nn.one_hot(places.ravel(), len(table), dtype=gradient.dtype)
-    return matmul(one_hot.T, gradient.reshape(-1, gradient.shape[-1]), "float32"), None
-
-
-look_up_position.defvjp(_look_up_position_forward, _look_up_position_backward)
 
 
 def newest(x: jax.Array, valid: jax.Array) -> jax.Array:
@@ -87,10 +68,13 @@ def masked_attention(
       [B, Q, D].
     """
     b, q, d = queries.shape
-    split = lambda x: x.reshape(b, -1, num_heads, d // num_heads).swapaxes(1, 2)  # noqa: E731
+
+    def split(x: jax.Array) -> jax.Array:
+        return x.reshape(b, -1, num_heads, d // num_heads).swapaxes(1, 2)
+
     if offsets is not None:
         keys, values = keys + offsets.keys, values + offsets.values
-    logits = matmul(split(queries), transposed(split(keys)), precision)  # [B, heads, Q, H]
+    logits = matmul(split(queries), jnp.swapaxes(split(keys), -1, -2), precision)  # [B, heads, Q, H]
     if offsets is not None:
         products = queries[:, :, None] * offsets.pair_keys  # [B, Q, H, D]
         logits += jnp.sum(products.reshape(b, q, -1, num_heads, d // num_heads), axis=-1).transpose(0, 3, 1, 2)
@@ -135,10 +119,10 @@ def newest_attention(
     d = x.shape[-1]
     own = jnp.repeat(jnp.eye(num_heads, dtype=x.dtype), d // num_heads, axis=1)  # [heads, D]: whose a number is
     queries = query * own[None]  # [B, heads, D], zero outside the head
-    logits = matmul(linear(queries, key_kernel.T, precision), transposed(x), precision)  # [B, heads, H]
+    logits = matmul(linear(queries, key_kernel.T, precision), jnp.swapaxes(x, -1, -2), precision)  # [B, heads, H]
     if offsets is not None:
         key_offsets = offsets.keys + offsets.pair_keys[:, 0]  # [B, H, D]
-        logits += matmul(queries, transposed(key_offsets), precision)
+        logits += matmul(queries, jnp.swapaxes(key_offsets, -1, -2), precision)
     logits = jnp.where(valid[:, None], logits * (d // num_heads) ** -0.5, jnp.finfo(logits.dtype).min)
     weights = jax.nn.softmax(logits, axis=-1)
     mixed = linear(matmul(weights, x, precision), value_kernel, precision)  # [B, heads, D]
@@ -185,8 +169,12 @@ class TransformerBlock(nn.Module):
           [B, Q, D].
         """
         d = x.shape[-1]
-        kernel = lambda name: self.param(f"{name}_kernel", NORMAL_INIT, (d, d))  # noqa: E731
-        bias = lambda name: self.param(f"{name}_bias", NORMAL_INIT, (d,))  # noqa: E731
+
+        def kernel(name: str) -> jax.Array:
+            return self.param(f"{name}_kernel", NORMAL_INIT, (d, d))
+
+        def bias(name: str) -> jax.Array:
+            return self.param(f"{name}_bias", NORMAL_INIT, (d,))
 
         def normalised(name: str, x: jax.Array) -> jax.Array:
             scale = self.param(f"{name}_scale", ONES_INIT, (d,))

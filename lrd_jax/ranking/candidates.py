@@ -36,7 +36,8 @@ def left_out(arrays: Arrays, rows: jax.Array, num_items: int, *, keep_seen: bool
 
     steps = jnp.max(rows - start) // _PLACES_PER_STEP + 1
     flags = jnp.zeros(len(rows) * (num_items + 1), jnp.int8)
-    return jax.lax.fori_loop(0, steps, leave_out, flags).reshape(len(rows), -1)[:, 1:]
+    left: jax.Array = jax.lax.fori_loop(0, steps, leave_out, flags)
+    return left.reshape(len(rows), -1)[:, 1:]
 
 
 def draw_negatives(
@@ -61,5 +62,9 @@ def draw_negatives(
     is_out = left_out(arrays, rows, len(log_weights)) == 1
     # mode="high": float32's coarse steps below 1 would make ties among the largest of millions of draws.
     gumbel = functools.partial(jax.random.gumbel, shape=log_weights.shape, dtype=jnp.float32, mode="high")
-    draw = jax.vmap(lambda row: gumbel(jax.random.fold_in(key, row)))
-    return jax.lax.top_k(jnp.where(is_out, -jnp.inf, draw(rows) + log_weights[None]), num_negatives)[1] + 1
+
+    def draw(row: jax.Array) -> jax.Array:
+        return gumbel(jax.random.fold_in(key, row))
+
+    drawn = jax.vmap(draw)(rows) + log_weights[None]
+    return jax.lax.top_k(jnp.where(is_out, -jnp.inf, drawn), num_negatives)[1] + 1

@@ -46,7 +46,9 @@ def target_counts(target_score: jax.Array, candidate_scores: jax.Array, valid: j
     return Counts(greater, equal, jnp.isfinite(target_score) & (not_finite == 0))
 
 
-def target_ranks(greater: np.ndarray, equal: np.ndarray, ties: TieRule = "average") -> np.ndarray:
+def target_ranks(
+    greater: np.ndarray | jax.Array, equal: np.ndarray | jax.Array, ties: TieRule = "average"
+) -> np.ndarray:
     """Ranks of the targets among themselves and their candidates, from 1.
 
     average: 1 + greater + equal / 2,  pessimistic: 1 + greater + equal.
@@ -59,7 +61,8 @@ def target_ranks(greater: np.ndarray, equal: np.ndarray, ties: TieRule = "averag
       float64 [N], multiples of one half.
     """
     share = {"average": 0.5, "pessimistic": 1.0}[ties]
-    return 1.0 + np.asarray(greater) + share * np.asarray(equal)
+    ranks: np.ndarray = 1.0 + np.asarray(greater) + share * np.asarray(equal)
+    return ranks
 
 
 def ranking_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, float]:

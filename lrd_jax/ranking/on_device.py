@@ -117,7 +117,9 @@ def _count(
     num_chunks, _, candidates_per_block = chunks.shape
     is_target = (jnp.arange(candidates_per_block, dtype=jnp.int32) == 0)[None]  # in the first chunk
 
-    def add_chunk(carry: tuple[jax.Array, Counts], chunk: tuple[jax.Array, jax.Array]):
+    def add_chunk(
+        carry: tuple[jax.Array, Counts], chunk: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, Counts], None]:
         target_scores, counts = carry
         candidates, is_first = chunk
         scores = system.score(params, encoded, candidates, arrays.tables)  # [B, candidates_per_block]

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrd_jax.data.batch import History
+from lrd_jax.config.schema import Config
+from lrd_jax.data.batch import History, from_host
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.device import Arrays
 from lrd_jax.errors import UserError
@@ -28,9 +29,17 @@ class Scorer(Protocol):
       config: of the run.
     """
 
-    system: System
-    arrays: Arrays
-    config: Any
+    @property
+    def system(self) -> System:
+        """See above."""
+
+    @property
+    def arrays(self) -> Arrays:
+        """See above."""
+
+    @property
+    def config(self) -> Config:
+        """See above."""
 
 
 class Histories(NamedTuple):
@@ -100,7 +109,7 @@ def score_histories(setup: Scorer, params: Params, histories: Histories, items: 
     def score(params: Params, users: jax.Array, history: History, items: jax.Array, arrays: Arrays) -> jax.Array:
         encoded = system.encode(params, users, history, arrays.tables)
         rows = len(users)
-        scores = jax.lax.map(
+        scores: jax.Array = jax.lax.map(
             lambda part: jnp.broadcast_to(
                 system.score_items(params, encoded, part, arrays.tables), (rows, items.shape[1])
             ),
@@ -130,7 +139,8 @@ def _padded(histories: Histories, length: int) -> History:
         if (gaps > 0).any():
             shortest[row] = min(int(gaps[gaps > 0].min()), _LONGEST)
     intervals = np.maximum(np.log2(seconds.astype(np.float32) / np.float32(60) + np.float32(1e-6)), np.float32(0))
-    return History(items, np.where(items > 0, intervals, np.float32(0)), seconds, shortest)
+    intervals = np.where(items > 0, intervals, np.float32(0))
+    return History(from_host(items), from_host(intervals), from_host(seconds), from_host(shortest))
 
 
 def _with_mean_user(params: Params) -> Params:
@@ -141,4 +151,5 @@ def _with_mean_user(params: Params) -> Params:
             return value
         return jnp.asarray(value).at[0].set(jnp.mean(value[1:], axis=0))
 
-    return jax.tree_util.tree_map_with_path(fill, params)
+    filled: Params = jax.tree_util.tree_map_with_path(fill, params)
+    return filled

@@ -85,10 +85,10 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
     Source: Holm (1979), A simple sequentially rejective multiple test procedure.
     """
-    p_values = np.asarray(p_values, np.float64)
-    order = np.argsort(p_values, kind="stable")
-    scaled = np.minimum(1.0, p_values[order] * np.arange(len(p_values), 0, -1))
-    corrected = np.empty_like(scaled)
+    values = np.asarray(p_values, np.float64)
+    order = np.argsort(values, kind="stable")
+    scaled = np.minimum(1.0, values[order] * np.arange(len(values), 0, -1))
+    corrected: np.ndarray = np.empty_like(scaled)
     corrected[order] = np.maximum.accumulate(scaled)
     return corrected
 
@@ -118,4 +118,5 @@ def bootstrap_intervals(
         times = np.bincount(drawn.ravel(), minlength=number * num_users).reshape(number, num_users)
         means.append(times @ differences / num_users)
     tail = 100 * (1 - level) / 2
-    return np.percentile(np.concatenate(means), [tail, 100 - tail], axis=0).T
+    bounds: np.ndarray = np.percentile(np.concatenate(means), [tail, 100 - tail], axis=0)
+    return bounds.T

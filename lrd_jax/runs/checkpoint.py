@@ -53,6 +53,7 @@ class CheckpointReader:
         """
         epoch = self.latest_epoch(name) if epoch is None else epoch
         path = self._path(name, epoch)
+        assert epoch is not None  # since there is a path
         expected = [_describe(key, leaf) for key, leaf in _leaves(like)]
         with _readable(path):
             saved = self._leaves_of(path)
@@ -90,7 +91,9 @@ class CheckpointReader:
 
     def _leaves_of(self, path: Path) -> list[dict[str, Any]]:
         """Key, shape and dtype of every leaf of a checkpoint."""
-        return self._orbax.restore(path, args=ocp.args.Composite(leaves=ocp.args.JsonRestore())).leaves
+        request = ocp.args.Composite(leaves=ocp.args.JsonRestore())
+        leaves: list[dict[str, Any]] = self._orbax.restore(path, args=request).leaves
+        return leaves
 
     def _arrays_of(self, path: Path, saved: list[dict[str, Any]], only: int | None = None) -> list[np.ndarray]:
         """The arrays of the leaves of a checkpoint, or of the only one that is wanted."""

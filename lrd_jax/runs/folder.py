@@ -285,7 +285,7 @@ class RunWriter:
         Returns:
           The file, for `numpy.load(path, allow_pickle=False)`.
         """
-        arrays = {}
+        arrays: dict[str, Any] = {}  # Any: by NumPy's types a name might be the argument allow_pickle
         for split, (users, raw_users, ranks) in splits.items():
             if len(users) != len(ranks):
                 raise ValueError(f"{split}: {len(users)} users but {len(ranks)} ranks")

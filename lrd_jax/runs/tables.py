@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -86,5 +86,6 @@ def _cut(text: str, width: int, more: str) -> str:
     return more + text if is_path else text + more
 
 
-def _plain(cell: str | Text) -> str:
+def _plain(cell: RenderableType) -> str:
+    assert isinstance(cell, str | Text)
     return printable(cell.plain if isinstance(cell, Text) else Text.from_markup(cell).plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 from rich.table import Table
@@ -11,8 +12,10 @@ from tqdm import tqdm
 
 from lrd_jax.errors import printable
 
+Bar: TypeAlias = "tqdm[NoReturn]"  # only in its stubs does tqdm take arguments; this one iterates over nothing
 
-def epoch_progress(total: int, done: int = 0) -> tqdm:
+
+def epoch_progress(total: int, done: int = 0) -> Bar:
     """A bar over epochs on stderr: `bar.update()` and `bar.set_postfix_str(losses_text(losses))` after each.
 
     Where stderr is no terminal there is no bar, since it would fill a log with its redrawings; the lines of `say`
@@ -25,7 +28,7 @@ def epoch_progress(total: int, done: int = 0) -> tqdm:
     return tqdm(total=total, initial=done, desc="epochs", unit="epoch", dynamic_ncols=True, leave=False, disable=None)
 
 
-def row_progress(total: int, what: str) -> tqdm:
+def row_progress(total: int, what: str) -> Bar:
     """A bar over the rows of an evaluation on stderr, where that is a terminal: `bar.update(number)`."""
     return tqdm(total=total, desc=what, unit="row", dynamic_ncols=True, leave=False, disable=None)
 

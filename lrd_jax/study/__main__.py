@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lrd_jax.study.outcomes import Outcome
 
 
-def _comma_list(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
+def _comma_list(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
     """One word of values with commas between them."""
     return PrimitiveConstructorSpec(
         nargs=1,
@@ -264,7 +264,12 @@ def _command() -> str:
 
 def main() -> None:
     """Parse the command line and run the study."""
-    commands = {"table": table, "ablation": ablation, "sensitivity": sensitivity, "sweep": sweep}
+    commands: dict[str, Callable[..., None]] = {
+        "table": table,
+        "ablation": ablation,
+        "sensitivity": sensitivity,
+        "sweep": sweep,
+    }
     tyro.extras.subcommand_cli_from_dict(commands, prog="python -m lrd_jax.study", description=__doc__.split(":")[0])
 
 

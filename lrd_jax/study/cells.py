@@ -190,8 +190,8 @@ def make_cells(
                         "not an option to set in a study", field=option, remedy=_BY_STUDY[option].capitalize()
                     )
             config = load_config(_config_file(dataset, variant.system, configs))
-            place = {"file": variant.file, "text": variant.text, "table": f"variants.{variant.name}."}
-            config = with_options(config, variant.options, **place)
+            table = f"variants.{variant.name}."
+            config = with_options(config, variant.options, file=variant.file, text=variant.text, table=table)
             config = with_options(config, options)
             data = config.data.model_copy(update={"path": folders.get(dataset, config.data.path)})
             run = config.run.model_copy(update={"workdir": workdir / dataset / variant.name})

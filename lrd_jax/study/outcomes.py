@@ -109,7 +109,7 @@ def compare(
             try:
                 comparisons.append(_compare(outcome, base, seeds, names))
             except UserError as error:
-                failures[outcome.cell.config.run.workdir] = error
+                failures[outcome.cell.config.run_folder] = error
     return comparisons, failures
 
 

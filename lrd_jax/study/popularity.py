@@ -38,7 +38,8 @@ def target_popularity(outcomes: Sequence[Outcome]) -> np.ndarray:
             if not (same and np.array_equal(outcome.ranks[seed][0], users)):
                 problem = f"it is not the dataset of {outcome.cell.variant}'s run with seed {seed}"
                 raise UserError(problem, file=folder, remedy="Name the folder that was trained on with --data")
-    return item_counts(corpus)[corpus.sequence_items[corpus.test.rows]]
+    counts: np.ndarray = item_counts(corpus)[corpus.sequence_items[corpus.test.rows]]
+    return counts
 
 
 def by_popularity(
@@ -81,7 +82,7 @@ def _restrict(outcome: Outcome, rows: np.ndarray) -> Outcome:
 
 def _figures(outcome: Outcome, label: str, number: int) -> dict[str, Any]:
     """A cell's metrics over the rows of a slice."""
-    of_cell = {"dataset": outcome.cell.dataset, "variant": outcome.cell.variant, "title": outcome.cell.title}
-    of_cell |= {"seeds": list(outcome.results)}
+    cell = outcome.cell
+    of_cell = {"dataset": cell.dataset, "variant": cell.variant, "title": cell.title, "seeds": list(outcome.results)}
     runs = [ranking_metrics(ranks) for _, ranks in outcome.ranks.values()] if number else []
     return {**of_cell, "bin": label, "rows": number, "test": spread(runs)}

@@ -72,7 +72,7 @@ def _range(value: Any, key: str, path: Path) -> Range:
 
 def _by_option(table: Mapping[str, Any]) -> dict[str, Any]:
     """{"section.option": value} of keys written so, and of tables [space.section]."""
-    options = {}
+    options: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, dict) and "." not in key:
             options |= {f"{key}.{option}": choices for option, choices in value.items()}

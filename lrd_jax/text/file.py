@@ -77,7 +77,7 @@ def read_rows(path: Path, shape: tuple[int, int], remedy: str) -> np.ndarray:
 
 
 def _rows(stored: np.ndarray, shape: tuple[int, int], file: Path, remedy: str) -> np.ndarray:
-    def refuse(problem: str):
+    def refuse(problem: str) -> NoReturn:
         raise UserError(problem, file=file, remedy=remedy)
 
     if not np.issubdtype(stored.dtype, np.floating):
@@ -117,7 +117,8 @@ def _from_archive(path: Path, name: str | None) -> np.ndarray:
             if name is None and len(names) == 1:
                 name = names[0]
             if name in names:
-                return archive[name]
+                stored: np.ndarray = archive[name]
+                return stored
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         raise UserError("cannot read the embeddings", file=path, remedy=_REMEDY) from error
     held = ", ".join(names) if names else "none"

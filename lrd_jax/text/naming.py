@@ -26,7 +26,7 @@ def model_name(encoder_config: EncoderConfig) -> str | None:
     return os.path.abspath(os.path.expanduser(model)) if is_folder else model
 
 
-def text_path(folder: str | os.PathLike, encoder_config: EncoderConfig) -> Path:
+def text_path(folder: str | os.PathLike[str], encoder_config: EncoderConfig) -> Path:
     """The array in `folder` that is of the width asked for.
 
     Asked for a width that the model's embeddings of full width have, it is those: they need not be made again.
@@ -39,7 +39,7 @@ def text_path(folder: str | os.PathLike, encoder_config: EncoderConfig) -> Path:
     return full.with_name(f"{_stem(encoder_config)}-{width}d.npy")
 
 
-def embeddings_path(folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig) -> Path:
+def embeddings_path(folder: str | os.PathLike[str], texts: Sequence[str], encoder_config: EncoderConfig) -> Path:
     """Where the array of these texts is, or is to be written: beside the dataset, or in the cache if that is read-only.
 
     The cache goes before an array in a read-only folder, for that one could not be replaced when it no longer fits.

@@ -13,7 +13,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import numpy as np
 
@@ -51,6 +51,7 @@ def embed_texts(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
         vectors = encoder.encode([texts[row + 1] for row in rows]) if rows else None
     except TextsRefused as refused:
         raise refused.of_items([row + 1 for row in rows]) from None
+    assert encoder.dimensions is not None  # since it has encoded
     embeddings = np.zeros((len(texts) - 1, encoder.dimensions), np.float32)  # [I, T]
     if vectors is None:
         return embeddings
@@ -67,7 +68,7 @@ def embed_texts(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
 
 
 def write_embeddings(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     texts: Sequence[str],
     embeddings: np.ndarray,
     encoder: Encoder,
@@ -108,7 +109,7 @@ def write_embeddings(
 
 
 def load_embeddings(
-    folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig, *, server: str | None = None
+    folder: str | os.PathLike[str], texts: Sequence[str], encoder_config: EncoderConfig, *, server: str | None = None
 ) -> np.ndarray:
     """The stored embeddings of a dataset's items, float32 [I + 1, T], row 0 zero. Warns where vectors are zeros.
 
@@ -126,7 +127,7 @@ def load_embeddings(
     path = embeddings_path(folder, texts, encoder_config)
     remedy = f"Run `{embed_command(folder, encoder_config)}`"
 
-    def refuse(problem: str, file: Path = path, field: str | None = None, cause: Exception | None = None):
+    def refuse(problem: str, file: Path = path, field: str | None = None, cause: Exception | None = None) -> NoReturn:
         raise UserError(problem, file=file, field=field, remedy=remedy) from cause
 
     provenance_path = path.with_suffix(".json")
@@ -149,7 +150,7 @@ def load_embeddings(
                 remedy="Replace them with --force, or keep them by naming their server with --base-url",
             )
     width = encoder_config.known_dimensions or provenance.get("dimensions")
-    expected = {
+    expected: dict[str, tuple[Any, str]] = {
         "encoder": (encoder_config.encoder, "is of another encoder"),
         "dimensions": (width, "the embeddings have another width than text.dimensions"),
         "num_items": (len(texts) - 1, "the embeddings are of another number of items"),
@@ -171,12 +172,12 @@ def load_embeddings(
     return embeddings
 
 
-def texts_changed(folder: str | os.PathLike, texts: Sequence[str], encoder_config: EncoderConfig) -> bool:
+def texts_changed(folder: str | os.PathLike[str], texts: Sequence[str], encoder_config: EncoderConfig) -> bool:
     """Whether embeddings are stored that are of other texts than the items have now."""
     return recorded(embeddings_path(folder, texts, encoder_config), "text_hash") not in (None, text_hash(texts))
 
 
-def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextConfig) -> np.ndarray:
+def load_or_embed(folder: str | os.PathLike[str], num_items: int, text_config: TextConfig) -> np.ndarray:
     """What `train` calls: the stored embeddings, made first where there are none. float32 [I + 1, T], row 0 zero.
 
     With the encoder "file", that array instead.
@@ -186,7 +187,7 @@ def load_or_embed(folder: str | os.PathLike, num_items: int, text_config: TextCo
     """
     if text_config.encoder == "file":
         return load_file(text_config, num_items)
-    texts = read_texts(folder, num_items)
+    texts = read_texts(Path(folder), num_items)
     path = embeddings_path(folder, texts, text_config)
     if not path.exists():
         if text_config.encoder in PAID:
@@ -210,7 +211,7 @@ def load_file(encoder_config: EncoderConfig, num_items: int) -> np.ndarray:
 
 
 def embed_command(
-    folder: str | os.PathLike, encoder_config: EncoderConfig, *, server: str | None = None, force: bool = True
+    folder: str | os.PathLike[str], encoder_config: EncoderConfig, *, server: str | None = None, force: bool = True
 ) -> str:
     """The command line that makes the embeddings of a dataset, of a `server` if one is named; with `force`, again."""
     command = ["python", "-m", "lrd_jax.embed", str(folder), "--encoder", encoder_config.encoder]

@@ -9,6 +9,7 @@ import logging
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ class WordLlamaEncoder:
         return in_parts(lambda part: of_length_one(self._model.embed(list(part))), texts, self.name)
 
 
-def _import_quietly():
+def _import_quietly() -> Any:
     """Import wordllama without the root-logger handler at level INFO that its import installs for the whole process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

@@ -36,19 +36,21 @@ def show_results(seeds: Sequence[SeedRun]) -> None:
     finished = [seed for seed in seeds if seed.results is not None]
     for seed in finished:
         which = f", {seed_names([seed])}" if len(seeds) > 1 else ""
-        title = f"{_title(seed.config)}{which}, best epoch {seed.results['best_epoch']}"
-        print_table(results_table(seed.results["dev"], seed.results["test"], title=escape(title)))
+        title = f"{_title(seed.config)}{which}, best epoch {seed.tested['best_epoch']}"
+        print_table(results_table(seed.tested["dev"], seed.tested["test"], title=escape(title)))
         say(f"results in {quoted(seed.config.run_folder)}")
     if len(finished) > 1:
         title = f"{_title(seeds[0].config)}, {seed_names(finished)}"
-        splits = {split: [seed.results[split] for seed in finished] for split in ("dev", "test")}
+        splits = {split: [seed.tested[split] for seed in finished] for split in ("dev", "test")}
         print_table(summary_table(**splits, title=escape(title)))
 
 
 def failure_of(seeds: Sequence[SeedRun], failed: Sequence[SeedRun]) -> UserError:
     """What to end with: the failure of the only seed, else the failures of some of several in one message."""
     if len(seeds) == 1:
-        return failed[0].failure
+        failure = failed[0].failure
+        assert failure is not None
+        return failure
     told = " ".join(f"{seed_names([seed]).capitalize()}: {seed.failure}" for seed in failed)
     return UserError(f"{len(failed)} of {len(seeds)} seeds failed, {seed_names(failed)}. {told}".rstrip("."))
 

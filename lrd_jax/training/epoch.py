@@ -8,10 +8,11 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -20,9 +21,12 @@ from lrd_jax.config.schema import OptimConfig
 from lrd_jax.data.batch import Batch, Tables
 from lrd_jax.data.device import Arrays, gather_history
 from lrd_jax.data.sampling import Sampler, draw_excluding, draw_triples
-from lrd_jax.models.lazy_rows import update_lazily
+from lrd_jax.models.lazy_rows import Rows, Update, update_lazily
 from lrd_jax.models.precision import in_float32
 from lrd_jax.models.system import Params, System
+
+# A number for each loss term, [].
+ByTerm: TypeAlias = dict[str, jax.Array]
 
 
 class TrainState(NamedTuple):
@@ -32,7 +36,13 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
 
 
-def stream_key(seed: int, name: str, epoch: int = 0) -> jax.Array:
+# (params, batch, tables, key) → (gradients, sums, counts).
+Gradients: TypeAlias = Callable[[Params, Batch, Tables, jax.Array], tuple[Params, ByTerm, ByTerm]]
+# (state, arrays, seed, epoch) → (state, mean of each loss term).
+Epoch: TypeAlias = Callable[[TrainState, Arrays, int | np.int32, int | np.int32], tuple[TrainState, ByTerm]]
+
+
+def stream_key(seed: int | jax.Array, name: str, epoch: int | jax.Array = 0) -> jax.Array:
     """The key of a named random stream in an epoch."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode())), epoch)
 
@@ -41,23 +51,26 @@ def build_optimizer(optim: OptimConfig) -> optax.GradientTransformation:
     """Adam with L2 added to the gradient (not decoupled); parameters whose name holds "bias" are exempt."""
 
     def decays(params: Params) -> Params:
-        return jax.tree_util.tree_map_with_path(lambda path, _: "bias" not in path[-1].key, params)
+        mask: Params = jax.tree_util.tree_map_with_path(lambda path, _: "bias" not in path[-1].key, params)
+        return mask
 
     adam = optax.chain(optax.add_decayed_weights(optim.l2, mask=decays), optax.adam(optim.learning_rate))
 
     def update(gradients: Params, state: optax.OptState, params: Params) -> tuple[Params, optax.OptState]:
         with jax.numpy_dtype_promotion("standard"):  # optax raises a Python number to the power of an integer
-            return adam.update(gradients, state, params)
+            updates, state = adam.update(gradients, state, params)
+            return updates, state
 
     return optax.GradientTransformation(adam.init, update)
 
 
 def init_state(
-    system: System, optimizer: optax.GradientTransformation, arrays: Arrays, seed: int, mesh: Mesh
+    system: System, optimizer: optax.GradientTransformation, arrays: Arrays, seed: int | jax.Array, mesh: Mesh
 ) -> TrainState:
     """Draws the parameters from the stream "init"."""
     params = jax.jit(system.init)(stream_key(seed, "init"), arrays.tables)  # One compilation, not dozens.
-    return jax.device_put(TrainState(params, optimizer.init(params)), NamedSharding(mesh, P()))
+    state: TrainState = jax.device_put(TrainState(params, optimizer.init(params)), NamedSharding(mesh, P()))
+    return state
 
 
 @jax.named_scope("draw_batch")
@@ -106,25 +119,26 @@ def draw_batch(
     )
 
 
-def loss_and_gradients(system: System, mesh: Mesh) -> Callable:
+def loss_and_gradients(system: System, mesh: Mesh) -> Gradients:
     """(params, batch, tables, key) → (gradients, sums, counts): the joint loss with the batch split over the devices.
 
     Every term is Σ sums / Σ counts over the whole batch, so the result does not depend on how the batch is split, up
     to the order of additions. sums and counts hold each term's two numbers.
     """
 
-    def local(params: Params, batch: Batch, tables: Tables, key: jax.Array):
-        def weighted(params: Params):
+    def local(params: Params, batch: Batch, tables: Tables, key: jax.Array) -> tuple[Params, ByTerm, ByTerm]:
+        def weighted(params: Params) -> tuple[jax.Array, tuple[ByTerm, ByTerm]]:
             device_key = jax.random.fold_in(key, jax.lax.axis_index("data"))
             terms = system.losses(params, batch, tables, device_key)
             sums = {name: jnp.vdot(batch.weights, values) for name, (values, _) in terms.items()}
             counts = {name: jnp.vdot(batch.weights, counts) for name, (_, counts) in terms.items()}
             counts = jax.lax.psum(jax.lax.stop_gradient(counts), "data")
             loss = sum(system.loss_weights[name] * sums[name] / jnp.maximum(counts[name], 1.0) for name in terms)
-            return loss, (sums, counts)
+            return cast(jax.Array, loss), (sums, counts)
 
         gradients, (sums, counts) = jax.grad(weighted, has_aux=True)(params)
-        return *jax.lax.psum((gradients, sums), "data"), counts
+        gradients, sums = jax.lax.psum((gradients, sums), "data")
+        return gradients, sums, counts
 
     sharded = jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data"), P(), P()), out_specs=P(), check_vma=False)
 
@@ -132,15 +146,14 @@ def loss_and_gradients(system: System, mesh: Mesh) -> Callable:
         """Adds rows of zeros, which have weight 0, until every device has as many."""
         return jnp.pad(x, [(0, -len(x) % mesh.size)] + [(0, 0)] * (x.ndim - 1))
 
-    def gradients_of(params: Params, batch: Batch, tables: Tables, key: jax.Array):
-        return sharded(params, jax.tree.map(split_evenly, batch), tables, key)
+    def gradients_of(params: Params, batch: Batch, tables: Tables, key: jax.Array) -> tuple[Params, ByTerm, ByTerm]:
+        gradients, sums, counts = sharded(params, jax.tree.map(split_evenly, batch), tables, key)
+        return gradients, sums, counts
 
     return gradients_of
 
 
-def build_update(
-    system: System, optimizer: optax.GradientTransformation, mesh: Mesh, *, lazy: bool = False
-) -> Callable:
+def build_update(system: System, optimizer: optax.GradientTransformation, mesh: Mesh, *, lazy: bool = False) -> Update:
     """(state, batch, tables, key) → (state, sums, counts): one step; see `loss_and_gradients` for sums and counts.
 
     Args:
@@ -149,17 +162,18 @@ def build_update(
     """
     gradients_of = loss_and_gradients(system, mesh)
 
-    def update(state: TrainState, batch: Batch, tables: Tables, key: jax.Array):
+    def update(state: TrainState, batch: Batch, tables: Tables, key: jax.Array) -> tuple[TrainState, ByTerm, ByTerm]:
         gradients, sums, counts = gradients_of(state.params, batch, tables, key)
         with jax.named_scope("optimizer"):
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             return TrainState(optax.apply_updates(state.params, updates), opt_state), sums, counts
 
     @jax.named_scope("lazy_rows")
-    def compact(batch: Batch, tables: Tables):
+    def compact(batch: Batch, tables: Tables) -> tuple[Batch, Tables, Rows]:
         # Whole on every device: XLA would split the numbering as the batch is split, which takes a dozen exchanges.
         whole = functools.partial(jax.lax.with_sharding_constraint, shardings=NamedSharding(mesh, P()))
-        return whole(system.compact(whole(batch), tables))
+        batch, tables, rows = whole(system.compact(whole(batch), tables))
+        return batch, tables, rows
 
     return update_lazily(update, compact) if lazy else update
 
@@ -174,7 +188,7 @@ def build_epoch(
     history_length: int,
     num_items: int,
     lazy: bool = False,
-) -> Callable[[TrainState, Arrays, int, int], tuple[TrainState, dict[str, jax.Array]]]:
+) -> Epoch:
     """Compiles to (state, arrays, seed, epoch) → (state, mean of each loss term): a whole epoch on the device.
 
     Shuffle, then for each batch negatives, gradients and update, in one scan; the state is donated. The last short
@@ -184,7 +198,9 @@ def build_epoch(
         return jax.jit(lambda state, arrays, seed, epoch: (state, {}), donate_argnums=0)
     update = build_update(system, optimizer, mesh, lazy=lazy)
 
-    def step(carry: tuple, inputs: tuple, arrays: Arrays):
+    def step(
+        carry: tuple[TrainState, ByTerm, ByTerm], inputs: tuple[jax.Array, ...], arrays: Arrays
+    ) -> tuple[tuple[TrainState, ByTerm, ByTerm], None]:
         state, sums, counts = carry
         rows, edges, weights, negatives_key, dropout_key = inputs
         batch = draw_batch(
@@ -205,7 +221,9 @@ def build_epoch(
 
     @functools.partial(jax.jit, donate_argnums=0)
     @in_float32
-    def epoch_on_device(state: TrainState, arrays: Arrays, seed: jax.Array, epoch: jax.Array):
+    def epoch_on_device(
+        state: TrainState, arrays: Arrays, seed: jax.Array, epoch: jax.Array
+    ) -> tuple[TrainState, ByTerm]:
         num_examples = len(arrays.examples)
         num_steps = -(-num_examples // batch_size)
         shape = (num_steps, batch_size)

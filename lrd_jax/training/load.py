@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -60,8 +60,9 @@ def load_trained(folder: Path, *, assembled: Setup | None = None, data: Path | N
     reader = CheckpointReader(folder / "checkpoints")
     try:
         epoch = _best_epoch(folder, results, reader)
-        shared = assembled is not None and assembled.config.model_copy(update={"run": config.run}) == config
-        run = assembled if shared else assemble(config)
+        run = assembled
+        if run is None or run.config.model_copy(update={"run": config.run}) != config:
+            run = assemble(config)
         refuse_other_data(run, _fingerprint(results, reader), folder)
         _, params = reader.restore("best", jax.eval_shape(run.init).params, epoch=epoch)
     finally:
@@ -99,7 +100,9 @@ def load_params(folder: Path, like: Params) -> Params:
     check_holds_run(folder)
     reader = CheckpointReader(folder / "checkpoints")
     try:
-        return reader.restore("best", like, epoch=_best_epoch(folder, read_results(folder), reader))[1]
+        params: Params
+        _, params = reader.restore("best", like, epoch=_best_epoch(folder, read_results(folder), reader))
+        return params
     except UserError as error:
         remedy = f"Start with the run's own options, --config {folder / 'config.toml'}, and its dataset"
         raise UserError(error.problem, file=error.file, field="run.init_from", remedy=remedy) from error
@@ -114,7 +117,7 @@ def check_holds_run(folder: Path) -> None:
         raise UserError("there is no run", file=folder, remedy=remedy)
 
 
-def _best_epoch(folder: Path, results: dict | None, reader: CheckpointReader) -> int:
+def _best_epoch(folder: Path, results: dict[str, Any] | None, reader: CheckpointReader) -> int:
     epoch = results["best_epoch"] if results is not None else reader.latest_epoch("best")
     if epoch is None:
         raise UserError("the run has no checkpoint yet", file=folder, remedy="Wait for its first epoch")
@@ -126,8 +129,8 @@ def _cpu_devices() -> int:
     return jax.device_count() if jax.default_backend() == "cpu" else available_cores()
 
 
-def _fingerprint(results: dict | None, reader: CheckpointReader) -> str:
+def _fingerprint(results: dict[str, Any] | None, reader: CheckpointReader) -> str:
     """`Setup.fingerprint` when the run was started: results.json tells it, else the latest checkpoint."""
     if results is not None and "fingerprint" in results["dataset"]:
-        return results["dataset"]["fingerprint"]
+        return str(results["dataset"]["fingerprint"])
     return read_fingerprint(reader)

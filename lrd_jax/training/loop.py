@@ -7,14 +7,13 @@ import time
 from collections.abc import Sequence
 
 import jax
-from tqdm import tqdm
 
 from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import config_difference, load_config
 from lrd_jax.models.system import Params
 from lrd_jax.runs.folder import check_run_folders
 from lrd_jax.runs.locks import held
-from lrd_jax.runs.terminal import epoch_progress, losses_text, say
+from lrd_jax.runs.terminal import Bar, epoch_progress, losses_text, say
 from lrd_jax.training import multi_seed
 from lrd_jax.training.announce import announce, failure_of, seed_names, show_results
 from lrd_jax.training.epoch import TrainState
@@ -118,7 +117,7 @@ def train_held_seeds(configs: Sequence[Config], *, resume: bool = False) -> list
     show_results(seeds)
     if failed := [seed for seed in seeds if seed.failure is not None]:
         raise failure_of(seeds, failed)
-    return [{split: seed.results[split] for split in ("dev", "test")} for seed in seeds]
+    return [{split: seed.tested[split] for split in ("dev", "test")} for seed in seeds]
 
 
 def _start(run: Setup) -> Params | None:
@@ -152,7 +151,7 @@ def _test(seeds: Sequence[SeedRun]) -> None:
                 seed.finish()
 
 
-def _train_epoch(run: Setup, seeds: Sequence[SeedRun], states: TrainState, bar: tqdm) -> TrainState:
+def _train_epoch(run: Setup, seeds: Sequence[SeedRun], states: TrainState, bar: Bar) -> TrainState:
     """Trains seeds for their next epoch and evaluates them; returns the states of those that go on after it."""
     started = time.perf_counter()
     numbers, epochs = [seed.seed for seed in seeds], [seed.epoch + 1 for seed in seeds]
@@ -162,9 +161,9 @@ def _train_epoch(run: Setup, seeds: Sequence[SeedRun], states: TrainState, bar: 
     seconds = (time.perf_counter() - started) / len(seeds)
     for seed, (state, losses, counts) in zip(seeds, results, strict=True):
         with seed.or_fail():
-            losses, line = seed.record(state, losses, counts, seconds)
+            totalled, line = seed.record(state, losses, counts, seconds)
             say(line)
-            bar.set_postfix_str(seed.label + losses_text(losses))
+            bar.set_postfix_str(seed.label + losses_text(totalled))
             bar.update()
     kept = [n for n, seed in enumerate(seeds) if seed.goes_on]
     if len(kept) in (0, len(seeds)):
@@ -182,7 +181,7 @@ def _seeds_at_once(run: Setup, number: int) -> int:
     started = time.perf_counter()
     needed, available = multi_seed.bytes_needed(run, number), multi_seed.bytes_available()
     at_once = multi_seed.seeds_at_once(number, needed, available)
-    if at_once == number:
+    if available is None or at_once == number:
         how = f"All {number} seeds at once, compiled in {time.perf_counter() - started:.1f} s;"
     else:
         memory = f"{needed / 1e9:.2f} GB of memory and {available / 1e9:.2f} GB are free"

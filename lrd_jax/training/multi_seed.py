@@ -15,7 +15,7 @@ import numpy as np
 
 from lrd_jax.models.system import Params
 from lrd_jax.ranking.metrics import Counts
-from lrd_jax.training.epoch import TrainState
+from lrd_jax.training.epoch import ByTerm, TrainState
 from lrd_jax.training.setup import Setup
 
 MEMORY_SHARE = 0.8
@@ -24,8 +24,9 @@ MEMORY_SHARE = 0.8
 
 def stack(run: Setup, states: Sequence[TrainState]) -> TrainState:
     """Puts the states of the seeds on the devices as `train_epoch` takes them."""
-    states = states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *states)
-    return jax.device_put(states, run.arrays.examples.sharding)
+    stacked = states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+    placed: TrainState = jax.device_put(stacked, run.arrays.examples.sharding)
+    return placed
 
 
 def unstack(results: Any, number: int) -> list[Any]:
@@ -35,7 +36,7 @@ def unstack(results: Any, number: int) -> list[Any]:
 
 def train_epoch(
     run: Setup, states: TrainState, seeds: Sequence[int], epochs: Sequence[int]
-) -> tuple[TrainState, dict[str, jax.Array]]:
+) -> tuple[TrainState, ByTerm]:
     """Trains every seed for one epoch.
 
     Args:
@@ -49,13 +50,15 @@ def train_epoch(
     """
     if len(seeds) == 1:
         return run.epoch_on_device(states, run.arrays, seeds[0], epochs[0])
-    return run.epochs_on_device(states, run.arrays, np.array(seeds, np.int32), np.array(epochs, np.int32))
+    states, losses = run.epochs_on_device(states, run.arrays, np.array(seeds, np.int32), np.array(epochs, np.int32))
+    return states, losses
 
 
 def evaluate(run: Setup, params: Params, split: str, number: int) -> Counts:
     """What the targets' ranks in a split follow from, with the parameters of `number` seeds, stacked likewise."""
     compiled = run.evaluation_on_device if number == 1 else run.evaluations_on_device
-    return compiled(params, run.arrays, *run.splits[split])
+    counts: Counts = compiled(params, run.arrays, *run.splits[split])
+    return counts
 
 
 def bytes_needed(run: Setup, number: int) -> int:
@@ -74,10 +77,10 @@ def bytes_needed(run: Setup, number: int) -> int:
     numbers = np.zeros(number, np.int32)
     epoch = run.epochs_on_device.lower(states, run.arrays, numbers, numbers).compile().memory_analysis()
     evaluation = run.evaluations_on_device.lower(states.params, run.arrays, *run.splits["dev"]).compile()
-    held = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
-    working = max(
-        memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-        for memory in (epoch, evaluation.memory_analysis())
+    held: int = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
+    programs: tuple[Any, ...] = epoch, evaluation.memory_analysis()
+    working: int = max(
+        memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes for memory in programs
     )
     return (held + working) * (jax.device_count() if jax.default_backend() == "cpu" else 1)
 

@@ -42,9 +42,9 @@ class Progress(NamedTuple):
     """
 
     train: TrainState | None
-    best_epoch: np.ndarray
-    best_score: np.ndarray
-    seconds: np.ndarray
+    best_epoch: np.ndarray | np.int32
+    best_score: np.ndarray | np.float32
+    seconds: np.ndarray | np.float32
     fingerprint: np.ndarray
 
 
@@ -141,6 +141,12 @@ class SeedRun:
             say(f"{self.label}the run does not train on: {waited}. Give a larger --run.patience too.")
 
     @property
+    def tested(self) -> dict[str, Any]:
+        """`results`, of a seed whose best epoch has been tested."""
+        assert self.results is not None
+        return self.results
+
+    @property
     def best(self) -> tuple[int, float]:
         """The best epoch so far and its dev NDCG@5."""
         return int(self._progress.best_epoch), float(self._progress.best_score)
@@ -158,6 +164,7 @@ class SeedRun:
     def take_state(self) -> TrainState:
         """The state to start from, on the host. It is not kept here: only one state per seed is to be held."""
         state, self._progress = self._progress.train, self._progress._replace(train=None)
+        assert state is not None
         return state
 
     @contextlib.contextmanager
@@ -188,22 +195,23 @@ class SeedRun:
           UserError: a loss or a score is not finite, and nothing of the epoch is kept; or the disk is full.
         """
         epoch, progress, corpus = self.epoch + 1, self._progress, self._run.corpus
-        losses = _checked_losses(losses, self._run.system.loss_weights, epoch, self._folder)
+        totalled = _checked_losses(losses, self._run.system.loss_weights, epoch, self._folder)
         metrics = ranking_metrics(checked_ranks(counts, corpus.sequence_users[corpus.dev.rows], "dev"))
         progress = progress._replace(train=state, seconds=np.float32(progress.seconds + seconds))
         score = np.float32(metrics[STOPPING_METRIC])
         if score > progress.best_score:
             progress = progress._replace(best_epoch=np.int32(epoch), best_score=score)
             self._checkpoints.save("best", epoch, state.params)
-        self._writer.write_epoch(epoch, losses, metrics, seconds)
+        self._writer.write_epoch(epoch, totalled, metrics, seconds)
         # Last, so that a checkpoint vouches for everything before it.
         self._checkpoints.save("latest", epoch, progress)
         self.epoch, self._progress = epoch, progress._replace(train=None)
         self._scores.append(metrics[STOPPING_METRIC])
         if self._after_epoch is not None:
             self._after_epoch(epoch, metrics)
-        best = {"best_epoch": int(progress.best_epoch), "best_score": float(progress.best_score)}
-        return losses, self.label + epoch_line(epoch, losses, metrics, **best, seconds=seconds)
+        best_epoch, best_score = self.best
+        line = epoch_line(epoch, totalled, metrics, best_epoch=best_epoch, best_score=best_score, seconds=seconds)
+        return totalled, self.label + line
 
     def adopt(self) -> None:
         """Makes the parameters that the run starts from its best epoch, numbered 0, and tests them.
@@ -211,6 +219,7 @@ class SeedRun:
         Raises:
           UserError: as `finish`.
         """
+        assert self._progress.train is not None
         self._checkpoints.save("best", 0, self._progress.train.params)
         self._checkpoints.save("latest", 0, self._progress)
         self.finish()
@@ -249,13 +258,13 @@ def _checked_losses(
     losses: dict[str, np.ndarray], weights: dict[str, float], epoch: int, folder: Path
 ) -> dict[str, float]:
     """The epoch's losses with their weighted total; refuses any that is not finite."""
-    losses = {name: float(losses[name]) for name in weights}
-    losses["total"] = sum(weights[name] * value for name, value in losses.items())
-    if not all(math.isfinite(value) for value in losses.values()):
+    totalled = {name: float(losses[name]) for name in weights}
+    totalled["total"] = sum(weights[name] * value for name, value in totalled.items())
+    if not all(math.isfinite(value) for value in totalled.values()):
         raise UserError(
-            f"the loss of epoch {epoch} is not finite ({losses_text(losses)})",
+            f"the loss of epoch {epoch} is not finite ({losses_text(totalled)})",
             file=folder,
             remedy="Lower --optim.learning-rate or the loss weights and choose another --run.workdir; "
             "the checkpoints saved so far are kept",
         )
-    return losses
+    return totalled

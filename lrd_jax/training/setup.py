@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,16 @@ from lrd_jax.ranking.on_device import build_evaluation
 from lrd_jax.ranking.protocols import TieRule
 from lrd_jax.text.naming import model_name
 from lrd_jax.text.store import load_or_embed
-from lrd_jax.training.epoch import TrainState, build_epoch, build_optimizer, draw_batch, draw_edges, init_state
+from lrd_jax.training.epoch import (
+    ByTerm,
+    Epoch,
+    TrainState,
+    build_epoch,
+    build_optimizer,
+    draw_batch,
+    draw_edges,
+    init_state,
+)
 
 
 class Setup(NamedTuple):
@@ -60,13 +69,13 @@ class Setup(NamedTuple):
     rank_targets: Callable[[Params, str], np.ndarray]
     fingerprint: str
     earlier_fingerprint: str
-    epoch_on_device: Callable
-    evaluation_on_device: Callable
-    epochs_on_device: Callable
-    evaluations_on_device: Callable
+    epoch_on_device: Epoch
+    evaluation_on_device: Callable[[Params, Arrays, jax.Array, jax.Array], Counts]
+    epochs_on_device: jax.stages.Wrapped
+    evaluations_on_device: jax.stages.Wrapped
     notices: tuple[Notice, ...] = ()
 
-    def train_epoch(self, state: TrainState, seed: int, epoch: int) -> tuple[TrainState, dict[str, jax.Array]]:
+    def train_epoch(self, state: TrainState, seed: int, epoch: int) -> tuple[TrainState, ByTerm]:
         """One epoch on the device: the new state and the mean of each loss term. `state` is donated.
 
         All randomness follows from (seed, epoch), and epochs count from 1.
@@ -94,7 +103,7 @@ class Setup(NamedTuple):
             uses_text="lrd" in self.system.loss_weights,
         )
 
-    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, ByTerm]:
         """The joint loss of a batch (Eq. 16) and the mean of each of its terms; a pure function, to be differentiated.
 
         Args:
@@ -107,7 +116,8 @@ class Setup(NamedTuple):
             name: jnp.vdot(batch.weights, sums) / jnp.maximum(jnp.vdot(batch.weights, counts), 1.0)
             for name, (sums, counts) in terms.items()
         }
-        return sum(self.system.loss_weights[name] * mean for name, mean in means.items()), means
+        total = sum(self.system.loss_weights[name] * mean for name, mean in means.items())
+        return cast(jax.Array, total), means
 
     def score(self, params: Params, users: jax.Array, history: History, candidates: jax.Array) -> jax.Array:
         """Scores candidates int32 [B, C] of users int32 [B] with these histories; float32 [B, C], a pure function."""
@@ -157,8 +167,11 @@ def assemble_corpus(config: Config, corpus: Corpus, text: np.ndarray | None) -> 
         lazy=config.optim.update == "lazy",
     )
     evaluation_on_device = build_evaluation(system, mesh, history_length=history_length)
-    # One compilation for all seeds.
-    init = jax.jit(in_float32(lambda arrays, seed: init_state(system, optimizer, arrays, seed, mesh)))
+
+    @jax.jit
+    @in_float32
+    def init(arrays: Arrays, seed: jax.Array) -> TrainState:  # one compilation for all seeds
+        return init_state(system, optimizer, arrays, seed, mesh)
 
     def rank_targets(params: Params, split: str) -> np.ndarray:
         return checked_ranks(evaluation_on_device(params, arrays, *splits[split]), users[split], split)

@@ -59,24 +59,3 @@ def test_bad_arguments(dataset):
     done = embed(dataset / "nowhere")
     assert done.returncode == 2 and "cannot open the dataset folder" in done.stderr
     assert not list(dataset.glob("text_*"))
-
-
-def test_help_imports_nothing_that_takes_long():
-    """Which keeps it below a second; the time itself would be that of whatever else runs on the machine."""
-    command = [sys.executable, "-X", "importtime", "-m", "lrd_jax.embed", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0 and "DATASET" in done.stdout
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
-    assert "tyro" in imported
-    assert not imported & {
-        "jax",
-        "numpy",
-        "polars",
-        "flax",
-        "optax",
-        "orbax",
-        "openai",
-        "tiktoken",
-        "wordllama",
-        "rich",
-    }

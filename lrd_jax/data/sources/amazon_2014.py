@@ -26,7 +26,7 @@ import polars as pl
 from lrd_jax.data.raw import RawDataset
 from lrd_jax.data.sources.amazon_source import Release, find_files
 from lrd_jax.data.sources.markup import plain_text, unescape
-from lrd_jax.data.sources.raw_lines import Block, RawFile, concat, json_rows
+from lrd_jax.data.sources.raw_lines import Block, RawFile, Schema, concat, json_rows
 from lrd_jax.errors import UserError
 
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
@@ -52,10 +52,10 @@ RELEASE = Release(
     },
 )  # fmt: skip
 TEMPLATE = "{title:32} {category} {brand}"
-_REVIEW = {"reviewerID": pl.String, "asin": pl.String, "unixReviewTime": pl.Int64}
-_ITEM = {"item": pl.String, "title": pl.String, "category": pl.String, "brand": pl.String}
-_VALUE = {"item": pl.String, "value": pl.String}
-_LISTS = {"item": pl.String, "other": pl.List(pl.String)}
+_REVIEW: Schema = {"reviewerID": pl.String, "asin": pl.String, "unixReviewTime": pl.Int64}
+_ITEM: Schema = {"item": pl.String, "title": pl.String, "category": pl.String, "brand": pl.String}
+_VALUE: Schema = {"item": pl.String, "value": pl.String}
+_LISTS: Schema = {"item": pl.String, "other": pl.List(pl.String)}
 _RELATIONS = {
     "2014": {"complement": "also_bought", "substitute": "also_viewed"},
     "2018": {"also_buy": "also_buy", "also_view": "also_view"},
@@ -112,10 +112,12 @@ def _read_metadata(
     file: RawFile, known: pl.Series
 ) -> tuple[str, pl.DataFrame, dict[str, pl.DataFrame], dict[str, pl.DataFrame], dict[str, int]]:
     """The year of the release, items, attributes, relations among the known items, and counts of lines."""
-    counts, seen, first_odd, year = Counter(), set(), None, "2014"
+    counts: Counter[str] = Counter()
+    seen: set[str] = set()
+    first_odd, year = None, "2014"
     wanted = frozenset(known)
-    items, categories = [], []
-    related = {field: [] for fields in _RELATIONS.values() for field in fields.values()}
+    of_items, of_categories = [], []
+    related: dict[str, list[pl.DataFrame]] = {field: [] for fields in _RELATIONS.values() for field in fields.values()}
     for block in file.blocks():
         lines, num_lines = _lines_of(block, known)
         counts["metadata_lines"] += num_lines
@@ -135,9 +137,9 @@ def _read_metadata(
         ids = [entry["asin"] for entry in entries]
         titles, brands = ([clean(entry) for entry in entries] for clean in (_title, _brand))
         last = [path[-1] if path else None for path in paths]
-        items.append(pl.DataFrame([ids, titles, last, brands], schema=_ITEM))
+        of_items.append(pl.DataFrame([ids, titles, last, brands], schema=_ITEM))
         level = [path[_CATEGORY_LEVEL] if len(path) > _CATEGORY_LEVEL else None for path in paths]
-        categories.append(pl.DataFrame([ids, level], schema=_VALUE))
+        of_categories.append(pl.DataFrame([ids, level], schema=_VALUE))
         for field, frames in related.items():
             lists = pl.DataFrame([ids, [_related(entry, field) for entry in entries]], schema=_LISTS)
             pairs = lists.explode("other").drop_nulls()
@@ -152,9 +154,9 @@ def _read_metadata(
     if not seen:
         remedy = "Name the reviews and the metadata of the same category"
         raise UserError("it tells of none of the items that were reviewed", file=file.path, remedy=remedy)
-    items, categories = concat(items, _ITEM), concat(categories, _VALUE)
+    items, categories = concat(of_items, _ITEM), concat(of_categories, _VALUE)
     attributes = {"category": categories.drop_nulls(), "brand": items.select("item", value="brand").drop_nulls()}
-    pair = {"item": pl.String, "other": pl.String}
+    pair: Schema = {"item": pl.String, "other": pl.String}
     relations = {name: concat(related[field], pair) for name, field in _RELATIONS[year].items()}
     for name in ("metadata_lines_odd", "metadata_items_repeated"):
         counts[name] += 0
@@ -210,19 +212,22 @@ def _brand(entry: dict[str, Any]) -> str | None:
 
 
 def _text(value: object) -> str | None:
+    """A text as `_clean` makes it, None for what is none."""
+    return _clean(value) if isinstance(value, str) else None
+
+
+def _clean(text: str) -> str:
     """The text without HTML, and halves of characters put together, or replaced where one is alone."""
-    if not isinstance(value, str):
-        return None
-    if not value.isascii():  # such as "\ud83d\ude00" in a literal
-        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return plain_text(value) if "<" in unescape(value) else value
+    if not text.isascii():  # such as "\ud83d\ude00" in a literal
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return plain_text(text) if "<" in unescape(text) else text
 
 
 def _path(entry: dict[str, Any]) -> list[str]:
     """The first of an item's category paths; in 2018 features follow it, behind an element of HTML tags only."""
     paths = entry.get("categories") or [entry.get("category")]
     first = paths[0] if isinstance(paths, list) else None
-    names = [_text(name) for name in first if isinstance(name, str)] if isinstance(first, list) else []
+    names = [_clean(name) for name in first if isinstance(name, str)] if isinstance(first, list) else []
     return list(itertools.takewhile(lambda name: name != "", names))
 
 
@@ -230,4 +235,4 @@ def _related(entry: dict[str, Any], field: str) -> list[str]:
     """The ids that an item lists in a field, within `related` in 2014, beside it in 2018."""
     related = entry.get("related", entry)
     others = related.get(field) if isinstance(related, dict) else None
-    return [_text(other) for other in others if isinstance(other, str)] if isinstance(others, list) else []
+    return [_clean(other) for other in others if isinstance(other, str)] if isinstance(others, list) else []

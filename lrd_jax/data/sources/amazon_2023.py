@@ -11,7 +11,7 @@ import polars as pl
 
 from lrd_jax.data.raw import RawDataset
 from lrd_jax.data.sources.amazon_source import Release, find_files
-from lrd_jax.data.sources.raw_lines import RawFile, concat, json_rows
+from lrd_jax.data.sources.raw_lines import RawFile, Schema, concat, json_rows
 from lrd_jax.errors import UserError
 
 _UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/"
@@ -34,8 +34,8 @@ RELEASE = Release(
     ),
 )  # fmt: skip
 TEMPLATE = "{title:32} {category} {brand}"
-_REVIEW = {"user_id": pl.String, "parent_asin": pl.String, "timestamp": pl.Int64}
-_ITEM = {
+_REVIEW: Schema = {"user_id": pl.String, "parent_asin": pl.String, "timestamp": pl.Int64}
+_ITEM: Schema = {
     "parent_asin": pl.String,
     "title": pl.String,
     "store": pl.String,

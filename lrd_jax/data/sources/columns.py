@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from lrd_jax.errors import UserError
 
@@ -21,6 +22,13 @@ def require_columns(
             raise UserError("the column is missing", file=file, line=line, field=name, remedy=remedy)
 
 
+def first_row(wrong: pl.Series) -> int:
+    """The first row where `wrong`, bool [N], holds; there is one."""
+    row = wrong.arg_max()
+    assert row is not None
+    return row
+
+
 def refuse_nested(table: pl.DataFrame, columns: Sequence[str], file: Path, *, lists: bool = False) -> None:
     """Refuse columns of a Parquet or JSON file whose cells are no single values, such as lists, or bytes.
 
@@ -34,8 +42,8 @@ def refuse_nested(table: pl.DataFrame, columns: Sequence[str], file: Path, *, li
       UserError: one is not.
     """
     for name in columns:
-        kind = table.schema[name]
-        kind = kind.inner if lists and kind == pl.List else kind
+        kind: pl.DataType | DataTypeClass = table.schema[name]
+        kind = kind.inner if lists and isinstance(kind, pl.List) else kind
         if kind.is_nested() or kind == pl.Binary:
             remedy = "Name another column, or give it one number or text in each row" + " or a list of them" * lists
             problem = f"its cells are {table.schema[name]}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -142,15 +143,15 @@ def _chosen(form: _Form, columns: Sequence[str] | None, layout: TextLayout) -> l
 
 def _read_fast(path: Path, form: _Form, chosen: Sequence[int]) -> pl.DataFrame | None:
     """The chosen columns, read by polars; None where it would not read them right."""
-    options = {"has_header": False, "skip_lines": form.skipped, "infer_schema": False}
+    scan = functools.partial(pl.scan_csv, path, has_header=False, skip_lines=form.skipped, infer_schema=False)
     try:
-        lines = pl.scan_csv(path, separator=_NO_LINE_HAS, quote_char=None, schema={"line": pl.String}, **options)
+        lines = scan(separator=_NO_LINE_HAS, quote_char=None, schema={"line": pl.String})
         marked, short = _facts(lines, form)
         if marked is None:
             return None
         schema = dict.fromkeys(map(str, range(len(form.names))), pl.String)
         mark = form.mark if marked else None
-        rows = pl.scan_csv(path, separator=form.separator, quote_char=mark, schema=schema, **options)
+        rows = scan(separator=form.separator, quote_char=mark, schema=schema)
         wanted = [str(i) for i in chosen]
         table = rows.select(wanted).collect(engine="streaming")
         if table.select(_blank().any()).item():  # what lies in the other columns tells whether the line is blank

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from lrd_jax.data.item_tables import RESERVED
 from lrd_jax.data.raw import NO_TIMES, RawDataset
-from lrd_jax.data.sources.columns import refuse_nested, require_columns
+from lrd_jax.data.sources.columns import first_row, refuse_nested, require_columns
 from lrd_jax.data.sources.delimited import TextLayout
 from lrd_jax.data.sources.downloads import digest
 from lrd_jax.data.sources.source_ids import (
@@ -86,7 +87,8 @@ def read_interaction_table(
     """
     file = Path(file)
     interactions, said, removed = _read_interactions(file, columns)
-    origin = {"source": "table", "files": {file.name: digest(file, "sha256")}, **_described(columns)}
+    files = {file.name: digest(file, "sha256")}
+    origin: dict[str, Any] = {"source": "table", "files": files, **_described(columns)}
     origin |= {"times": NO_TIMES} if columns.time is None else {}
     origin |= {"below_min_rating": removed} if removed else {}
     if items is None:
@@ -109,7 +111,7 @@ def read_interaction_table(
         check_relation(name, frame["other"], everything, items.file)
         others = pl.col("other").cast(everything.dtype, strict=False)
         relations[name] = frame.with_columns(others).drop_nulls()
-    origin["files"][items.file.name] = digest(items.file, "sha256")
+    files[items.file.name] = digest(items.file, "sha256")
     raw = RawDataset(file.stem, interactions, known, attributes, relations, default_template(known.columns[1:]), origin)
     return raw, said
 
@@ -120,8 +122,8 @@ def _read_interactions(
     """user, item and time as in `RawDataset`, in words what was decided on the way, and what --min-rating removed."""
     if (columns.rating is None) != (columns.min_rating is None):
         raise UserError("--rating and --min-rating need each other", remedy="Give both or none")
-    names = [columns.user, columns.item, columns.time, columns.rating]
-    names = list(dict.fromkeys(name for name in names if name is not None))
+    wanted = [columns.user, columns.item, columns.time, columns.rating]
+    names = list(dict.fromkeys(name for name in wanted if name is not None))
     table, said = read_table(file, names, layout=columns.layout), []
     refuse_nested(table, names, file)
     interactions = pl.DataFrame(
@@ -143,8 +145,8 @@ def _read_interactions(
         )
         removed = {name: {"given": number, "removed": number - after[name]} for name, number in before.items()}
         interactions = kept
-        kept = f"{len(interactions):,} of {len(table):,} rows have"
-        said.append(f"{kept} {columns.rating} {columns.min_rating:g} or more")
+        how_many = f"{len(interactions):,} of {len(table):,} rows have"
+        said.append(f"{how_many} {columns.rating} {columns.min_rating:g} or more")
     if columns.time is None:
         said.append("no --time: the order of the file counts as time")
         interactions = interactions.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("time"))
@@ -156,7 +158,7 @@ def _ratings(values: pl.Series, file: Path, field: str) -> pl.Series:
     numbers = numbers.cast(pl.Float64, strict=False)
     numbers = numbers.set(~numbers.is_finite(), None)
     if numbers.null_count():
-        row = int(numbers.is_null().arg_max())
+        row = first_row(numbers.is_null())
         problem = f"row {row + 1} has {values[row]!r}, which is not a number"
         raise UserError(problem, file=file, field=field, remedy="Correct it, or leave out --rating and --min-rating")
     return numbers
@@ -166,7 +168,7 @@ def _ids(values: pl.Series, file: Path, field: str) -> pl.Series:
     refuse_lost_digits(values, file, field)
     ids = clean_ids(values)
     if ids.null_count():
-        row = int(ids.is_null().arg_max()) + 1
+        row = first_row(ids.is_null()) + 1
         raise UserError(f"row {row} has no id", file=file, field=field, remedy="Fill it in, or remove the row")
     return ids
 

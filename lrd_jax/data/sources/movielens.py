@@ -16,7 +16,7 @@ from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import Prepared, dataset_folder, prepare_folder
 from lrd_jax.data.raw import RawDataset
 from lrd_jax.data.sources import movielens_large
-from lrd_jax.data.sources.columns import require_columns
+from lrd_jax.data.sources.columns import first_row, require_columns
 from lrd_jax.data.sources.downloads import digest
 from lrd_jax.data.sources.movielens_published import with_published_relations
 from lrd_jax.data.sources.movielens_source import RATINGS_SHA256, Movie, obtain
@@ -157,7 +157,7 @@ def _with_extra(raw: RawDataset, file: Path) -> RawDataset:
     refuse_lost_digits(table["movieId"], file, "movieId")
     ids = clean_ids(table["movieId"]).cast(pl.Int64, strict=False)
     if ids.null_count():
-        row = int(ids.is_null().arg_max()) + 1
+        row = first_row(ids.is_null()) + 1
         raise UserError(f"row {row} has no whole number", file=file, field="movieId", remedy="Write GroupLens's id")
     table = keyed_rows(table.with_columns(ids), "movieId", file).rename({"movieId": "item"})
     if not len(table.join(raw.items, on="item", how="semi")):

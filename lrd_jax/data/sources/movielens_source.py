@@ -90,7 +90,7 @@ def obtain(path: Path | None = None) -> RawMovieLens:
     for file, algorithm, checksum, _, origin in copies:
         if file.is_file() and digest(file, algorithm) == checksum:
             return _read(file, f"the cached copy of {origin}")
-    failures = []
+    failures: list[str] = []
     for file, algorithm, checksum, download, origin in copies:
         try:
             fetch(file, algorithm, checksum, download)

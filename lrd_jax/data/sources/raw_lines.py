@@ -7,17 +7,21 @@ import itertools
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import polars as pl
 from tqdm import tqdm
 
+from lrd_jax.data.sources.columns import first_row
 from lrd_jax.data.sources.text_files import decoded, marked_encoding
 from lrd_jax.errors import UserError
 
 _BLOCK = 2**25  # bytes of unpacked text in one block, 32 MiB
 _CHUNK = 2**20  # bytes of the file read at once
 _DAMAGED = "Copy or download it again"
+
+Schema: TypeAlias = Mapping[str, pl.DataType | type[pl.DataType]]
+"""Columns and their types."""
 
 
 class Block(NamedTuple):
@@ -48,7 +52,8 @@ class RawFile:
         Raises:
           UserError: the file is missing, cannot be read, is empty, or its gzip data is damaged or cut short.
         """
-        pieces, held, line = [], 0, 1
+        pieces: list[bytes] = []
+        held, line = 0, 1
         for piece in self._text():
             end = piece.rfind(b"\n") + 1
             if end and held + end >= size:
@@ -115,7 +120,7 @@ def _unpacked(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
         raise UserError("its gzip data ends too early", file=path, remedy=_DAMAGED)
 
 
-def json_rows(file: RawFile, schema: Mapping[str, pl.DataType], required: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+def json_rows(file: RawFile, schema: Schema, required: Mapping[str, str]) -> Iterator[pl.DataFrame]:
     """Some fields of a file of one JSON object per line, a frame per block; other fields are passed over.
 
     Args:
@@ -136,12 +141,12 @@ def json_rows(file: RawFile, schema: Mapping[str, pl.DataType], required: Mappin
         for field, meaning in required.items():
             missing = rows[field].is_null()
             if missing.any():
-                line = _line_of_row(block, missing.arg_max())
+                line = _line_of_row(block, first_row(missing))
                 raise UserError(f"{meaning} is missing", file=file.path, line=line, field=field, remedy=_DAMAGED)
         yield rows
 
 
-def _first_bad_line(block: Block, schema: Mapping[str, pl.DataType]) -> tuple[int, str]:
+def _first_bad_line(block: Block, schema: Schema) -> tuple[int, str]:
     """The first line that cannot be read and why, found by halving: the lines before it can be read together."""
     lines = block.data.split(b"\n")
     good, bad = 0, len(lines)  # so many lines can be read, so many cannot
@@ -154,7 +159,7 @@ def _first_bad_line(block: Block, schema: Mapping[str, pl.DataType]) -> tuple[in
     return block.first_line + good, _problem(lines[good], schema) or "it cannot be read"
 
 
-def _problem(data: bytes, schema: Mapping[str, pl.DataType]) -> str | None:
+def _problem(data: bytes, schema: Schema) -> str | None:
     try:
         pl.read_ndjson(data, schema=dict(schema))
     except pl.exceptions.PolarsError as error:
@@ -168,6 +173,6 @@ def _line_of_row(block: Block, row: int) -> int:
     return block.first_line + filled[row]
 
 
-def concat(frames: list[pl.DataFrame], schema: Mapping[str, Any]) -> pl.DataFrame:
+def concat(frames: list[pl.DataFrame], schema: Schema) -> pl.DataFrame:
     """The frames below each other, an empty frame of that schema where there are none."""
     return pl.concat(frames, rechunk=True) if frames else pl.DataFrame(schema=dict(schema))

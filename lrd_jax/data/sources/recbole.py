@@ -28,6 +28,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -81,7 +82,7 @@ def read_recbole(
             remedy,
         )
     items, found, text = _item_columns(files.get("item"), interactions["item"], attributes)
-    origin = {"source": f"atomic files of RecBole, {name}"}
+    origin: dict[str, Any] = {"source": f"atomic files of RecBole, {name}"}
     origin |= {"files": {file.path.name: file.sha256 for file in files.values()}}
     related: dict[str, pl.DataFrame] = {}
     if "kg" in files and "link" in files:
@@ -89,10 +90,10 @@ def read_recbole(
         chosen = _choose(graph, files["kg"].path, relations, max_relations)
         named = _names(files["kg"].tokens("relation_id").unique().sort().to_list(), set(found))
         origin["graph_relations"] = {}
-        for kind, relation in chosen:
+        for group, relation in chosen:
             name_here = named[relation]
-            (found if kind == "attribute" else related)[name_here] = graph[kind, relation]
-            origin["graph_relations"][("i_" if kind == "attribute" else "r_") + name_here] = relation
+            (found if group == "attribute" else related)[name_here] = graph[group, relation]
+            origin["graph_relations"][("i_" if group == "attribute" else "r_") + name_here] = relation
         origin["graph_relations_left_out"] = [key[1] for key in graph if key not in chosen]
     elif relations:
         raise UserError(f"it holds no {name}.kg and {name}.link", file=folder, field="--relations")
@@ -147,7 +148,8 @@ def _is_categorical(values: pl.DataFrame, kind: str) -> bool:
     few = 2 <= values["value"].n_unique() < per_item.height / 2
     if kind == "token":
         return few
-    return few and (per_item["len"] == per_item["distinct"]).all() and per_item["len"].median() <= _MEDIAN_WORDS
+    median: Any = per_item["len"].median()
+    return few and (per_item["len"] == per_item["distinct"]).all() and bool(median <= _MEDIAN_WORDS)
 
 
 def _graph(kg: AtomicFile, link: AtomicFile) -> dict[tuple[str, str], pl.DataFrame]:
@@ -168,7 +170,7 @@ def _graph(kg: AtomicFile, link: AtomicFile) -> dict[tuple[str, str], pl.DataFra
             found[kind, relation] = rows.select(
                 "item", pl.col(column).alias("other" if kind == "relation" else "value")
             )
-    kinds = {}  # of each relation the one with more edges
+    kinds: dict[str, str] = {}  # of each relation the one with more edges
     for kind, relation in sorted(found, key=lambda key: (-found[key].height, key)):
         kinds.setdefault(relation, kind)
     return {(kind, relation): found[kind, relation] for relation, kind in kinds.items()}

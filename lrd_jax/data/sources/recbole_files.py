@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from lrd_jax.data.sources.columns import first_row
 from lrd_jax.data.sources.source_ids import clean_ids, refuse_lost_digits
 from lrd_jax.data.sources.text_files import utf8
 from lrd_jax.data.sources.times import Unit, parse_times
@@ -62,7 +63,7 @@ class AtomicFile:
     def _refuse(self, wrong: pl.Series, field: str, problem: str, remedy: str) -> None:
         if wrong.any():
             raise UserError(
-                problem, file=self.path, line=2 + wrong.fill_null(True).arg_max(), field=field, remedy=remedy
+                problem, file=self.path, line=2 + first_row(wrong.fill_null(True)), field=field, remedy=remedy
             )
 
 

@@ -147,8 +147,8 @@ def corpus_card(corpus: Corpus, texts: Sequence[str]) -> dict[str, Any]:
     for relation, name in enumerate(corpus.item_relations, start=1):
         of_relation = corpus.triples[corpus.triples[:, 1] == relation]
         relations[name] = pl.DataFrame({"item_id": of_relation[:, 0], "other_id": of_relation[:, 2]})
-    texts = pl.Series("text", texts, dtype=pl.String)
-    known = ItemTexts(texts, int((texts == NO_TEXT).sum()), {}) if len(texts) else None
+    column = pl.Series("text", texts, dtype=pl.String)
+    known = ItemTexts(column, int((column == NO_TEXT).sum()), {}) if len(column) else None
     arrays = (corpus.sequence_users, corpus.sequence_items, corpus.sequence_times)
     return data_card(marker, {}, splits, *arrays, attributes, relations, known)
 

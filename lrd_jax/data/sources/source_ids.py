@@ -7,6 +7,7 @@ from typing import Literal
 
 import polars as pl
 
+from lrd_jax.data.sources.columns import first_row
 from lrd_jax.errors import UserError
 from lrd_jax.runs.terminal import warn
 
@@ -63,7 +64,7 @@ def refuse_lost_digits(values: pl.Series, file: Path, field: str) -> None:
     else:
         return
     if lost.fill_null(False).any():
-        row = int(lost.fill_null(False).arg_max())
+        row = first_row(lost.fill_null(False))
         problem = f"row {row + 1} has {values[row]}, an id that was made a floating-point number and has lost digits"
         remedy = "Store the column as text or as integers of 64 bits where it is made"
         raise UserError(problem, file=file, field=field, remedy=remedy)
@@ -101,9 +102,11 @@ def _alike(ours: pl.Series, theirs: pl.Series) -> tuple[str, str]:
         sides.append(pl.DataFrame([text, bare.alias("bare")]))
     pairs = sides[0].join(sides[1], on="bare", how="inner", maintain_order="left")
     pairs = pairs.filter(pl.col("ours").str.len_chars() > 1) if len(pairs) > 1 else pairs
-    return (
-        pairs.select("ours", "theirs").row(0) if len(pairs) else tuple(side[side.columns[0]].first() for side in sides)
-    )
+    if len(pairs):
+        ours_like, theirs_like = pairs.select("ours", "theirs").row(0)
+    else:
+        ours_like, theirs_like = (side[side.columns[0]].first() for side in sides)
+    return ours_like, theirs_like
 
 
 def check_relation(name: str, others: pl.Series, known: pl.Series, file: Path) -> None:

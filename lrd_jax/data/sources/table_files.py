@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lrd_jax.data.sources.columns import refuse_nested, require_columns
+from lrd_jax.data.sources.columns import first_row, refuse_nested, require_columns
 from lrd_jax.data.sources.delimited import TextLayout, read_delimited
 from lrd_jax.data.sources.json_lines import read_json
 from lrd_jax.data.sources.source_ids import clean_ids, refuse_lost_digits
@@ -70,7 +70,7 @@ def keyed_rows(table: pl.DataFrame, column: str, file: Path, remedy: str = "Name
     keys = clean_ids(table[column])
     again = keys.is_not_null() & ~keys.is_first_distinct()
     if again.any():
-        row = int(again.arg_max())
+        row = first_row(again)
         problem = f"row {row + 1} has {keys[row]!r} a second time"
         raise UserError(problem, file=file, field=column, remedy="Keep one row for each")
     return table.with_columns(keys.alias(column)).filter(keys.is_not_null())

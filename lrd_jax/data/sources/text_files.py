@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 import polars as pl
 
@@ -24,7 +24,8 @@ PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 ENCODING_REMEDY = "Save it as UTF-8, such as with: iconv -f latin1 -t utf-8 OLD > NEW"
 
 _CHUNK = 2**20  # bytes
-_OPENERS: dict[bytes, Callable[[Path], IO[bytes]]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_Packed: TypeAlias = gzip.GzipFile | IO[bytes]
+_OPENERS: dict[bytes, Callable[[Path], _Packed]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _ZIP, _ZSTD = b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
 _MARKS = {  # UTF-32's little-endian mark begins with UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
@@ -172,7 +173,7 @@ def _unpacked(file: Path, target: Path) -> Path:
     return file
 
 
-def _copy(packed: IO[bytes], target: Path) -> Path:
+def _copy(packed: _Packed, target: Path) -> Path:
     with target.open("wb") as out:
         shutil.copyfileobj(packed, out, _CHUNK)
     return target

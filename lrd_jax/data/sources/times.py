@@ -11,10 +11,11 @@ import functools
 import operator
 import re
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
+from lrd_jax.data.sources.columns import first_row
 from lrd_jax.errors import UserError
 
 Unit = Literal["s", "ms", "us", "ns", "iso"]
@@ -59,7 +60,7 @@ class _Column(NamedTuple):
     def refuse(self, wrong: pl.Series, problem: str, remedy: str) -> None:
         """Raise UserError for the first row where `wrong`, bool [N], holds."""
         if wrong.any():
-            row = int(wrong.arg_max())
+            row = first_row(wrong)
             line = None if self.first_line is None else row + self.first_line
             problem = f"{self.cell(row)}, which {problem}"
             raise UserError(problem, file=self.file, line=line, field=self.field, remedy=remedy)
@@ -68,7 +69,7 @@ class _Column(NamedTuple):
         wrong = understood.is_null()
         problem = "is not understood as a time"
         if wrong.any() and not wrong.all():
-            problem += f", while {self.cell(int(wrong.arg_min()))}"
+            problem += f", while {self.cell(first_row(~wrong))}"
         remedy = f"Correct it, or say what the column holds with --time-unit or --time-format, such as {FORM_EXAMPLE}"
         self.refuse(wrong, problem, remedy)
 
@@ -111,11 +112,11 @@ def parse_times(
             found, words = dates, "ISO dates"
         else:
             column.refuse_null(numbers.whole)
-            unit = _unit(column, numbers) if unit is None else unit
-            if unit == "date":
+            words = _unit(column, numbers) if unit is None else unit
+            if words == "date":
                 found, words = _dates_as_numbers(numbers), "dates written as numbers"
             else:
-                found, words = _nanoseconds(numbers, unit), unit
+                found = _nanoseconds(numbers, words)
     column.refuse_null(found)
     column.refuse(found < 0, "lies before 1970", "Correct it, or remove the row")
     return found.cast(FULL), words
@@ -134,6 +135,7 @@ def _of_dates(column: _Column) -> pl.Series:
     counts = column.values.to_physical().cast(pl.Int64)  # of days or of the unit, in UTC
     if kind == pl.Date:
         return _nanoseconds(_Numbers(86400 * counts, 0 * counts), "s")
+    assert isinstance(kind, pl.Datetime)
     return _nanoseconds(_Numbers(counts, 0 * counts), kind.time_unit)
 
 
@@ -187,13 +189,14 @@ def _unit(column: _Column, numbers: _Numbers) -> str:
         usual, other = "date", ~is_date
     else:
         above = whole.filter(whole > 0)
-        usual = _unit_of(above.median() if len(above) else 0)
+        middle: Any = above.median() if len(above) else 0
+        usual = _unit_of(middle)
         place = list(_PER_SECOND).index(usual)
         low, high = _MOST_SECONDS * 1000 ** (place - 1) if place else 0, min(_MOST_SECONDS * 1000**place, 2**63 - 1)
         other = (whole > 0) & ((whole < low) | (whole >= high))
     if other.any():
-        alike = column.cell(int((~other & (whole > 0)).arg_max()))
-        problem = f"looks like {_unit_of(whole[int(other.arg_max())])}, but {alike}, which looks like "
+        alike = column.cell(first_row(~other & (whole > 0)))
+        problem = f"looks like {_unit_of(whole[first_row(other)])}, but {alike}, which looks like "
         remedy = "Correct the values, or say what they are with --time-unit or --time-format"
         column.refuse(other, problem + ("a date" if usual == "date" else usual), remedy)
     return usual

@@ -112,12 +112,14 @@ def _indices(data: list[Any]) -> list[int]:
         held = "some embeddings without an index" if None in indices else f"{count} embeddings with the same index"
         remedy = "Ask for one text at a time with --request-inputs 1"
         raise UserError(f"the answer of the server holds {held}, so their order is not known", remedy=remedy)
+    numbers: list[int] = []
     for index in indices:
         if type(index) is not int or not 0 <= index < count:
             raise UnusableAnswer(f"the answer holds an embedding with the index {str(index)[:20]} for {count} texts")
-    if len(set(indices)) < count:
+        numbers.append(index)
+    if len(set(numbers)) < count:
         raise UnusableAnswer("the answer holds an index twice")
-    return indices
+    return numbers
 
 
 def _read_vector(entry: Any) -> np.ndarray | str:
@@ -151,7 +153,7 @@ def _error_in(body: Any) -> ServerError | None:
         words = held.get("message") or held.get("detail") or held
         words = words if isinstance(words, str) else json.dumps(words)
         codes = [held.get("code"), held.get("type"), held.get("status")]
-        status = next((int(code) for code in codes if re.fullmatch(r"[1-5]\d\d", str(code))), None)
+        status = next((int(code) for code in map(str, codes) if re.fullmatch(r"[1-5]\d\d", code)), None)
         passing = status is not None and (status in RETRY_STATUSES or status >= 500)
         retry = passing or bool(_RETRY_WORDS.search(f"{words} {codes}"))
         return ServerError(words, held, status, retry=retry and not is_final(held))

@@ -8,13 +8,12 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import warn
+from lrd_jax.runs.terminal import Bar, warn
 from lrd_jax.text.openai.answers import ZEROS, Answer, ServerError, UnusableAnswer, read_answer
 from lrd_jax.text.openai.probe import PROBE
 from lrd_jax.text.openai.requests import Asked
@@ -69,7 +68,7 @@ class Asking:
       tokens: that these took.
     """
 
-    def __init__(self, encoder: _Encoder, service: Service, database: Database, bar: tqdm) -> None:
+    def __init__(self, encoder: _Encoder, service: Service, database: Database, bar: Bar) -> None:
         """`bar`: counts tokens."""
         self._encoder, self._service, self._database, self._bar = encoder, service, database, bar
         self._failure: UserError | None = None
@@ -207,10 +206,11 @@ class Asking:
             if answer.vectors:
                 self._encoder.dimensions = len(answer.vectors[0])
                 return answer.vectors[0]
-            if answer.problems[0] == ZEROS:
+            problem = answer.problems[0]
+            if problem == ZEROS:
                 break
         raise UserError(
-            f"the server {self._service.url} answered the test text {PROBE!r} with {answer.problems[0]}",
+            f"the server {self._service.url} answered the test text {PROBE!r} with {problem}",
             remedy="It does not embed texts with this model: check --model, and the server's log",
         )
 
@@ -226,7 +226,7 @@ class Asking:
         import openai
 
         dimensions = self._encoder._dimensions
-        optional = {} if dimensions is None else {"dimensions": dimensions}
+        optional: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
         for attempt in itertools.count(1):
             try:
                 # The bytes, not the client's object: whatever they hold is to be checked by `read_answer`.

@@ -205,7 +205,8 @@ class _Batches:
         """Wait for every batch that holds a text of ours, and put what it brings into the cache."""
         waiting = [batch for batch in self._records.open() if batch.keys & self._wanted]
         options = self._encoder.batch_options
-        total, results = Counter(), Results()
+        total: Counter[str] = Counter()
+        results = Results()
         pause = min(FIRST_POLL_SECONDS, options.poll_seconds)
         num_rows = sum(len(batch.keys) for batch in waiting)
         bar = tqdm(total=num_rows, desc="batches", unit="text", dynamic_ncols=True, disable=None)
@@ -284,7 +285,7 @@ class _Batches:
 
 
 def _pause(error: openai.APIError, attempt: int) -> float:
-    response = getattr(error, "response", None)
+    response: Any = getattr(error, "response", None)
     try:
         return min(max(float(response.headers["retry-after"]), 0.1), 120.0)
     except (AttributeError, KeyError, ValueError):

@@ -110,12 +110,12 @@ def _read_row(line: bytes, width: int | None) -> tuple[bytes, np.ndarray]:
         key = bytes.fromhex(row["custom_id"])
     except (ValueError, KeyError, TypeError) as error:
         raise _Failed("a row that does not parse") from error
-    response, error = row.get("response"), row.get("error")
+    response, failure = row.get("response"), row.get("error")
     status = response.get("status_code") if isinstance(response, dict) else None
-    if error or status != 200:
+    if failure or status != 200:
         body = response.get("body") if isinstance(response, dict) else None
         permanent = type(status) is int and 400 <= status < 500 and status not in RETRY_STATUSES
-        raise _Failed(_reason(error, body, status), key, for_good=permanent)
+        raise _Failed(_reason(failure, body, status), key, for_good=permanent)
     try:
         answer = read_answer(response.get("body"), 1, width)
     except UnusableAnswer as unusable:

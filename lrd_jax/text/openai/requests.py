@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,11 +73,11 @@ def what_to_ask(
         sent = cut.get(text, text)
         rows[row] = places.setdefault(sent, len(places)) if sent.strip() else -1
     distinct = list(places)
-    identity = {"model": model, "dimensions": dimensions, "service": service, "generation": generation}
+    key_of = functools.partial(vector_key, model=model, dimensions=dimensions, service=service, generation=generation)
     return Asked(
         texts=distinct,
         tokens=tokenizer.count(distinct),
-        keys=[vector_key(text, **identity) for text in distinct],
+        keys=[key_of(text) for text in distinct],
         rows=rows,
         num_cut=len({sent for sent in cut.values() if sent in places}),
     )

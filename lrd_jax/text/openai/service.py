@@ -79,7 +79,8 @@ def resolve_url(given: str | None) -> str:
         raise UserError(problem, field=field, remedy=f"{remedy}; the key goes into {KEY_VARIABLE}")
     # One spelling for one server: answers are kept by it.
     port = "" if parts.port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{parts.port}"
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    name = parts.hostname or ""
+    host = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{host}{port}{parts.path}".rstrip("/")
 
 
@@ -109,7 +110,7 @@ class Service:
             else (openai.DefaultAsyncHttpxClient, _stop_retries_async)
         )
         try:
-            http_client = hooked(event_hooks={"response": [hook]}, timeout=server.timeout)
+            http_client: Any = hooked(event_hooks={"response": [hook]}, timeout=server.timeout)
             return kind(
                 api_key=self.key,
                 base_url=self.url,
@@ -154,7 +155,7 @@ class Service:
 
     def _proxy(self) -> str:
         parts, proxies = urlsplit(self.url), urllib.request.getproxies()
-        if not {parts.scheme, "all"} & proxies.keys() or urllib.request.proxy_bypass(parts.hostname):
+        if not {parts.scheme, "all"} & proxies.keys() or urllib.request.proxy_bypass(parts.hostname or ""):
             return ""
         return f" and the proxy that the environment names (NO_PROXY={parts.hostname} does without it)"
 
