@@ -10,7 +10,8 @@ from benchmarks.score import measure_evaluation
 from benchmarks.workload import build_workload, rows_to_score
 from lrd_jax.command_line.parse import run_command
 from lrd_jax.devices import data_mesh
-from lrd_jax.ranking.on_device import build_full_evaluation
+from lrd_jax.ranking.on_device import build_counts
+from lrd_jax.ranking.protocols.full import Full
 
 
 def main() -> None:
@@ -19,7 +20,8 @@ def main() -> None:
     run, num_items = workload.run, workload.run.corpus.num_items
     rows = run.corpus.dev.rows[rows_to_score(run.corpus.dev, num_items, run.system.users_per_block)]
     history_length = run.config.data.history_length
-    evaluate = build_full_evaluation(run.system, data_mesh(), history_length=history_length, num_items=num_items)
+    candidates = Full().candidates(run.corpus, "dev")
+    evaluate = build_counts(run.system, data_mesh(), candidates, history_length=history_length)
     split = (jax.device_put(rows, run.arrays.examples.sharding),)
     report("full_ranking", workload, [measure_evaluation(workload, evaluate, split, num_items)])
 

@@ -20,7 +20,8 @@ from benchmarks.workload import Workload
 from lrd_jax.devices import data_mesh
 from lrd_jax.errors import UserError
 from lrd_jax.ranking.metrics import ranking_metrics
-from lrd_jax.ranking.on_device import build_full_evaluation
+from lrd_jax.ranking.on_device import build_counts
+from lrd_jax.ranking.protocols.full import Full
 from lrd_jax.training.setup import checked_ranks
 
 SCRIPT = Path(__file__).with_name("peers_recbole.py")
@@ -59,12 +60,8 @@ class Ours:
         self._run, self._best = run, (-1.0, None)
         self._next_epoch, _, epoch_seconds = compile_epochs(workload)
         self._params = run.init().params
-        evaluate = build_full_evaluation(
-            run.system,
-            data_mesh(),
-            history_length=run.config.data.history_length,
-            num_items=run.corpus.num_items,
-        )
+        candidates = Full().candidates(run.corpus, "dev")
+        evaluate = build_counts(run.system, data_mesh(), candidates, history_length=run.config.data.history_length)
         args = (self._params, run.arrays, run.splits["dev"][0])
         self._evaluate, ranking_seconds = timed_compilation(evaluate, *args)
         self._description = {

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from lrd_jax.api.dataset import Dataset as Dataset
     from lrd_jax.api.dataset import dataset_from_frame as dataset_from_frame
     from lrd_jax.api.dataset import load_dataset as load_dataset
+    from lrd_jax.api.evaluation import Evaluation as Evaluation
+    from lrd_jax.api.evaluation import ListEvaluation as ListEvaluation
     from lrd_jax.api.fitting import fit as fit
     from lrd_jax.api.fitting import setup as setup
-    from lrd_jax.api.run import Evaluation as Evaluation
     from lrd_jax.api.run import Run as Run
     from lrd_jax.api.run import load_run as load_run
     from lrd_jax.config.schema import Config as Config
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     **dict.fromkeys(("Dataset", "dataset_from_frame", "load_dataset"), "lrd_jax.api.dataset"),
-    **dict.fromkeys(("Evaluation", "Run", "load_run"), "lrd_jax.api.run"),
+    **dict.fromkeys(("Evaluation", "ListEvaluation"), "lrd_jax.api.evaluation"),
+    **dict.fromkeys(("Run", "load_run"), "lrd_jax.api.run"),
     **dict.fromkeys(("fit", "setup"), "lrd_jax.api.fitting"),
     "Config": "lrd_jax.config.schema",
     "load_config": "lrd_jax.config.toml_file",

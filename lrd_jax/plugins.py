@@ -86,7 +86,7 @@ PROTOCOLS = Kind(
     "protocol",
     "lrd_jax.protocols",
     "--protocol",
-    ("model_fields", "num_candidates", "build"),
+    ("model_fields", "num_candidates", "candidates"),
     {
         "given": "lrd_jax.ranking.protocols.given:Given",
         "sampled": "lrd_jax.ranking.protocols.sampled:Sampled",

@@ -21,7 +21,7 @@ from lrd_jax.evaluate.run_protocol import build_ranking
 from lrd_jax.models.simple import item_counts
 from lrd_jax.ranking.candidates import draw_negatives, left_out
 from lrd_jax.ranking.metrics import target_ranks
-from lrd_jax.ranking.on_device import build_full_evaluation, build_sampled_evaluation
+from lrd_jax.ranking.on_device import build_counts
 from lrd_jax.ranking.protocols.full import Full
 from lrd_jax.ranking.protocols.given import Given
 from lrd_jax.ranking.protocols.sampled import Sampled
@@ -192,9 +192,9 @@ def test_full_ranking_is_the_given_one_with_all_other_items(rcf):
     out = np.asarray(jax.jit(left_out, static_argnums=2)(run.arrays, rows, run.corpus.num_items))
     negatives = np.where(out == 0, np.arange(1, run.corpus.num_items + 1), 0).astype(np.int32)
     expected = run.evaluation_on_device(rcf.params, run.arrays, *put_split(Split(rows, negatives), data_mesh()))
-    full = build_full_evaluation(
-        run.system, data_mesh(), history_length=run.config.data.history_length, num_items=run.corpus.num_items
-    )
+    history_length = run.config.data.history_length
+    candidates = Full().candidates(run.corpus, "test")
+    full = build_counts(run.system, data_mesh(), candidates, history_length=history_length)
     found = full(rcf.params, run.arrays, rows)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     assert len(set(found.greater.tolist())) > 10
@@ -206,10 +206,10 @@ def test_sampled_ranking_is_the_given_one_with_the_drawn_items(rcf):
     draw = jax.jit(draw_negatives, static_argnums=4)
     negatives = np.asarray(draw(key, run.arrays, rows, log_weights, 9))
     expected = run.evaluation_on_device(rcf.params, run.arrays, *put_split(Split(rows, negatives), data_mesh()))
-    sampled = build_sampled_evaluation(
-        run.system, data_mesh(), history_length=run.config.data.history_length, num_negatives=9
-    )
-    jax.tree.map(np.testing.assert_array_equal, sampled(rcf.params, run.arrays, rows, log_weights, key), expected)
+    candidates = Sampled(negatives=9, seed=5).candidates(run.corpus, "test")
+    sampled = build_counts(run.system, data_mesh(), candidates, history_length=run.config.data.history_length)
+    found = sampled(rcf.params, run.arrays, *candidates.by_row, *candidates.shared)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 @pytest.mark.parametrize("protocol", [Full(), Sampled(negatives=11, sampling="popularity")])

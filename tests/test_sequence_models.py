@@ -22,7 +22,8 @@ from lrd_jax.models.layers import kept, of_rows
 from lrd_jax.models.lazy_rows import put_rows, take_rows
 from lrd_jax.models.sequence_system import SequenceSystem
 from lrd_jax.models.tisasrec import relative_intervals
-from lrd_jax.ranking.on_device import build_full_evaluation
+from lrd_jax.ranking.on_device import build_counts
+from lrd_jax.ranking.protocols.full import Full
 from lrd_jax.training.setup import assemble_corpus
 from tests import golden_files, reference
 from tests.test_engine import UNOPTIMISED
@@ -393,7 +394,7 @@ def test_full_ranking_against_every_score(name, corpus):
     encoded = jax.jit(run.system.encode)(params, corpus.sequence_users[rows], history, run.arrays.tables)
     everything = np.tile(np.arange(1, corpus.num_items + 1, dtype=np.int32), (len(rows), 1))
     scores = np.asarray(jax.jit(run.system.score)(params, encoded, everything, run.arrays.tables), np.float64)
-    full = build_full_evaluation(run.system, data_mesh(), history_length=5, num_items=corpus.num_items)
+    full = build_counts(run.system, data_mesh(), Full().candidates(corpus, "test"), history_length=5)
     found = full(params, run.arrays, rows)
     clear = 0
     for place, row in enumerate(rows):
@@ -419,7 +420,7 @@ def test_full_ranking_of_items_that_are_alike_ties(precision, corpus):
     row = np.random.default_rng(0).normal(size=64).astype(np.float32)
     params["item_embeddings"] = np.tile(row, (corpus.num_items + 1, 1))
     params["encoder"]["out_kernel"] = params["encoder"]["out_kernel"] * 100
-    full = build_full_evaluation(run.system, data_mesh(), history_length=5, num_items=corpus.num_items)
+    full = build_counts(run.system, data_mesh(), Full().candidates(corpus, "test"), history_length=5)
     found = full(params, run.arrays, corpus.test.rows)
     assert not np.asarray(found.greater).any()
     seen = corpus.test.rows - corpus.sequence_offsets[corpus.sequence_users[corpus.test.rows]]

@@ -13,15 +13,19 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from lrd_jax.api import evaluation
+from lrd_jax.api.evaluation import ListEvaluation
+from lrd_jax.api.frames import frames_named, to_parquet
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus
-from lrd_jax.data.id_maps import raw_ids
+from lrd_jax.data.id_maps import source_ids
 from lrd_jax.data.item_facts import read_item_facts
 from lrd_jax.data.options import PrepareOptions
 from lrd_jax.data.pipeline import prepare_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.sources.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
 from lrd_jax.errors import UserError
+from lrd_jax.ranking.protocols import SplitName
 from lrd_jax.recommend.find_items import ItemFinder
 
 
@@ -63,8 +67,7 @@ class Dataset:
     def ids_of(self, kind: Literal["user", "item"], ids: np.ndarray) -> pl.Series:
         """Translates the folder's own ids [N] of users or items to the source's ids, String [N]. Without an id map, the
         two are the same."""
-        raw = raw_ids(self.folder, kind, ids)
-        return raw if raw.null_count() < len(raw) or not len(raw) else pl.Series(ids).cast(pl.String)
+        return source_ids(self.folder, kind, ids)
 
     def own_ids(self, kind: Literal["user", "item"], raw: Sequence[Any] | pl.Series) -> np.ndarray:
         """Translates the source's ids of users or items to the folder's own ids, int32 [N].
@@ -81,6 +84,26 @@ class Dataset:
             remedy = f"Use ids as they are in the source, such as {', '.join(known.head(3))}"
             raise UserError(f"there is no {kind} {unknown}", file=self.folder, remedy=remedy)
         return own.to_numpy()
+
+    def evaluate_lists(
+        self,
+        lists: Any,
+        protocol: str = "full",
+        *,
+        split: SplitName = "test",
+        at: Sequence[int] = (5, 10),
+        **options: Any,
+    ) -> ListEvaluation:
+        """Evaluates lists that any system made, as `python -m lrd_jax.evaluate --lists-from` does.
+
+        Args:
+          lists: a frame of polars or pandas, or a file: the columns user, item, and rank or score, ids of the source.
+          protocol, split, at, options: as in `Run.evaluate`. Items that are no candidates are taken out of the lists.
+
+        Raises:
+          UserError: a column is missing, or a row is wrong: an unknown id, an item that a list has twice, ...
+        """
+        return evaluation.evaluate_anybodys_lists(self.corpus, self.folder, lists, protocol, split, at, options)
 
 
 def as_ids(raw: Sequence[Any] | pl.Series) -> pl.Series:
@@ -136,9 +159,9 @@ def dataset_from_frame(
     """
     options = PrepareOptions(core=core, negatives=negatives, seed=seed, template=template)
     with tempfile.TemporaryDirectory() as temporary:
-        files = {"interactions": _parquet(interactions, Path(temporary), "interactions")}
+        files = {"interactions": to_parquet(interactions, Path(temporary), "interactions")}
         if items is not None:
-            files["items"] = _parquet(items, Path(temporary), "items")
+            files["items"] = to_parquet(items, Path(temporary), "items")
         if folder is None:
             contents = [file.read_bytes() for file in files.values()]
             chosen = repr((user, item, time, item_id, tuple(attributes), tuple(relations), options))
@@ -147,25 +170,7 @@ def dataset_from_frame(
         about = None
         if items is not None:
             about = ItemColumns(files["items"], item_id or item, tuple(attributes), tuple(relations))
-        try:
+        with frames_named(Path(temporary)):
             raw, _ = read_interaction_table(files["interactions"], InteractionColumns(user, item, time), about)
-        except UserError as error:  # name the frames, because the temporary files no longer exist
-            frame = Path(error.file).stem if error.file is not None else None
-            raise UserError(error.problem, file=frame, field=error.field, remedy=error.remedy) from error
         prepare_folder(raw, Path(folder), options)
     return load_dataset(folder)
-
-
-def _parquet(frame: Any, folder: Path, name: str) -> Path:
-    """Writes a polars or pandas frame to a Parquet file."""
-    if not isinstance(frame, pl.DataFrame):
-        if not (hasattr(frame, "columns") and hasattr(frame, "to_numpy")):
-            raise UserError(f"{name} is a {type(frame).__name__}", remedy="Give a polars or pandas frame")
-        columns = {}
-        for column in frame.columns:
-            values = frame[column].to_numpy()
-            columns[str(column)] = values.tolist() if values.dtype == object else values
-        frame = pl.DataFrame(columns, strict=False, nan_to_null=True)
-    path = folder / f"{name}.parquet"
-    frame.write_parquet(path)
-    return path

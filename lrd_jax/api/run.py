@@ -6,23 +6,21 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from lrd_jax import plugins
+from lrd_jax.api import evaluation
 from lrd_jax.api.dataset import Dataset, as_ids
+from lrd_jax.api.evaluation import Evaluation, ListEvaluation
 from lrd_jax.config.schema import Config
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.errors import UserError
-from lrd_jax.evaluate.flags import make_protocol
-from lrd_jax.evaluate.report import results_frame, summarise
-from lrd_jax.evaluate.run_protocol import build_ranking
 from lrd_jax.models.simple import PopularitySystem
 from lrd_jax.models.system import Params, RelationalSystem, System
 from lrd_jax.ranking.histories import Histories
-from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
+from lrd_jax.ranking.protocols import SplitName, TieRule
 from lrd_jax.ranking.ranker import Ranker, TopItems
 from lrd_jax.recommend.lists import allowed_items, lists_frame
 from lrd_jax.recommend.reasons import Reasons
@@ -32,21 +30,6 @@ from lrd_jax.runs.folder import read_results
 from lrd_jax.text.store import load_or_embed
 from lrd_jax.training.load import Trained, load_trained
 from lrd_jax.training.setup import Setup
-
-
-class Evaluation(NamedTuple):
-    """What `Run.evaluate` returns.
-
-    Attributes:
-      metrics: one row: HR@K, NDCG@K, MRR@K and MRR, means over all targets.
-      slices: the same metrics by the target's popularity, by the history's length and, if any target is repeated, for
-        repeated and new targets.
-      rows: one row per target: user, item, rank and the other columns that `evaluate` writes to Parquet.
-    """
-
-    metrics: pl.DataFrame
-    slices: pl.DataFrame
-    rows: pl.DataFrame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -366,17 +349,26 @@ class Run:
         Raises:
           UserError: the protocol or an option is unknown, or a score is not finite.
         """
-        chosen = _protocol(protocol, options)
-        counts = build_ranking(self.setup, split, chosen)(self.params)
-        rows = results_frame(self.folder, self._trained, split, chosen, ties, counts)
-        summary = summarise(rows, tuple(at))
-        slices = [
-            {"slice": column, "bin": part["bin"], "rows": part["rows"], **(part["metrics"] or {})}
-            for column, parts in summary["slices"].items()
-            for part in parts
-        ]
-        metrics = pl.DataFrame([{"rows": summary["rows"], **summary["metrics"]}])
-        return Evaluation(metrics, pl.DataFrame(slices, infer_schema_length=None), rows)
+        return evaluation.evaluate(self.folder, self._trained, protocol, split, ties, at, options)
+
+    def evaluate_lists(
+        self,
+        protocol: str = "given",
+        *,
+        split: SplitName = "test",
+        ties: TieRule = "average",
+        at: Sequence[int] = (5, 10),
+        **options: Any,
+    ) -> ListEvaluation:
+        """The top-K list of every row of a split, K the largest of `at`, as `python -m lrd_jax.evaluate --lists` does.
+
+        Args:
+          protocol, split, ties, at, options: as in `evaluate`.
+
+        Raises:
+          UserError: as `evaluate`.
+        """
+        return evaluation.evaluate_lists_of_run(self.folder, self._trained, protocol, split, ties, at, options)
 
 
 def load_run(folder: str | Path, *, data: str | Path | None = None) -> Run:
@@ -402,15 +394,3 @@ def load_run(folder: str | Path, *, data: str | Path | None = None) -> Run:
         setup=trained.run,
         _trained=trained,
     )
-
-
-def _protocol(name: str, options: dict[str, Any]) -> Protocol:
-    known = plugins.names(plugins.PROTOCOLS)
-    if name not in known:
-        raise UserError(f"there is no protocol {name!r}", remedy=f"Choose one of {', '.join(known)}")
-    protocol = plugins.load(plugins.PROTOCOLS, name)
-    for option in options:
-        if option not in protocol.model_fields:
-            remedy = f"Its options are {', '.join(protocol.model_fields)}" if protocol.model_fields else "It has none"
-            raise UserError(f"the protocol {name} has no option {option!r}", remedy=remedy)
-    return make_protocol(protocol, options)

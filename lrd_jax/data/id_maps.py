@@ -41,6 +41,12 @@ def raw_ids(folder: Path, kind: Literal["user", "item"], ids: np.ndarray) -> pl.
     return wanted.join(known, on="id", how="left", maintain_order="left")["raw_id"]
 
 
+def source_ids(folder: Path, kind: Literal["user", "item"], ids: np.ndarray) -> pl.Series:
+    """As `raw_ids`, and the folder's own ids where it has no map: String [N]."""
+    raw = raw_ids(folder, kind, ids)
+    return raw if raw.null_count() < len(raw) or not len(raw) else pl.Series(ids).cast(pl.String)
+
+
 def _map(folder: Path, kind: str) -> Table | None:
     path = folder / f"{kind}s.tsv"
     if is_there(path):

@@ -8,7 +8,7 @@ if __name__ == "__main__":
     begin()
 
 from lrd_jax.command_line.parse import run_command
-from lrd_jax.errors import UserError, quoted
+from lrd_jax.errors import quoted
 from lrd_jax.evaluate.flags import EvaluateFlags, parse_flags
 from lrd_jax.ranking.protocols import Protocol
 
@@ -23,49 +23,31 @@ def main() -> None:
 
 
 def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
-    """Evaluates the runs one after the other, then prints the tables and writes the files.
+    """Evaluates the runs one after the other, then others' lists; prints the tables and writes the files.
 
     Raises:
-      UserError: no run in a folder, changed data, scores that are not finite, a file that cannot be written.
+      UserError: no run in a folder, changed data, scores that are not finite, lists that do not fit the dataset, a file
+        that cannot be written.
     """
     import polars as pl
 
-    from lrd_jax.errors import printable
-    from lrd_jax.evaluate.report import results_frame, summarise, tables, write_parquet, write_summary
-    from lrd_jax.evaluate.run_protocol import build_ranking
-    from lrd_jax.runs.tables import print_table
-    from lrd_jax.runs.terminal import say, warn
-    from lrd_jax.training.load import check_holds_run, load_trained
+    from lrd_jax.evaluate.evaluations import evaluations
+    from lrd_jax.evaluate.files import write_parquet
+    from lrd_jax.evaluate.lists import lists_frame
+    from lrd_jax.evaluate.show import show
+    from lrd_jax.runs.terminal import say
+    from lrd_jax.training.load import check_holds_run
 
-    for folder in flags.runs:  # told before the long work
+    for folder in flags.runs:  # before the long work
         check_holds_run(folder)
-    hashes: dict[str, str] = {}
-    frames, run = [], None
-    for folder in flags.runs:
-        trained = load_trained(folder, assembled=run, data=flags.data)
-        corpus = trained.run.corpus
-        if hashes.setdefault(corpus.name, corpus.content_hash) != corpus.content_hash:
-            remedy = "Evaluate each in a call of its own"
-            raise UserError(f"two datasets of different content are named {corpus.name}", file=folder, remedy=remedy)
-        if trained.run is not run:
-            run, rank = trained.run, build_ranking(trained.run, flags.split, protocol)
-        counts = rank(trained.params)
-        frames.append(results_frame(folder, trained, flags.split, protocol, flags.ties, counts))
-        place = flags.out or folder / f"evaluation-{flags.split}-{protocol.name}.parquet"
-        if flags.out is None:
-            write_parquet(place, frames[-1])
-        rows = f"{len(counts.greater):,} {flags.split} rows"
-        say(f"{quoted(folder)}: epoch {trained.epoch}, {rows}, ranks in {quoted(place)}")
+    done = list(evaluations(flags, protocol))
     if flags.out is not None:
-        write_parquet(flags.out, pl.concat(frames))
-    summaries = [summarise(frame, flags.at) for frame in frames]
-    if flags.json is not None:
-        write_summary(flags.json, flags.split, protocol, flags.ties, summaries)
-    for table in tables(flags.split, protocol, flags.ties, summaries):
-        print_table(table)
-    said = {f"{run['dataset']}: {notice['text']}": None for run in summaries for notice in run["warnings"]}
-    for line in said:  # once where several runs are on one dataset
-        warn(printable(line))
+        write_parquet(flags.out, pl.concat([one.ranks for one in done], how="vertical_relaxed"))
+    if flags.lists is not None:
+        frames = [lists_frame(one.subject, one.ranks, one.lists) for one in done if one.lists is not None]
+        write_parquet(flags.lists, pl.concat(frames, how="vertical_relaxed"))
+        say(f"top-{max(flags.at)} lists in {quoted(flags.lists)}")
+    show(done, flags, protocol)
 
 
 if __name__ == "__main__":

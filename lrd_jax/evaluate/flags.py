@@ -56,22 +56,33 @@ _CUTOFFS = PrimitiveConstructorSpec(
 class EvaluateFlags:
     """Rank the target of every row among candidates, with the best epoch of each run: HR, NDCG and MRR, in all and by
     the target's popularity in training, the length of the history, and whether the user had the target before; and the
-    rank of every target as Parquet."""
+    rank of every target as Parquet. With --lists or --lists-from also coverage, popularity, novelty and diversity of
+    top-K lists. Several runs are compared user by user."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Run folders of `train`."""
+    """Run folders of `train`. May be left out with --lists-from and --data.path."""
     data: Annotated[Path | None, tyro.conf.arg(name="data.path", metavar="FOLDER")] = None
     """Where the dataset of the runs is now, for one that was moved or renamed. None: where it was in training."""
     split: SplitName = "test"
     """Which rows."""
     at: Annotated[tuple[int, ...], _CUTOFFS] = CUTOFFS
-    """The cutoffs K of HR@K, NDCG@K and MRR@K."""
+    """The cutoffs K of HR@K, NDCG@K and MRR@K, and of the metrics of lists."""
     ties: TieRule = "average"
     """Rank of a target among candidates of its score: their middle, or the last."""
     out: Path | None = None
     """Parquet file for the ranks of all runs. None: evaluation-SPLIT-PROTOCOL.parquet in each run folder."""
     json: Path | None = None
     """File for the tables as JSON."""
+    lists: Path | None = None
+    """Parquet file for the top-K list of every row, K being the largest of --at."""
+    lists_from: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE")] = ()
+    """Lists of any other system, evaluated beside the runs: CSV, TSV, Parquet or JSON lines with the columns user,
+    item, and rank or score, ids as in the source. May be given several times."""
+
+    @property
+    def wants_lists(self) -> bool:
+        """Whether top-K lists are made and described."""
+        return self.lists is not None or bool(self.lists_from)
 
     def check(self) -> None:
         """Refuses, before the long work, runs given twice or none, and places that cannot be written.
@@ -79,14 +90,18 @@ class EvaluateFlags:
         Raises:
           UserError: of the first of them.
         """
-        if not self.runs:
+        if not self.runs and not self.lists_from:
             raise UserError("there is no run to evaluate", field="RUN", remedy="Name the run folder of a training")
-        for number, folder in enumerate(self.runs):
-            if folder.resolve() in [earlier.resolve() for earlier in self.runs[:number]]:
-                raise UserError("the run is there twice", file=folder, remedy="Name it once")
-        for option, path in (("--out", self.out), ("--json", self.json)):
-            if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
-                raise UserError("cannot be written", file=path, field=option, remedy="Name a file in a folder that can")
+        if not self.runs and self.data is None:
+            remedy = "Name a run, or the dataset folder with --data.path"
+            raise UserError("there is no dataset to evaluate the lists on", field="--lists-from", remedy=remedy)
+        for what, option in (("run", self.runs), ("file", self.lists_from)):
+            for number, path in enumerate(option):
+                if path.resolve() in [earlier.resolve() for earlier in option[:number]]:
+                    raise UserError(f"the {what} is there twice", file=path, remedy="Name it once")
+        for name, place in (("--out", self.out), ("--json", self.json), ("--lists", self.lists)):
+            if place is not None and (place.is_dir() or not os.access(place.absolute().parent, os.W_OK)):
+                raise UserError("cannot be written", file=place, field=name, remedy="Name a file in a folder that can")
 
 
 @dataclasses.dataclass(frozen=True)

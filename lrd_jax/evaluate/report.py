@@ -1,11 +1,9 @@
-"""What evaluations found: one row per target in a frame, from which every table and file is made."""
+"""What evaluations found, by run and by slice, and the tables of it."""
 
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,18 +11,11 @@ import polars as pl
 from rich.markup import escape
 from rich.table import Table
 
-from lrd_jax.data.id_maps import raw_ids
 from lrd_jax.data.notices import one_by_construction
-from lrd_jax.data.pipeline import dataset_folder
-from lrd_jax.data.splits import repeated
-from lrd_jax.errors import UserError, printable
-from lrd_jax.models.simple import item_counts
-from lrd_jax.ranking.metrics import Counts, ranking_metrics, reciprocal_rank_metrics
+from lrd_jax.errors import printable
+from lrd_jax.ranking.metrics import ranking_metrics, reciprocal_rank_metrics
 from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
 from lrd_jax.ranking.slices import HISTORY_STARTS, NEW_OR_REPEATED, POPULARITY_STARTS, slice_rows, split_rows
-from lrd_jax.runs.folder import to_json, write_atomically
-from lrd_jax.training.load import Trained
-from lrd_jax.training.setup import checked_ranks
 
 SLICES = {
     "target_popularity": (
@@ -43,84 +34,17 @@ SLICES = {
 """The columns that slices are made of: what they are, and how they are cut; no slices, no table."""
 
 
-def results_frame(
-    folder: Path, trained: Trained, split_name: SplitName, protocol: Protocol, ties: TieRule, counts: Counts
-) -> pl.DataFrame:
-    """One row for each row of the split, with everything that tells which evaluation it is of.
-
-    Columns: run, model, seed, dataset, split, protocol, ties; user, item (the target), raw_user and raw_item (the ids
-    of the source, null where the dataset folder does not tell them: see `raw_ids`), rank, greater, equal (see
-    `Counts`), candidates (how many the target was ranked among, itself included), history_length (of the user's
-    interactions before), target_popularity (training interactions), target_repeated (whether the user had the target
-    before).
-
-    Args:
-      folder: the run folder, as the user names it.
-      trained: the run.
-      split_name, protocol, ties: of the evaluation.
-      counts: what it found.
-
-    Raises:
-      UserError: a score was not finite, or the folder's map of ids cannot be read.
-    """
-    corpus, config = trained.run.corpus, trained.config
-    data = dataset_folder(config.data.path)
-    rows = getattr(corpus, split_name).rows
-    users, items = corpus.sequence_users[rows], corpus.sequence_items[rows]
-    ranks = checked_ranks(counts, users, split_name, ties=ties, folder=folder)
-    of_the_run = {"run": str(folder), "model": config.model_title, "seed": config.run.seed, "dataset": corpus.name}
-    of_the_evaluation = {"split": split_name, "protocol": protocol.name, "ties": ties}
-    by_row = {
-        "user": users,
-        "item": items,
-        "raw_user": raw_ids(data, "user", users),
-        "raw_item": raw_ids(data, "item", items),
-        "rank": ranks,
-        "greater": counts.greater,
-        "equal": counts.equal,
-        "candidates": protocol.num_candidates(corpus, split_name).astype(np.int32),
-        "history_length": rows - corpus.sequence_offsets[users],
-        "target_popularity": item_counts(corpus)[items].astype(np.int32),
-        "target_repeated": repeated(corpus.sequence_users, corpus.sequence_items)[rows],
-    }
-    constants = [pl.lit(value).alias(name) for name, value in {**of_the_run, **of_the_evaluation}.items()]
-    return pl.DataFrame(by_row).select(*constants, *by_row)
-
-
-def write_parquet(path: Path, frame: pl.DataFrame) -> None:
-    """Write a frame, all of it or nothing.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    content = io.BytesIO()
-    frame.write_parquet(content)
-    _write(path, content.getvalue())
-
-
-def write_summary(
-    path: Path, split_name: SplitName, protocol: Protocol, ties: TieRule, runs: Sequence[dict[str, Any]]
-) -> None:
-    """Write what the tables show as JSON, all of it or nothing.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    what = {"split": split_name, "protocol": protocol.name, "candidates": protocol.description, "ties": ties}
-    _write(path, (to_json({**what, "runs": runs}, indent=2) + "\n").encode())
-
-
 def summarise(frame: pl.DataFrame, cutoffs: Sequence[int]) -> dict[str, Any]:
     """The metrics of one run, means over rows, in all and by slices.
 
     Args:
-      frame: of `results_frame`.
+      frame: of `ranks_frame`.
       cutoffs: the values of K.
 
     Returns:
       {"run", "model", "seed", "dataset", "rows", "metrics", "slices": {column: [{"bin", "rows", "metrics"}]},
-      "warnings"}; the metrics of a bin without rows are None; a column that is not cut has no slices; for warnings see
-      `notices`.
+      "warnings"}; the metrics of a bin without rows are None, and so is MRR where lists lack targets; a column that is
+      not cut has no slices; for warnings see `notices`.
     """
     ranks = frame["rank"].to_numpy()
     slices = {
@@ -146,49 +70,58 @@ def tables(split_name: SplitName, protocol: Protocol, ties: TieRule, runs: Seque
     """
     names = list(runs[0]["metrics"])
     datasets = list(dict.fromkeys(run["dataset"] for run in runs))
-    how = f"{split_name}, {protocol.description}, ties: {ties} rank"
+    how = how_ranked(split_name, protocol, ties)
     columns = ("run", "model", "dataset") if len(datasets) > 1 else ("run", "model")
-    main = _table(f"{', '.join(datasets)}: {how}", columns, names)
+    main = new_table(f"{', '.join(datasets)}: {how}", columns, ("rows", *names))
     for run in runs:
-        main.add_row(*(_shown(run[column]) for column in columns), *_numbers(run, names))
+        main.add_row(*(shown(run[column]) for column in columns), *_numbers(run, names))
     made = [main]
     for dataset in datasets:
         of_dataset = [run for run in runs if run["dataset"] == dataset]
         for column, (what, _) in SLICES.items():
-            table = _table(f"{dataset}: {how}; by {what}", ("slice", "run"), names)
+            table = new_table(f"{dataset}: {how}; by {what}", ("slice", "run"), ("rows", *names))
             for parts in zip(*(run["slices"].get(column, ()) for run in of_dataset), strict=True):
                 for run, part in zip(of_dataset, parts, strict=True):
-                    table.add_row(part["bin"], _shown(run["run"]), *_numbers(part, names))
+                    table.add_row(part["bin"], shown(run["run"]), *_numbers(part, names))
                 if len(of_dataset) > 1:
                     table.add_section()
             made += [table] if table.row_count else []
     return made
 
 
-def _metrics(ranks: np.ndarray, cutoffs: Sequence[int]) -> dict[str, float]:
-    return {**ranking_metrics(ranks, tuple(cutoffs)), **reciprocal_rank_metrics(ranks, tuple(cutoffs))}
+def how_ranked(split_name: SplitName, protocol: Protocol, ties: TieRule) -> str:
+    """For titles."""
+    return f"{split_name}, {protocol.description}, ties: {ties} rank"
 
 
-def _table(title: str, texts: Sequence[str], metrics: Sequence[str]) -> Table:
-    table = Table(title=_shown(title))
+def _metrics(ranks: np.ndarray, cutoffs: Sequence[int]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {
+        **ranking_metrics(ranks, tuple(cutoffs)),
+        **reciprocal_rank_metrics(ranks, tuple(cutoffs)),
+    }
+    return found if np.isfinite(ranks).all() else found | {"MRR": None}  # beyond a list's end nothing is known
+
+
+def figure(value: float | None) -> str:
+    """A metric with four decimals, "-" where it is not defined."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def new_table(title: str, texts: Sequence[str], figures: Sequence[str]) -> Table:
+    """A table without rows, its columns of figures to the right."""
+    table = Table(title=shown(title))
     for name in texts:
         table.add_column(name)
-    for name in ("rows", *metrics):
+    for name in figures:
         table.add_column(name, justify="right")
     return table
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """A text as it is, whatever characters are in it."""
     return escape(printable(text))
 
 
 def _numbers(part: dict[str, Any], names: Sequence[str]) -> list[str]:
     metrics = part["metrics"]
-    return [f"{part['rows']:,}", *("-" if metrics is None else f"{metrics[name]:.4f}" for name in names)]
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror})", file=path, remedy="Name another file") from error
+    return [f"{part['rows']:,}", *(figure(None if metrics is None else metrics[name]) for name in names)]

@@ -13,8 +13,8 @@ from jax.sharding import PartitionSpec as P
 from lrd_jax.data.device import Arrays, gather_history
 from lrd_jax.models.precision import in_float32
 from lrd_jax.models.system import Params, System
-from lrd_jax.ranking.candidates import draw_negatives, left_out
 from lrd_jax.ranking.metrics import Counts, target_counts
+from lrd_jax.ranking.protocols import Candidates, Catalogue
 
 _CANDIDATES_HELD = 1 << 26  # ids of a whole catalogue for the users of a block, 256 MB
 
@@ -33,45 +33,51 @@ def build_evaluation(
         return _count(system, params, arrays, rows, negatives, history_length)
 
     def evaluate(params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array) -> Counts:
-        return _over_rows(block, mesh, system.users_per_block, (params, arrays), (rows, negatives))
+        found: Counts = _over_rows(block, mesh, system.users_per_block, (params, arrays), (rows, negatives))
+        return found
 
     return jax.jit(in_float32(evaluate))
 
 
-def build_sampled_evaluation(
-    system: System, mesh: Mesh, *, history_length: int, num_negatives: int
-) -> Callable[[Params, Arrays, jax.Array, jax.Array, jax.Array], Counts]:
-    """Compiles to (params, arrays, rows [N], log_weights [I], key) → counts: against negatives of `draw_negatives`."""
+def build_counts(system: System, mesh: Mesh, candidates: Candidates, *, history_length: int) -> Callable[..., Counts]:
+    """Compiles to (params, arrays, *by_row, *shared) → counts: the targets against the candidates of a protocol.
 
-    def block(params: Params, arrays: Arrays, log_weights: jax.Array, key: jax.Array, rows: jax.Array) -> Counts:
-        negatives = draw_negatives(key, arrays, rows, log_weights, num_negatives)
-        return _count(system, params, arrays, rows, negatives, history_length)
+    The last two are parts of `Candidates.by_row`, and `Candidates.shared`. Rows are blocked as in `build_evaluation`.
+    """
+    count = _count_items if isinstance(candidates, Catalogue) else _count
 
-    def evaluate(params: Params, arrays: Arrays, rows: jax.Array, log_weights: jax.Array, key: jax.Array) -> Counts:
-        users = users_per_block(system, len(log_weights))
-        return _over_rows(block, mesh, users, (params, arrays, log_weights, key), (rows,))
+    def block(params: Params, arrays: Arrays, rows: jax.Array, found: jax.Array) -> Counts:
+        return count(system, params, arrays, rows, found, history_length)
+
+    return over_candidates(block, mesh, candidates, system.users_per_block)
+
+
+def over_candidates(
+    block: Callable[..., Any], mesh: Mesh, candidates: Candidates, most_users: int
+) -> Callable[..., Any]:
+    """Compiles to (params, arrays, *by_row, *shared) → what `block` finds, of all rows.
+
+    Args:
+      block: (params, arrays, rows [B], what `Candidates.of_rows` gives for them) → arrays [B, ...].
+      mesh: the devices.
+      candidates: of a protocol.
+      most_users: B at most.
+    """
+
+    def of_block(params: Params, arrays: Arrays, shared: tuple[Any, ...], *by_row: jax.Array) -> Any:
+        return block(params, arrays, by_row[0], candidates.of_rows(arrays, *by_row, *shared))
+
+    def evaluate(params: Params, arrays: Arrays, *inputs: jax.Array) -> Any:
+        by_row, shared = inputs[: len(candidates.by_row)], inputs[len(candidates.by_row) :]
+        users = users_per_block(most_users, len(arrays.tables.item_values) - 1)
+        return _over_rows(of_block, mesh, users, (params, arrays, shared), by_row)
 
     return jax.jit(in_float32(evaluate))
 
 
-def build_full_evaluation(
-    system: System, mesh: Mesh, *, history_length: int, num_items: int, keep_seen: bool = False
-) -> Callable[[Params, Arrays, jax.Array], Counts]:
-    """Compiles to (params, arrays, rows [N]) → counts: the targets against all items but those `left_out`."""
-
-    def block(params: Params, arrays: Arrays, rows: jax.Array) -> Counts:
-        out = left_out(arrays, rows, num_items, keep_seen=keep_seen)
-        return _count_items(system, params, arrays, rows, out, history_length)
-
-    def evaluate(params: Params, arrays: Arrays, rows: jax.Array) -> Counts:
-        return _over_rows(block, mesh, users_per_block(system, num_items), (params, arrays), (rows,))
-
-    return jax.jit(in_float32(evaluate))
-
-
-def users_per_block(system: System, num_items: int) -> int:
-    """Rows of a block against a whole catalogue: as many as the system wants, or as few as keep [B, I] small."""
-    return max(1, min(system.users_per_block, _CANDIDATES_HELD // num_items))
+def users_per_block(most: int, num_items: int) -> int:
+    """Rows of a block against a whole catalogue: as many as wanted, or as few as keep [B, I] small."""
+    return max(1, min(most, _CANDIDATES_HELD // num_items))
 
 
 def equal_blocks(number: int, most: int) -> tuple[int, int]:
@@ -81,8 +87,8 @@ def equal_blocks(number: int, most: int) -> tuple[int, int]:
 
 
 def _over_rows(
-    block: Callable[..., Counts], mesh: Mesh, users_per_block: int, shared: tuple[Any, ...], by_row: tuple[Any, ...]
-) -> Counts:
+    block: Callable[..., Any], mesh: Mesh, users_per_block: int, shared: tuple[Any, ...], by_row: tuple[Any, ...]
+) -> Any:
     """Calls block(*shared, *parts of by_row) for blocks of rows, split over the devices; the last are padded with 0.
 
     The blocks are of equal size, `users_per_block` at most.
@@ -90,17 +96,15 @@ def _over_rows(
     number = len(by_row[0])
     num_blocks, block_size = equal_blocks(-(-number // mesh.size), users_per_block)
 
-    def local(shared: tuple[Any, ...], by_row: tuple[Any, ...]) -> Counts:
+    def local(shared: tuple[Any, ...], by_row: tuple[Any, ...]) -> Any:
         blocks = jax.tree.map(lambda x: x.reshape(num_blocks, block_size, *x.shape[1:]), by_row)
-        counts = jax.lax.map(lambda parts: block(*shared, *parts), blocks)
-        flat: Counts = jax.tree.map(jnp.ravel, counts)
-        return flat
+        found = jax.lax.map(lambda parts: block(*shared, *parts), blocks)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
 
     sharded = jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data"), check_vma=False)
     padding = num_blocks * block_size * mesh.size - number
     padded = jax.tree.map(lambda x: jnp.pad(x, ((0, padding), *((0, 0) for _ in x.shape[1:]))), by_row)
-    counts: Counts = jax.tree.map(lambda x: x[:number], sharded(shared, padded))
-    return counts
+    return jax.tree.map(lambda x: x[:number], sharded(shared, padded))
 
 
 def _count(
@@ -109,11 +113,8 @@ def _count(
     """The targets of one block's rows [B] against negatives [B, n], 0 for padding."""
     users = arrays.sequence_users[rows]
     encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
-    # The target leads the first chunk; 0 is padding.
-    candidates = jnp.concatenate([arrays.sequence_items[rows][:, None], negatives], axis=1)
-    num_chunks, candidates_per_block = equal_blocks(candidates.shape[1], system.candidates_per_block)
-    candidates = jnp.pad(candidates, ((0, 0), (0, num_chunks * candidates_per_block - candidates.shape[1])))
-    chunks = candidates.reshape(len(rows), num_chunks, candidates_per_block).swapaxes(0, 1)
+    chunks = _in_chunks(system, arrays, rows, negatives)
+    num_chunks, _, candidates_per_block = chunks.shape
     is_target = (jnp.arange(candidates_per_block, dtype=jnp.int32) == 0)[None]  # in the first chunk
 
     def add_chunk(
@@ -134,6 +135,32 @@ def _count(
     return counts
 
 
+def _in_chunks(system: System, arrays: Arrays, rows: jax.Array, negatives: jax.Array) -> jax.Array:
+    """The candidates of a block's rows; int32 [chunks, B, C], the target leading the first chunk, 0 for padding."""
+    candidates = jnp.concatenate([arrays.sequence_items[rows][:, None], negatives], axis=1)
+    num_chunks, candidates_per_block = equal_blocks(candidates.shape[1], system.candidates_per_block)
+    candidates = jnp.pad(candidates, ((0, 0), (0, num_chunks * candidates_per_block - candidates.shape[1])))
+    return candidates.reshape(len(rows), num_chunks, candidates_per_block).swapaxes(0, 1)
+
+
+def score_listed(
+    system: System, params: Params, arrays: Arrays, rows: jax.Array, negatives: jax.Array, history_length: int
+) -> tuple[jax.Array, jax.Array]:
+    """The candidates of a block's rows [B], and their scores; int32 and float32 [B, C], the target first, 0: padding.
+
+    Args:
+      system, params, arrays: of the model and the dataset.
+      rows: int32 [B].
+      negatives: int32 [B, n], 0 for padding.
+      history_length: H.
+    """
+    users = arrays.sequence_users[rows]
+    encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
+    chunks = _in_chunks(system, arrays, rows, negatives)
+    scores = jax.lax.map(lambda chunk: system.score(params, encoded, chunk, arrays.tables), chunks)
+    return chunks.swapaxes(0, 1).reshape(len(rows), -1), scores.swapaxes(0, 1).reshape(len(rows), -1)
+
+
 def _count_items(
     system: System, params: Params, arrays: Arrays, rows: jax.Array, out: jax.Array, history_length: int
 ) -> Counts:
@@ -142,9 +169,22 @@ def _count_items(
     The target's score is taken from among all scores, not computed by itself: another product would round otherwise,
     and items that are exactly alike would no longer tie.
     """
-    users, targets = arrays.sequence_users[rows], arrays.sequence_items[rows]
+    scores = score_catalogue(system, params, arrays, rows, out.shape[1], history_length)
+    return count_catalogue(scores, arrays.sequence_items[rows], out)
+
+
+def count_catalogue(scores: jax.Array, targets: jax.Array, out: jax.Array) -> Counts:
+    """Counts [B] from the scores of all items [B, I], the targets [B] and which items are left out [B, I]."""
+    target_scores = jnp.take_along_axis(scores, targets[:, None] - 1, axis=1)[:, 0]
+    return jax.vmap(target_counts)(target_scores, scores, out == 0)
+
+
+def score_catalogue(
+    system: System, params: Params, arrays: Arrays, rows: jax.Array, num_items: int, history_length: int
+) -> jax.Array:
+    """Scores of the items 1..I for the rows [B] of a block; float32 [B, I]."""
+    users = arrays.sequence_users[rows]
     encoded = system.encode(params, users, gather_history(arrays, rows, history_length), arrays.tables)
-    num_items = out.shape[1]
     num_blocks, items_per_block = equal_blocks(num_items, system.items_per_block)
     # The last item repeats itself as padding.
     items = jnp.minimum(1 + jnp.arange(num_blocks * items_per_block, dtype=jnp.int32), num_items)
@@ -153,7 +193,6 @@ def _count_items(
         scores = system.score_items(params, encoded, items, arrays.tables)
         return jnp.broadcast_to(scores, (len(rows), items_per_block))
 
-    scores = jax.lax.map(score_block, items.reshape(num_blocks, items_per_block))  # [blocks, B, items_per_block]
-    scores = scores.swapaxes(0, 1).reshape(len(rows), -1)[:, :num_items]
-    target_scores = jnp.take_along_axis(scores, targets[:, None] - 1, axis=1)[:, 0]
-    return jax.vmap(target_counts)(target_scores, scores, out == 0)
+    blocks = items.reshape(num_blocks, items_per_block)
+    scores: jax.Array = jax.lax.map(score_block, blocks)  # [blocks, B, items_per_block]
+    return scores.swapaxes(0, 1).reshape(len(rows), -1)[:, :num_items]

@@ -12,11 +12,11 @@ import numpy as np
 
 from lrd_jax.errors import UserError
 from lrd_jax.ranking.metrics import row_metrics
+from lrd_jax.ranking.statistics import bootstrap_intervals, holm, mean_over_runs, t_test, wilcoxon_test
 from lrd_jax.runs.folder import read_results
 from lrd_jax.study.cells import Cell
 from lrd_jax.study.paper_results import METRICS, paper_metrics
 from lrd_jax.study.runner import is_finished
-from lrd_jax.study.statistics import bootstrap_intervals, holm, mean_over_runs, t_test, wilcoxon_test
 
 RESAMPLES, LEVEL, BOOTSTRAP_SEED = 2000, 0.95, 0
 

@@ -11,10 +11,10 @@ import scipy.stats
 from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.ranking.metrics import ranking_metrics
 from lrd_jax.ranking.slices import POPULARITY_STARTS
+from lrd_jax.ranking.statistics import holm
 from lrd_jax.study.cells import make_cells, read_variants
 from lrd_jax.study.outcomes import read_outcomes
 from lrd_jax.study.popularity import by_popularity
-from lrd_jax.study.statistics import holm
 from tests.study.conftest import Place, finish
 
 pytestmark = pytest.mark.process

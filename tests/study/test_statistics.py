@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrd_jax.study.statistics import (
+from lrd_jax.ranking.statistics import (
     bootstrap_intervals,
     holm,
     mean_by_user,
@@ -99,7 +99,7 @@ def test_bootstrap_against_a_loop():
 def test_bootstrap_in_blocks(monkeypatch):
     differences = np.random.default_rng(2).normal(size=(30, 2))
     whole = bootstrap_intervals(differences, seed=5, resamples=100)
-    monkeypatch.setattr("lrd_jax.study.statistics._BLOCK", 30 * 7)
+    monkeypatch.setattr("lrd_jax.ranking.statistics._BLOCK", 30 * 7)
     np.testing.assert_allclose(bootstrap_intervals(differences, seed=5, resamples=100), whole, rtol=1e-12)
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from lrd_jax.config.schema import Section
 from lrd_jax.data.corpus import Corpus
-
-if TYPE_CHECKING:  # --help needs the options only, so jax is imported where it is used
-    from jax.sharding import Mesh
-
-    from lrd_jax.models.system import System
 
 SplitName = Literal["dev", "test"]
 TieRule = Literal["average", "pessimistic"]
@@ -22,18 +18,32 @@ TieRule = Literal["average", "pessimistic"]
 its favour, by which a model that scores everything alike would be perfect."""
 
 
-class Evaluation(NamedTuple):
-    """The evaluation of a split, ready to run.
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """What the target of each row of a split is ranked against: a pure function for the device, and its arrays.
+
+    One of the two classes below says what the function returns. Arrays reach it by its arguments, never by closure.
 
     Attributes:
-      counts: (params, arrays, *by_row, *shared) → the `lrd_jax.ranking.metrics.Counts` of these rows; jitted.
+      of_rows: (arrays, *by_row, *shared) → the candidates of B rows; arrays are `lrd_jax.data.device.Arrays`.
       by_row: arrays [N, ...] on the host, of which a part of the rows is passed at a time; first the split's rows.
       shared: arrays that are the same for all rows.
     """
 
-    counts: Callable[..., Any]
+    of_rows: Callable[..., Any]
     by_row: tuple[np.ndarray, ...]
     shared: tuple[Any, ...] = ()
+
+
+class Listed(Candidates):
+    """Some items for each row: `of_rows` gives int32 [B, n] without the target, 0 for padding; duplicates count."""
+
+
+class Catalogue(Candidates):
+    """All items but some: `of_rows` gives int8 [B, I], of the items 1..I, 1 for those left out, the target among them.
+
+    The target is a candidate all the same.
+    """
 
 
 class Protocol(Section, abc.ABC):
@@ -57,14 +67,12 @@ class Protocol(Section, abc.ABC):
         """How many candidates the target of each row of a split is ranked among, itself included: int [N]."""
 
     @abc.abstractmethod
-    def build(self, system: System, corpus: Corpus, split: SplitName, *, mesh: Mesh, history_length: int) -> Evaluation:
-        """The evaluation of a split, to be compiled when it is first called.
+    def candidates(self, corpus: Corpus, split: SplitName) -> Candidates:
+        """What the target of each row of a split is ranked against: `Listed` or `Catalogue`.
 
         Args:
-          system: the model.
           corpus: the dataset.
           split: which rows.
-          mesh, history_length: for the functions of `lrd_jax.ranking.on_device`.
 
         Raises:
           UserError: the options do not fit the dataset.

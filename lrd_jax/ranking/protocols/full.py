@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
 
 import numpy as np
 
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.splits import items_until
-from lrd_jax.ranking.protocols import Evaluation, Protocol, SplitName
-
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
-
-    from lrd_jax.models.system import System
+from lrd_jax.ranking.protocols import Catalogue, Protocol, SplitName
 
 
 class Full(Protocol):
@@ -39,11 +34,9 @@ class Full(Protocol):
             return np.full(len(rows), corpus.num_items)
         return 1 + corpus.num_items - items_until(corpus, rows)
 
-    def build(self, system: System, corpus: Corpus, split: SplitName, *, mesh: Mesh, history_length: int) -> Evaluation:
+    def candidates(self, corpus: Corpus, split: SplitName) -> Catalogue:
         """See `Protocol`."""
-        from lrd_jax.ranking.on_device import build_full_evaluation
+        from lrd_jax.ranking.candidates import left_out  # here, since --help does without jax
 
-        counts = build_full_evaluation(
-            system, mesh, history_length=history_length, num_items=corpus.num_items, keep_seen=self.keep_seen
-        )
-        return Evaluation(counts, (getattr(corpus, split).rows,))
+        of_rows = functools.partial(left_out, num_items=corpus.num_items, keep_seen=self.keep_seen)
+        return Catalogue(of_rows, (getattr(corpus, split).rows,))

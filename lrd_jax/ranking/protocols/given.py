@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from lrd_jax.data.corpus import Corpus
-from lrd_jax.ranking.protocols import Evaluation, Protocol, SplitName
-
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
-
-    from lrd_jax.models.system import System
+from lrd_jax.ranking.protocols import Listed, Protocol, SplitName
 
 
 class Given(Protocol):
@@ -33,11 +26,9 @@ class Given(Protocol):
         rows, negatives = self._listed(corpus, split)
         return np.full(len(rows), 1 + negatives.shape[1])
 
-    def build(self, system: System, corpus: Corpus, split: SplitName, *, mesh: Mesh, history_length: int) -> Evaluation:
+    def candidates(self, corpus: Corpus, split: SplitName) -> Listed:
         """See `Protocol`."""
-        from lrd_jax.ranking.on_device import build_evaluation
-
-        return Evaluation(build_evaluation(system, mesh, history_length=history_length), self._listed(corpus, split))
+        return Listed(lambda arrays, rows, negatives: negatives, self._listed(corpus, split))
 
     def _listed(self, corpus: Corpus, split: SplitName) -> tuple[np.ndarray, np.ndarray]:
         rows = getattr(corpus, split)

@@ -10,12 +10,12 @@ from pydantic import Field
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.splits import items_until
 from lrd_jax.errors import UserError
-from lrd_jax.ranking.protocols import Evaluation, Protocol, SplitName
+from lrd_jax.ranking.protocols import Listed, Protocol, SplitName
 
 if TYPE_CHECKING:
-    from jax.sharding import Mesh
+    import jax
 
-    from lrd_jax.models.system import System
+    from lrd_jax.data.device import Arrays
 
 
 class Sampled(Protocol):
@@ -43,20 +43,23 @@ class Sampled(Protocol):
         """See `Protocol`."""
         return np.full(len(getattr(corpus, split).rows), 1 + self.negatives)
 
-    def build(self, system: System, corpus: Corpus, split: SplitName, *, mesh: Mesh, history_length: int) -> Evaluation:
+    def candidates(self, corpus: Corpus, split: SplitName) -> Listed:
         """See `Protocol`."""
         import jax
 
         from lrd_jax.models.simple import item_counts
-        from lrd_jax.ranking.on_device import build_sampled_evaluation
+        from lrd_jax.ranking.candidates import draw_negatives
 
         rows = getattr(corpus, split).rows
         weights = np.ones(corpus.num_items) if self.sampling == "uniform" else item_counts(corpus)[1:]
         self._check_enough(corpus, rows, weights > 0)
         with np.errstate(divide="ignore"):
             log_weights = np.log(weights).astype(np.float32)
-        counts = build_sampled_evaluation(system, mesh, history_length=history_length, num_negatives=self.negatives)
-        return Evaluation(counts, (rows,), (log_weights, jax.random.key(self.seed)))
+
+        def of_rows(arrays: Arrays, rows: jax.Array, log_weights: jax.Array, key: jax.Array) -> jax.Array:
+            return draw_negatives(key, arrays, rows, log_weights, self.negatives)
+
+        return Listed(of_rows, (rows,), (log_weights, jax.random.key(self.seed)))
 
     def _check_enough(self, corpus: Corpus, rows: np.ndarray, drawable: np.ndarray) -> None:
         """Refuses more negatives than some row leaves; drawable bool [I]: items with a weight."""
