@@ -67,6 +67,8 @@ def rcf(place):
 
 def command(monkeypatch, *arguments):
     monkeypatch.setattr("sys.argv", ["evaluate", *map(str, arguments)])
+    # The devices stay as the tests have set them up, however many cores there are.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false")
     run_command(evaluate.main)
 
 
@@ -395,7 +397,7 @@ def test_options_that_do_not_go_together(place, tmp_path, monkeypatch, capsys):
     twice = ["--data.path", place / "data", "--lists-from", file, "--lists-from", tmp_path / "." / "lists.csv"]
     assert "the file is there twice" in refused(monkeypatch, capsys, *twice)
     missing = ["--data.path", place / "data", "--lists-from", tmp_path / "none.csv"]
-    assert "none.csv: there is no such file. Correct the path" in refused(monkeypatch, capsys, *missing)
+    assert "none.csv: there is no such file. Check the path" in refused(monkeypatch, capsys, *missing)
     unwritable = [place / "rcf", "--lists", "/nowhere/lists.parquet"]
     assert "/nowhere/lists.parquet, field '--lists': cannot be written" in refused(monkeypatch, capsys, *unwritable)
     other = shutil.copytree(place / "data", tmp_path / "other")
