@@ -13,6 +13,7 @@ COMMANDS = {
     "prepare": "Make a dataset folder from raw data.",
     "embed": "Embed the item texts of a dataset folder with a language model.",
     "evaluate": "Rank the targets of dev or test with trained runs.",
+    "serve": "Answer requests with a trained run over HTTP, and show a page to try it.",
     "study": "Train many runs and compare them: tables, ablation, sensitivity, search.",
     "interop": "Exchange weights with the published code and compare with what it computes.",
 }
