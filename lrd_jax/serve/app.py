@@ -27,9 +27,11 @@ _FILES |= {
 _FAILURES: dict[int, dict[str, Any]] = {
     404: {"model": asked.Failure, "description": "An unknown id."},
     413: {"model": asked.Failure, "description": "A body that is too large."},
-    422: {"model": asked.Failure, "description": "A bad request; `field` says where."},
+    422: {"model": asked.Failure, "description": "A bad request; its field says where."},
     503: {"model": asked.Failure, "description": "The queue is full, or the server is not ready: see Retry-After."},
 }
+_QUERY_FAILURES = {status: _FAILURES[status] for status in (422, 503)}
+_NOT_READY: dict[int, dict[str, Any]] = {503: {"model": asked.Health, "description": "The server is not ready."}}
 
 
 @dataclasses.dataclass
@@ -101,8 +103,10 @@ class Routes:
 
     async def items(
         self,
-        query: Annotated[str, Query(min_length=1, max_length=asked.MOST_QUERY)],
-        limit: Annotated[int, Query(ge=1, le=asked.MOST_FOUND)] = 10,
+        query: Annotated[
+            str, Query(min_length=1, max_length=asked.MOST_QUERY, description="Part of a title, or an id.")
+        ],
+        limit: Annotated[int, Query(ge=1, le=asked.MOST_FOUND, description="How many at most.")] = 10,
     ) -> Any:
         """Items whose titles are like a text."""
         search = self._state.current.served.catalogue.search
@@ -146,8 +150,8 @@ def build_app(state: State) -> App:
     ):
         endpoint = getattr(routes, name)
         app.add_api_route(f"/{name}", endpoint, methods=["POST"], response_model=answer, responses=_FAILURES)
-    app.add_api_route("/items", routes.items, response_model=asked.FoundItems, responses=_FAILURES)
-    app.add_api_route("/health", routes.health, response_model=asked.Health, responses={503: {"model": asked.Health}})
+    app.add_api_route("/items", routes.items, response_model=asked.FoundItems, responses=_QUERY_FAILURES)
+    app.add_api_route("/health", routes.health, response_model=asked.Health, responses=_NOT_READY)
     app.add_api_route("/metrics", routes.metrics, response_class=Response)
     for path, file in _FILES.items():
         app.add_api_route(path, _page(file), include_in_schema=False)

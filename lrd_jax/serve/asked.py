@@ -24,7 +24,7 @@ def _as_text(value: Any) -> Any:
 Id = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=256), BeforeValidator(_as_text, str | int)]
 """An id of the source, a string or an integer."""
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-_LATEST, le=_LATEST)]
-K = Annotated[int, Field(strict=True, ge=1, le=MOST_K)]
+K = Annotated[int, Field(strict=True, ge=1, le=MOST_K, description="How many items the list has.")]
 
 
 class _Asked(BaseModel):
@@ -67,7 +67,7 @@ class SimilarRequest(_Asked):
 
     item: Id
     by: Annotated[str, StringConstraints(strict=True, max_length=200)] = Field(
-        "vectors", description="`vectors`, `text`, or a relation that /health lists."
+        "vectors", description="vectors, text, or a relation that /health lists."
     )
     k: K = 10
 
@@ -118,7 +118,7 @@ class FoundItem(BaseModel):
 
     item: str
     title: str | None
-    similarity: float = Field(description="Of the titles, 0 to 100.")
+    similarity: float = Field(description="Of titles, 0 to 100; 100 where it holds the query.")
 
 
 class FoundItems(BaseModel):
@@ -130,7 +130,7 @@ class FoundItems(BaseModel):
 class Health(BaseModel):
     """What is served, and whether it is ready."""
 
-    status: str = Field(description="`warming up`, `ready` or `stopping`; with 503 where it is not ready.")
+    status: str = Field(description="warming up, ready or stopping; with 503 where it is not ready.")
     run: str
     model: str
     dataset: str
@@ -147,4 +147,4 @@ class Failure(BaseModel):
     """What is wrong with a request."""
 
     error: str
-    field: str | None = Field(description="The field that holds it, such as `history.3`.")
+    field: str | None = Field(description="The field that holds it, such as history.3.")

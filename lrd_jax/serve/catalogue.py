@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from lrd_jax.api.dataset import Dataset
 from lrd_jax.ranking.histories import Histories
 from lrd_jax.serve.asked import Person
 from lrd_jax.serve.refusals import Refused
+
+_LEAST_SIMILAR = 60.0
+"""The lowest similarity, in percent, of a title that does not hold what is searched for."""
 
 
 class Catalogue:
@@ -26,6 +30,7 @@ class Catalogue:
         self._ids, self._titles = dataset.item_ids.to_list(), dataset.facts["title"].to_list()
         self._items = {raw: number for number, raw in enumerate(self._ids, 1)}
         self._users = {raw: number for number, raw in enumerate(dataset.user_ids.to_list(), 1)}
+        self._folded = [(number, title.casefold()) for number, title in enumerate(self._titles, 1) if title]
         self.num_items, self.num_users = len(self._items), len(self._users)
 
     def named(self, item: int) -> dict[str, Any]:
@@ -67,13 +72,26 @@ class Catalogue:
         return Histories.of_items([items], None if times is None else [times])
 
     def search(self, query: str, limit: int) -> list[dict[str, Any]]:
-        """The items that a text may mean: that id, then titles like it, then ids that begin with it."""
-        query, found = query.strip(), {}
-        if query in self._items:
-            found[self._items[query]] = 100.0
-        for match in self._finder.search(query, limit):
-            found.setdefault(match.item, match.similarity)
+        """The items that a text may mean: the one with that id, titles that hold it, titles like it, ids that begin so.
+
+        Of the titles that hold it, those lead in which it begins the title, then a word; then short ones.
+        """
+        wanted = " ".join(query.casefold().split())
+        if not wanted:
+            return []
+        found = {number: 100.0 for number in [self._items.get(query.strip(), 0)] if number}
+        holding = [(_place(title, wanted), len(title), number) for number, title in self._folded if wanted in title]
+        found |= {number: 100.0 for _, _, number in heapq.nsmallest(limit, holding)}
+        if len(found) < limit:
+            for match in self._finder.search(query, limit):
+                if match.similarity >= _LEAST_SIMILAR:
+                    found.setdefault(match.item, match.similarity)
         if not found:
-            begin = (number for raw, number in self._items.items() if raw.startswith(query))
+            begin = (number for raw, number in self._items.items() if raw.startswith(query.strip()))
             found = {number: 100.0 for number, _ in zip(begin, range(limit), strict=False)}
         return [{**self.named(item), "similarity": score} for item, score in list(found.items())[:limit]]
+
+
+def _place(title: str, text: str) -> int:
+    """0 where the title begins with the text, 1 where a word does, else 2."""
+    return 0 if title.startswith(text) else 1 if f" {text}" in title else 2

@@ -1,7 +1,7 @@
 // The page at /: a history in the browser; recommendations and reasons asked anew whenever it changes.
 
 import { combobox } from "./combobox.js";
-import { bars, parts } from "./reasons.js";
+import { bars, parts, scale } from "./reasons.js";
 
 const K = 10;
 const at = (id) => document.getElementById(id);
@@ -107,7 +107,7 @@ async function update(told) {
 /** What has changed between two lists, as a sentence. */
 function compared(old, items) {
   if (!old.length) return "";
-  const gone = old.filter((one) => !items.some((other) => other.item === one.item));
+  const gone = old.filter((one) => ![...items, ...history].some((other) => other.item === one.item));
   const fresh = items.filter((one) => !old.some((other) => other.item === one.item));
   const moved = items.filter((one) => old.some((other) => other.item === one.item && other.rank !== one.rank));
   const told = [];
@@ -132,7 +132,7 @@ function drawRecommendations(old) {
   drawnWith = old;
   const view = document.querySelector("input[name=view]:checked").value;
   const all = explanations.map((explanation) => parts(explanation, view));
-  const largest = Math.max(0, ...all.flat().map((part) => Math.abs(part.value)));
+  const shared = scale(all.flat().map((part) => part.value));
   at("recommendations").replaceChildren(...shown.map((item, number) => {
     const row = document.createElement("li"), head = document.createElement("div");
     const rank = document.createElement("span"), title = document.createElement("h3");
@@ -146,7 +146,7 @@ function drawRecommendations(old) {
       add(item);
     }));
     row.append(head);
-    if (all[number]) row.append(bars(name(item), all[number], largest));
+    if (all[number]) row.append(bars(name(item), all[number], shared));
     return row;
   }));
   at("recommendations-empty").hidden = shown.length > 0;

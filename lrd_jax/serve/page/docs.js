@@ -17,6 +17,7 @@ function element(tag, text = "", ...children) {
 function limits(schema) {
   const kinds = (schema.anyOf ?? [schema]).filter((kind) => kind.type !== "null");
   return kinds.map((kind) => {
+    if (kind.type === "number") return kind.type; // its limits are only there to tell seconds from other units
     const low = kind.minimum ?? kind.minItems ?? kind.minLength, high = kind.maximum ?? kind.maxItems ?? kind.maxLength;
     const range = low === undefined ? high === undefined ? "" : `, at most ${high}` : `, ${low} to ${high ?? "any"}`;
     const inner = kind.items ? ` of ${limits(kind.items)}` : "";
