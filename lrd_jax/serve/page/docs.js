@@ -25,7 +25,7 @@ function limits(schema) {
   }).join(" or ");
 }
 
-function table(rows) {
+function table(path, rows) {
   const head = element("tr", "", ...["field", "type and limits", "default", "meaning"].map((text) => {
     const cell = element("th", text);
     cell.scope = "col";
@@ -37,7 +37,7 @@ function table(rows) {
   wide.className = "wide";
   wide.tabIndex = 0;
   wide.setAttribute("role", "region");
-  wide.setAttribute("aria-label", "Fields");
+  wide.setAttribute("aria-label", `Fields of ${path}`);
   return wide;
 }
 
@@ -52,7 +52,7 @@ function card(api, path, method, route) {
     : (route.parameters ?? []).map((one) => row(one.name, one.schema, one.required, one.description));
   const made = element("section", "", element("h2", `${method.toUpperCase()} ${path}`), element("p", route.description));
   made.className = "card";
-  if (rows.length) made.append(table(rows));
+  if (rows.length) made.append(table(path, rows));
   const body = EXAMPLES[path] && ` --json '${JSON.stringify(EXAMPLES[path])}'`;
   const query = path === "/items" ? "?query=star" : "";
   const example = element("pre", "", element("code", `curl '${location.origin}${path}${query}'${body ?? ""}`));
