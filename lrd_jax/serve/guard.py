@@ -25,8 +25,12 @@ _HEADERS = [
 ]
 
 
-class TooLarge(Exception):
+class _TooLarge(Exception):
     """The body is longer than allowed."""
+
+
+class _Gone(Exception):
+    """The client has gone."""
 
 
 class Guard:
@@ -53,10 +57,10 @@ class Guard:
         try:
             whole = await _body(scope, receive)
             await self._app(scope, _replay(whole, receive), counted)
-        except TooLarge:
+        except _TooLarge:
             await _refuse(counted)
-        except ConnectionError:
-            status = 499  # the client has gone
+        except _Gone:
+            status = 499  # as nginx counts it
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
             self._metrics.request(path, status, time.monotonic() - started)
@@ -66,27 +70,27 @@ async def _body(scope: Message, receive: Receive) -> bytes:
     """All of the body.
 
     Raises:
-      TooLarge: it is too long; what can be read of it has been.
-      ConnectionError: the client went before its end.
+      _TooLarge: it is too long; what can be read of it has been.
+      _Gone: the client went before its end.
     """
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if declared.isdigit() and int(declared) > _MOST_DRAINED:
-        raise TooLarge
+        raise _TooLarge
     parts, size, more = [], 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ConnectionError
+            raise _Gone
         part, more = message.get("body", b""), message.get("more_body", False)
         size += len(part)
         if size > _MOST_DRAINED:
-            raise TooLarge
+            raise _TooLarge
         if size <= MOST_BODY:
             parts.append(part)
         else:
             parts.clear()
     if size > MOST_BODY:
-        raise TooLarge
+        raise _TooLarge
     return b"".join(parts)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import sys
 import threading
+from typing import NoReturn
 
 import uvicorn
 
@@ -22,9 +25,10 @@ _SECONDS_TO_STOP = 30
 
 
 def serve(flags: ServeFlags) -> None:
-    """Serves until SIGTERM or Ctrl-C, then finishes what is in flight; a second one ends that.
+    """Serves until SIGTERM or Ctrl-C, then finishes what is in flight.
 
     Raises:
+      SystemExit: 130 or 143, after a second signal that ended this.
       UserError: the address cannot be listened on, or the run cannot be loaded.
     """
     listening = _bind(flags.host, flags.port)
@@ -58,9 +62,17 @@ def serve(flags: ServeFlags) -> None:
     say("stopping: requests in flight are answered first")
     server.should_exit = True
     while thread.is_alive():
-        if signals.next(0.05) in (signal.SIGTERM, signal.SIGINT):
-            server.force_exit = True
+        if (number := signals.next(0.05)) in (signal.SIGTERM, signal.SIGINT):
+            _end(128 + number)
     batches.close()
+    if current.loading:
+        _end(0)
+
+
+def _end(code: int) -> NoReturn:
+    """Ends the process at once: threads that still compute would be torn down with what they compute on."""
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _bind(host: str, port: int) -> socket.socket:

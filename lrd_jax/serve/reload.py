@@ -17,6 +17,7 @@ class Current:
     Attributes:
       served: the run, warm.
       loads: how often it has been loaded.
+      loading: whether it is being loaded again.
     """
 
     def __init__(self, served: Served, load: Callable[[], Served], loaded: Callable[[int | None], None]) -> None:
@@ -27,7 +28,7 @@ class Current:
           load: loads the run again.
           loaded: told the epoch after each load, None where it failed.
         """
-        self.served, self.loads = served, 1
+        self.served, self.loads, self.loading = served, 1, False
         self._load, self._loaded = load, loaded
         self._asked = threading.Event()
         threading.Thread(target=self._run, name="reload", daemon=True).start()
@@ -39,6 +40,7 @@ class Current:
     def _run(self) -> None:
         while self._asked.wait():
             self._asked.clear()
+            self.loading = True
             try:
                 served = self._load()
                 served.warm_up()
@@ -48,6 +50,8 @@ class Current:
                 warn(f"the run could not be loaded again, so the one of before is served: {error}")
                 self._loaded(None)
                 continue
+            finally:
+                self.loading = False
             self.served = served
             self.loads += 1
             self._loaded(served.run.epoch)

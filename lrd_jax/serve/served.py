@@ -89,11 +89,15 @@ class Served:
     def warm_up(self) -> None:
         """Compiles every shape that requests have."""
         one = Asked(Histories.of_items([np.ones(1, np.int32)], None), k=1, items=np.ones(1, np.int32))
+        # Models without relations are explained by the scores of as many histories as theirs have items.
+        explained = min(self._rows, _MOST_EXPLAINED_ROWS * self.run.config.data.history_length)
         rows = 1
-        while rows <= self._most:
-            for level in _LEVELS:
-                self._recommend([one] * rows, min(level, self.catalogue.num_items))
-                self._score([one] * rows, level)
+        while rows <= max(self._most, explained):
+            self._score([one] * rows, _LEVELS[0])
+            if rows <= self._most:
+                self._score([one] * rows, _LEVELS[1])
+                for level in _LEVELS:
+                    self._recommend([one] * rows, min(level, self.catalogue.num_items))
             rows *= 2
         self._explain([one])
 

@@ -6,11 +6,14 @@ import socket
 import threading
 import time
 
+import httpx
 import pytest
 
+from lrd_jax import load_run
 from tests.processes import run as run_command
 from tests.serve.server import same_list, serving, together
 from tests.serve.test_answers import expected, histories
+from tests.small_runs import train
 
 pytestmark = pytest.mark.process
 
@@ -52,6 +55,46 @@ def test_ctrl_c_ends_it_too(place):
         stdout, stderr = server.process.communicate(timeout=60)
         assert (server.process.returncode, stderr) == (0, "")
         assert stdout == "stopping: requests in flight are answered first\n"
+
+
+def test_sigterm_while_the_run_is_loaded_again(place):
+    with serving(place, place / "first") as server:
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        assert server.post("/recommend", {"user": "1"}).status_code == 200
+        assert server.stop() == (0, "")
+
+
+def test_a_second_signal_does_not_wait(place):
+    with serving(place, place / "first", "--max-wait-ms", "1000") as server:
+        asked = {"user": "1", "items": ["1"]}
+        asking = threading.Thread(target=lambda: pytest.raises(httpx.HTTPError, server.post, "/explain", asked))
+        asking.start()
+        server.wait_for(lambda health: health["waiting"] == 1)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.stdout.readline().startswith("stopping")
+        server.process.send_signal(signal.SIGTERM)
+        server.process.communicate(timeout=60)
+        assert server.process.returncode == 143
+        asking.join()
+
+
+def test_a_model_without_relations(place):
+    """Its reasons are what a score loses without an item."""
+    train(place / "sasrec", place / "data", model="sasrec")
+    run = load_run(place / "sasrec")
+    with serving(place, place / "sasrec") as server:
+        assert server.health()["relations"] == []
+        items, scores = expected(run, histories=[["3", "4", "5"]], k=8)[0]
+        assert same_list(server.post("/recommend", {"history": [3, 4, 5], "k": 8}).json()["items"], items, scores)
+        (told,) = server.post("/explain", {"history": [3, 4, 5], "items": items[:1]}).json()["items"]
+        frame = run.explain(histories=[["3", "4", "5"]], items=[items[:1]])
+        assert told["baseline"] is None and [reason["item"] for reason in told["reasons"]] == ["5", "4", "3"]
+        for reason, contribution in zip(told["reasons"], frame["contribution"], strict=True):
+            assert reason["relations"] == {} and reason["contribution"] == pytest.approx(contribution, abs=1e-4)
+        answer = server.post("/similar", {"item": "3", "by": "text"})
+        assert (answer.status_code, answer.json()["field"]) == (422, "by")
+        assert server.stop() == (0, "")
 
 
 def replace(link, folder):
