@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "Rank the targets of dev or test with trained runs.",
     "recommend": "Recommend items to users or for histories, with reasons.",
     "similar": "List the items most similar to an item.",
+    "serve": "Answer requests with a trained run over HTTP, and show a page to try it.",
     "study": "Train many runs and compare them: tables, ablation, sensitivity, search.",
     "interop": "Exchange weights with the published code and compare results with it.",
 }

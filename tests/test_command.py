@@ -18,7 +18,7 @@ def lrd_jax_command(*arguments: str) -> subprocess.CompletedProcess:
 
 
 HEAVY = {"jax", "flax", "optax", "orbax", "polars", "scipy", "tensorboardX"}
-HEAVY |= {"wordllama", "openai", "tiktoken", "optuna", "matplotlib"}
+HEAVY |= {"wordllama", "openai", "tiktoken", "optuna", "matplotlib", "fastapi", "uvicorn", "prometheus_client"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -60,8 +60,11 @@ print(sorted({"jax", "numpy", "tyro", "pydantic", "rich"} & set(sys.modules)), f
     [
         ("trian", "there is no command 'trian'. Perhaps you mean train."),
         ("evalute", "there is no command 'evalute'. Perhaps you mean evaluate."),
-        ("x", "there is no command 'x'. The commands are train, prepare, embed, evaluate, study, interop."),
-        ("--foo", "there is no command '--foo'. The commands are train, prepare, embed, evaluate, study, interop."),
+        ("x", "there is no command 'x'. The commands are train, prepare, embed, evaluate, serve, study, interop."),
+        (
+            "--foo",
+            "there is no command '--foo'. The commands are train, prepare, embed, evaluate, serve, study, interop.",
+        ),
     ],
 )
 def test_typo(word, told):

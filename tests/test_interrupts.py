@@ -70,12 +70,13 @@ def test_at_random_moments_and_resumed(place):
 
 
 @pytest.mark.parametrize("number", LINES, ids=lambda number: number.name)
-@pytest.mark.parametrize("command", ["evaluate", "prepare", "embed", "study", "interop"])
+@pytest.mark.parametrize("command", ["evaluate", "prepare", "embed", "serve", "study", "interop"])
 def test_every_command(command, number, place, tmp_path):
     arguments = {
         "evaluate": [place / "whole", "--out", tmp_path / "ranks.parquet"],
         "prepare": ["rechorus", place / "data"],
         "embed": [place / "data"],
+        "serve": [place / "whole", "--port", "0"],
         "study": [
             "table",
             "--systems",

@@ -135,6 +135,14 @@ class Histories(NamedTuple):
         return np.minimum(shortest, _LONGEST).astype(np.int32)
 
 
+def join(parts: Sequence[Histories]) -> Histories:
+    """The histories of all parts, one after the other."""
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    users, items, times = (np.concatenate([part[column] for part in parts]) for column in range(3))
+    return Histories(users, items, times, offsets)
+
+
 def take(history: History, rows: np.ndarray) -> History:
     """The rows int [M] of a padded history."""
     return History(*(x[rows] for x in history))

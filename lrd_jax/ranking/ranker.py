@@ -65,6 +65,11 @@ class Ranker:
             lambda k: self._compiled(functools.partial(_top_of_rows, system, num_items, k))
         )
 
+    @property
+    def rows_per_block(self) -> int:
+        """The most rows that go through the devices at once."""
+        return int(self.system.users_per_block * self._mesh.size)
+
     def score(self, histories: Histories, items: np.ndarray) -> np.ndarray:
         """Scores the same items int32 [C] for every history; float32 [B, C]."""
         found = np.empty((len(histories), len(items)), np.float32)
