@@ -14,6 +14,7 @@ COMMANDS = {
     "embed": "Embed the item texts of a dataset folder with a language model.",
     "evaluate": "Rank the targets of dev or test with trained runs.",
     "study": "Train many runs and compare them: tables, ablation, sensitivity, search.",
+    "export": "Write a run as a folder that scores without this package.",
     "interop": "Exchange weights with the published code and compare with what it computes.",
 }
 """What each does, in the order of --help; the module of a command has its name."""

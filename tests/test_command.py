@@ -60,8 +60,11 @@ print(sorted({"jax", "numpy", "tyro", "pydantic", "rich"} & set(sys.modules)), f
     [
         ("trian", "there is no command 'trian'. Perhaps you mean train."),
         ("evalute", "there is no command 'evalute'. Perhaps you mean evaluate."),
-        ("x", "there is no command 'x'. The commands are train, prepare, embed, evaluate, study, interop."),
-        ("--foo", "there is no command '--foo'. The commands are train, prepare, embed, evaluate, study, interop."),
+        ("x", "there is no command 'x'. The commands are train, prepare, embed, evaluate, study, export, interop."),
+        (
+            "--foo",
+            "there is no command '--foo'. The commands are train, prepare, embed, evaluate, study, export, interop.",
+        ),
     ],
 )
 def test_typo(word, told):

@@ -30,7 +30,7 @@ class ExportFlags:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """The folder; a new or an empty one."""
     with_histories: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Write the users' interactions too, so that a user's id is enough to recommend; else the caller gives histories."""
+    """Write the users' interactions too, so that an id is enough to recommend; else the caller gives histories."""
     data: Annotated[Path | None, tyro.conf.arg(name="data.path", metavar="FOLDER")] = None
     """Where the dataset of the run is now, for one that was moved or renamed. None: where it was in training."""
 

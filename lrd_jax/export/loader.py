@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -164,10 +165,8 @@ class Exported:
         return content
 
     def _program(self, name: str) -> Callable[..., jax.Array]:
-        try:
-            import flatbuffers  # noqa: F401  # jax reads programs with it, and does not install it
-        except ImportError as error:
-            raise ValueError("jax reads exported programs with flatbuffers: pip install flatbuffers") from error
+        if importlib.util.find_spec("flatbuffers") is None:  # jax does not install it
+            raise ValueError("jax reads exported programs with flatbuffers: pip install flatbuffers")
         return jax.jit(jax.export.deserialize(bytearray(self._read(name))).call)
 
     def _given(self, users: Any, histories: Any, times: Any) -> _Histories:

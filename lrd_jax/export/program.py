@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -89,14 +89,14 @@ def export_programs(ranker: Ranker) -> tuple[dict[str, jax.export.Exported], Wei
     """
     weights, functions = flat_weights(ranker), _functions(ranker)
 
-    def export(name: str, **options: bool) -> jax.export.Exported:
+    def export(name: str, sizes: Sequence[Any], *, keep_unused: bool) -> jax.export.Exported:
         shapes = {key: jax.ShapeDtypeStruct(x.shape, x.dtype) for key, x in weights.items()}
-        sizes = dict(zip("bcnm", jax.export.symbolic_shape("b, c, n, m"), strict=True))
+        chosen = dict(zip("bcnm", sizes, strict=True))
         inputs = [
-            jax.ShapeDtypeStruct([sizes.get(size, size) for size in each.shape], np.dtype(each.dtype))
+            jax.ShapeDtypeStruct([chosen.get(size, size) for size in each.shape], np.dtype(each.dtype))
             for each in arguments_of(name, ranker.history_length)
         ]
-        program = jax.jit(in_float32(functions[name]), **options)
+        program = jax.jit(in_float32(functions[name]), keep_unused=keep_unused)
         try:
             return jax.export.export(program, platforms=PLATFORMS)(shapes, *inputs)
         except (TypeError, ValueError, NotImplementedError) as error:
@@ -104,10 +104,11 @@ def export_programs(ranker: Ranker) -> tuple[dict[str, jax.export.Exported], Wei
             remedy = "Use x.shape[0] in place of len(x) in the model, and no comparison with the number of users"
             raise UserError(problem, remedy=remedy) from error
 
-    kept = export("score").module_kept_var_idx  # jax leaves out what is not read; dictionaries go by name
+    # Of one size, jax leaves out what is not read; dictionaries go by name.
+    kept = export("score", (2, 2, 2, 2), keep_unused=False).module_kept_var_idx
     weights = {key: weights[key] for place, key in enumerate(sorted(weights)) if place in kept}
-    # Now everything stays, so that all programs have the same arguments.
-    return {name: export(name, keep_unused=True) for name in functions}, weights
+    any_size = jax.export.symbolic_shape("b, c, n, m")
+    return {name: export(name, any_size, keep_unused=True) for name in functions}, weights
 
 
 def _functions(ranker: Ranker) -> dict[str, Callable[..., jax.Array]]:

@@ -63,7 +63,8 @@ def export_run(run: Run, out: Path, *, with_histories: bool = False) -> dict[str
             _fill(run, temporary, programs, arrays, with_histories)
             manifest = _manifest(run, temporary, list(programs), arrays)
             (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-            os.chmod(temporary, 0o755)  # mkdtemp makes folders that only their owner reads
+            for path in (temporary, *temporary.iterdir()):  # mkdtemp and safetensors let only the owner read
+                os.chmod(path, 0o755 if path.is_dir() else 0o644)
             os.replace(temporary, out)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
