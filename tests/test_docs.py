@@ -26,7 +26,10 @@ SUBCOMMANDS = {
     "lrd_jax.interop": "import export parity",
     "benchmarks.results_table": "show collect write check report",
 }
-COMMANDS = "lrd_jax.train lrd_jax.evaluate lrd_jax.embed lrd_jax.export benchmarks.train_epoch benchmarks.full_ranking benchmarks.seeds"
+COMMANDS = (
+    "lrd_jax.train lrd_jax.evaluate lrd_jax.embed benchmarks.train_epoch benchmarks.full_ranking benchmarks.seeds"
+)
+COMMANDS += " lrd_jax.export benchmarks.export"
 COMMANDS += " benchmarks.sampling benchmarks.profile benchmarks.prepare benchmarks.peers benchmarks.picture"
 OTHERS_OPTIONS = {"--no-deps", "--strict", "--num_layers", "--num_heads", "--history_max", "--include_val", "--dist"}
 """Of pip, mkdocs, pytest and the published code."""

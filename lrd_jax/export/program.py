@@ -91,7 +91,7 @@ def export_programs(ranker: Ranker) -> tuple[dict[str, jax.export.Exported], Wei
 
     def export(name: str, sizes: Sequence[Any], *, keep_unused: bool) -> jax.export.Exported:
         shapes = {key: jax.ShapeDtypeStruct(x.shape, x.dtype) for key, x in weights.items()}
-        chosen = dict(zip("bcnm", sizes, strict=True))
+        chosen: dict[str | int, Any] = dict(zip("bcnm", sizes, strict=True))
         inputs = [
             jax.ShapeDtypeStruct([chosen.get(size, size) for size in each.shape], np.dtype(each.dtype))
             for each in arguments_of(name, ranker.history_length)
