@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lrd_jax.config.schema import Config as Config
     from lrd_jax.config.toml_file import load_config as load_config
     from lrd_jax.errors import UserError as UserError
+    from lrd_jax.export.loader import Exported as Exported
 
 _PUBLIC = {
     **dict.fromkeys(("Dataset", "dataset_from_frame", "load_dataset"), "lrd_jax.api.dataset"),
@@ -30,6 +31,7 @@ _PUBLIC = {
     **dict.fromkeys(("Run", "load_run"), "lrd_jax.api.run"),
     **dict.fromkeys(("fit", "setup"), "lrd_jax.api.fitting"),
     "Config": "lrd_jax.config.schema",
+    "Exported": "lrd_jax.export.loader",
     "load_config": "lrd_jax.config.toml_file",
     "UserError": "lrd_jax.errors",
 }

@@ -17,6 +17,7 @@ COMMANDS = {
     "similar": "List the items most similar to an item.",
     "serve": "Answer requests with a trained run over HTTP, and show a page to try it.",
     "study": "Train many runs and compare them: tables, ablation, sensitivity, search.",
+    "export": "Write a run as a folder that scores without this package.",
     "interop": "Exchange weights with the published code and compare results with it.",
 }
 """What each command does, in the order of --help. Each command is the module of the same name."""

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -11,12 +12,12 @@ from lrd_jax.config.schema import Config
 from lrd_jax.training.loop import train_and_evaluate
 
 
-def train(folder: Path, data: Path, *, model: str = "rcf", seed: int = 0) -> Path:
-    """Two epochs of a model with 4 dimensions and no layers; returns the run folder."""
+def train(folder: Path, data: Path, *, model: str = "rcf", seed: int = 0, **options: Any) -> Path:
+    """Two epochs of a model with 4 dimensions, no layers, and other options of it; returns the run folder."""
     config = Config.model_validate(
         {
             "data": {"path": data, "history_length": 5},
-            "model": {"name": model, "embedding_dim": 4, "num_heads": 2, "num_layers": 0},
+            "model": {"name": model, "embedding_dim": 4, "num_heads": 2, "num_layers": 0, **options},
             "optim": {"batch_size": 256, "learning_rate": 0.01},
             "run": {"workdir": folder, "epochs": 2, "cpu_devices": 2, "seed": seed},
         }

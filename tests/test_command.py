@@ -60,10 +60,10 @@ print(sorted({"jax", "numpy", "tyro", "pydantic", "rich"} & set(sys.modules)), f
     [
         ("trian", "there is no command 'trian'. Perhaps you mean train."),
         ("evalute", "there is no command 'evalute'. Perhaps you mean evaluate."),
-        ("x", "there is no command 'x'. The commands are train, prepare, embed, evaluate, serve, study, interop."),
+        ("x", "there is no command 'x'. The commands are {}.".format(", ".join(COMMANDS))),
         (
             "--foo",
-            "there is no command '--foo'. The commands are train, prepare, embed, evaluate, serve, study, interop.",
+            "there is no command '--foo'. The commands are {}.".format(", ".join(COMMANDS)),
         ),
     ],
 )

@@ -26,9 +26,9 @@ SUBCOMMANDS = {
     "lrd_jax.interop": "import export parity",
     "benchmarks.results_table": "show collect write check report",
 }
-COMMANDS = "lrd_jax.train lrd_jax.evaluate lrd_jax.embed lrd_jax.serve benchmarks.train_epoch"
-COMMANDS += " benchmarks.full_ranking benchmarks.seeds benchmarks.sampling benchmarks.profile benchmarks.prepare"
-COMMANDS += " benchmarks.peers benchmarks.picture benchmarks.serve"
+COMMANDS = "lrd_jax.train lrd_jax.evaluate lrd_jax.embed lrd_jax.recommend lrd_jax.similar lrd_jax.serve lrd_jax.export"
+COMMANDS += " benchmarks.train_epoch benchmarks.full_ranking benchmarks.seeds benchmarks.sampling benchmarks.profile"
+COMMANDS += " benchmarks.prepare benchmarks.peers benchmarks.picture benchmarks.serve benchmarks.export"
 OTHERS_OPTIONS = {"--no-deps", "--strict", "--num_layers", "--num_heads", "--history_max", "--include_val", "--dist"}
 """Of pip, mkdocs, pytest and the published code."""
 

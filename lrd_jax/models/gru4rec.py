@@ -113,7 +113,7 @@ class GRU4Rec(nn.Module):
             from_state = linear(state, recurrent_kernel, self.precision, recurrent_bias)
             return next_state(*inputs, from_state, state), None
 
-        start = jnp.zeros((len(history.items), width), item_table.dtype)
+        start = jnp.zeros((history.items.shape[0], width), item_table.dtype)
         state, _ = jax.lax.scan(step, start, (gates, items > 0))
         out_bias = self.param("out_bias", NORMAL_INIT, (d,)) if self.out_bias else None
         return linear(state, out_kernel, self.precision, out_bias)

@@ -10,6 +10,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.export import is_symbolic_dim
 
 from lrd_jax.config.schema import Precision
 from lrd_jax.models.cpu_kernels import random_bits, transposed
@@ -43,7 +44,12 @@ def of_rows(function: Callable[[jax.Array], jax.Array], table: jax.Array, ids: j
 
     If the table has fewer rows than there are ids, it applies the function to the whole table, so no row twice.
     """
-    return function(table)[ids] if len(table) < ids.size else function(table[ids])
+    return function(table)[ids] if is_less(len(table), ids.size) else function(table[ids])
+
+
+def is_less(number: int, size: int) -> bool:
+    """number < size; False where the size is symbolic, that of a batch of any size in a program to export."""
+    return not is_symbolic_dim(size) and number < size
 
 
 def largest(x: jax.Array, axis: int) -> jax.Array:

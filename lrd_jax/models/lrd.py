@@ -7,7 +7,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from lrd_jax.models.layers import NORMAL_INIT
+from lrd_jax.models.layers import NORMAL_INIT, is_less
 
 
 class RelationLogits(NamedTuple):
@@ -50,7 +50,7 @@ class RelationClassifier(nn.Module):
         projection_bias = self.param("text_projection_bias", NORMAL_INIT, (d,))
         kernel = self.param("classifier_kernel", NORMAL_INIT, (2 * d, self.num_relations))
         bias = self.param("classifier_bias", NORMAL_INIT, (self.num_relations,))
-        if text.shape[0] <= history.size + targets.size:
+        if is_less(text.shape[0] - 1, history.size + targets.size):
             # Fewer items than positions: project every item once, then gather R numbers per position.
             projected = text @ projection + projection_bias[None]  # [I + 1, D]
             return RelationLogits((projected @ kernel[:d])[history], (projected @ kernel[d:] + bias[None])[targets])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, Protocol, Self, cast
 
 import flax.linen as nn
@@ -17,7 +17,7 @@ from lrd_jax.models.layers import NORMAL_INIT
 from lrd_jax.models.lazy_rows import Rows, compact_sequences
 from lrd_jax.models.losses import gbce_loss, sequence_bpr_loss, softmax_loss
 from lrd_jax.models.precision import matmul
-from lrd_jax.models.system import Params, Terms
+from lrd_jax.models.system import Params, Terms, of_backend
 
 
 class SequenceModel(Protocol):
@@ -76,9 +76,14 @@ class SequenceSystem:
         return {"rec": 1.0}
 
     @property
-    def users_per_block(self) -> int:
+    def users_at_once(self) -> Mapping[str, int]:
         """Number of histories that evaluation encodes at once."""
-        return 256 if jax.default_backend() == "cpu" else 2048
+        return {"cpu": 256, "accelerator": 2048}
+
+    @property
+    def users_per_block(self) -> int:
+        """See `users_at_once`."""
+        return of_backend(self.users_at_once)
 
     @property
     def candidates_per_block(self) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +71,7 @@ class CountedSystem:
     """
 
     counted: Params
+    users_at_once: ClassVar[Mapping[str, int]] = MappingProxyType({"cpu": 64, "accelerator": 64})
     users_per_block = 64
     candidates_per_block = 512
     items_per_block = 8192
@@ -115,7 +119,7 @@ class ItemKNNSystem(CountedSystem):
     def encode(self, params: Params, users: jax.Array, history: History, tables: Tables) -> jax.Array:
         """The scores of all items, float32 [B, I + 1]."""
         neighbours, similarities = params["neighbours"][history.items], params["similarities"][history.items]
-        zeros = jnp.zeros((len(users), len(params["neighbours"])), jnp.float32)
+        zeros = jnp.zeros((users.shape[0], len(params["neighbours"])), jnp.float32)
 
         def add(scores: jax.Array, items: jax.Array, values: jax.Array) -> jax.Array:
             return scores.at[items.ravel()].add(values.ravel())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import jax
@@ -27,12 +27,17 @@ class System(Protocol):
 
     Attributes:
       loss_weights: the weight of each term that `losses` returns.
-      users_per_block, candidates_per_block: numbers of users and candidates that evaluation scores at once.
+      users_at_once: number of users that are scored at once on a "cpu" and on an "accelerator".
+      users_per_block, candidates_per_block: numbers of users and candidates that evaluation scores at once here.
       items_per_block: number of items that full ranking scores at once for these users.
     """
 
     @property
     def loss_weights(self) -> dict[str, float]:
+        """See above."""
+
+    @property
+    def users_at_once(self) -> Mapping[str, int]:
         """See above."""
 
     @property
@@ -67,6 +72,11 @@ class System(Protocol):
 
         `losses` of the result, with each table parameter reduced to these rows, equal those of the batch.
         """
+
+
+def of_backend(numbers: Mapping[str, int]) -> int:
+    """That of "cpu" or "accelerator" which is jax's default device."""
+    return numbers["cpu" if jax.default_backend() == "cpu" else "accelerator"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +116,14 @@ class RelationalSystem:
         return params
 
     @property
-    def users_per_block(self) -> int:
+    def users_at_once(self) -> Mapping[str, int]:
         """On a CPU 8 users x 25 candidates, which stay in a core's cache in all passes; more on an accelerator."""
-        return 8 if jax.default_backend() == "cpu" else 256
+        return {"cpu": 8, "accelerator": 256}
+
+    @property
+    def users_per_block(self) -> int:
+        """See `users_at_once`."""
+        return of_backend(self.users_at_once)
 
     @property
     def candidates_per_block(self) -> int:
@@ -137,7 +152,7 @@ class RelationalSystem:
         self, params: Params, encoded: tuple[jax.Array, History], items: jax.Array, tables: Tables
     ) -> jax.Array:
         """Scores items [C] for all users of `encode`; float32 [B, C]. Users share no computation."""
-        candidates = jnp.broadcast_to(items, (len(encoded[0]), len(items)))
+        candidates = jnp.broadcast_to(items, (encoded[0].shape[0], items.shape[0]))
         return self.score(params, encoded, candidates, tables)
 
     def explain(

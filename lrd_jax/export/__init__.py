@@ -1,0 +1,1 @@
+"""Trained runs as folders that score and recommend without this package: StableHLO programs, weights, a manifest."""
