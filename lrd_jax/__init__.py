@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lrd_jax.api.dataset import dataset_from_frame as dataset_from_frame
     from lrd_jax.api.dataset import load_dataset as load_dataset
     from lrd_jax.api.fitting import fit as fit
+    from lrd_jax.api.fitting import refit as refit
     from lrd_jax.api.fitting import setup as setup
     from lrd_jax.api.run import Evaluation as Evaluation
     from lrd_jax.api.run import Run as Run
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     **dict.fromkeys(("Dataset", "dataset_from_frame", "load_dataset"), "lrd_jax.api.dataset"),
     **dict.fromkeys(("Evaluation", "Run", "load_run"), "lrd_jax.api.run"),
-    **dict.fromkeys(("fit", "setup"), "lrd_jax.api.fitting"),
+    **dict.fromkeys(("fit", "refit", "setup"), "lrd_jax.api.fitting"),
     "Config": "lrd_jax.config.schema",
     "load_config": "lrd_jax.config.toml_file",
     "UserError": "lrd_jax.errors",

@@ -29,7 +29,7 @@ from lrd_jax.recommend.retrieve import knn_ranker, text_ranker
 from lrd_jax.recommend.similar import similarities
 from lrd_jax.runs.folder import read_results
 from lrd_jax.text.store import load_or_embed
-from lrd_jax.training.load import Trained, load_trained
+from lrd_jax.training.load import Trained, load_trained, refuse_untestable
 from lrd_jax.training.setup import Setup
 
 
@@ -58,7 +58,8 @@ class Run:
       model: the model with its losses and scores, pure functions of the parameters (`lrd_jax.models.system.System`).
       params: of the best epoch, a tree of arrays on the devices.
       epoch: the best epoch.
-      results: what results.json holds: metrics on dev and test, seconds, versions; None where the run has not finished.
+      results: what results.json holds: metrics on dev and test (not of a refit), seconds, versions; None where
+        the run has not finished.
       setup: the dataset on the devices and the compiled functions.
     """
 
@@ -338,8 +339,9 @@ class Run:
           options: of the protocol: negatives, sampling and seed of "sampled", keep_seen of "full".
 
         Raises:
-          UserError: an unknown protocol or option, or a score that is not finite.
+          UserError: an unknown protocol or option, a score that is not finite, or a refit, which has seen the test set.
         """
+        refuse_untestable(self.config)
         chosen = _protocol(protocol, options)
         counts = build_ranking(self.setup, split, chosen)(self.params)
         rows = results_frame(self.folder, self._trained, split, chosen, ties, counts)

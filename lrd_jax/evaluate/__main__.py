@@ -26,19 +26,21 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
     """Evaluates the runs one after the other, then prints the tables and writes the files.
 
     Raises:
-      UserError: no run in a folder, changed data, scores that are not finite, a file that cannot be written.
+      UserError: no run in a folder, a refit, changed data, scores that are not finite, a file that cannot be written.
     """
     import polars as pl
 
+    from lrd_jax.config.toml_file import load_config
     from lrd_jax.errors import printable
     from lrd_jax.evaluate.report import results_frame, summarise, tables, write_parquet, write_summary
     from lrd_jax.evaluate.run_protocol import build_ranking
     from lrd_jax.runs.tables import print_table
     from lrd_jax.runs.terminal import say, warn
-    from lrd_jax.training.load import check_holds_run, load_trained
+    from lrd_jax.training.load import check_holds_run, load_trained, refuse_untestable
 
     for folder in flags.runs:  # told before the long work
         check_holds_run(folder)
+        refuse_untestable(load_config(folder / "config.toml"))
     hashes: dict[str, str] = {}
     frames, run = [], None
     for folder in flags.runs:

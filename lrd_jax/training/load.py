@@ -95,9 +95,13 @@ def load_params(folder: Path, like: Params) -> Params:
       like: parameters of the other run; only structure, shapes and types matter.
 
     Raises:
-      UserError: there is no run in the folder, none with a checkpoint, or its parameters have other names or shapes.
+      UserError: there is no run in the folder, none with a checkpoint, its parameters have other names or shapes, or it
+        is a refit, which knows the test set.
     """
     check_holds_run(folder)
+    if (why := load_config(folder / "config.toml").untestable) is not None:
+        remedy = "Start from the run that it is a refit of, or use --refit"
+        raise UserError(f"{why}, nor can what starts from it", file=folder, field="run.init_from", remedy=remedy)
     reader = CheckpointReader(folder / "checkpoints")
     try:
         params: Params
@@ -115,6 +119,13 @@ def check_holds_run(folder: Path) -> None:
     if not was_started(folder):
         remedy = "Name the run folder of a training: it holds config.toml and checkpoints"
         raise UserError("there is no run", file=folder, remedy=remedy)
+
+
+def refuse_untestable(config: Config) -> None:
+    """Raises a `UserError` where a run cannot be evaluated."""
+    if config.untestable is not None:
+        remedy = f"Evaluate {config.run.refit_of}, which has not seen the test set"
+        raise UserError(config.untestable, file=config.run.workdir, remedy=remedy)
 
 
 def _best_epoch(folder: Path, results: dict[str, Any] | None, reader: CheckpointReader) -> int:

@@ -54,8 +54,13 @@ def train_epoch(
     return states, losses
 
 
-def evaluate(run: Setup, params: Params, split: str, number: int) -> Counts:
-    """What the targets' ranks in a split follow from, with the parameters of `number` seeds, stacked likewise."""
+def evaluate(run: Setup, params: Params, split: str, number: int) -> Counts | None:
+    """What the targets' ranks in a split follow from, with the parameters of `number` seeds, stacked likewise.
+
+    None where the split has no rows, as in a refit.
+    """
+    if not len(run.splits[split][0]):
+        return None
     compiled = run.evaluation_on_device if number == 1 else run.evaluations_on_device
     counts: Counts = compiled(params, run.arrays, *run.splits[split])
     return counts
