@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lrd_jax.api.run import load_run as load_run
     from lrd_jax.config.schema import Config as Config
     from lrd_jax.config.toml_file import load_config as load_config
+    from lrd_jax.data.new_items import read_new_items as read_new_items
     from lrd_jax.errors import UserError as UserError
 
 _PUBLIC = {
@@ -30,6 +31,7 @@ _PUBLIC = {
     **dict.fromkeys(("fit", "refit", "setup"), "lrd_jax.api.fitting"),
     "Config": "lrd_jax.config.schema",
     "load_config": "lrd_jax.config.toml_file",
+    "read_new_items": "lrd_jax.data.new_items",
     "UserError": "lrd_jax.errors",
 }
 """What `import lrd_jax` offers, by the module that holds it; imported when first used (PEP 562)."""
