@@ -50,6 +50,7 @@ def split_items(whole: Dataset, share: float, seed: int) -> Parts:
         attributes=list(corpus.attributes),
         template="{text}",
         core=1,
+        negatives=corpus.dev.negatives.shape[1],
     )
     return Parts(known, table.filter(is_new), items)
 
