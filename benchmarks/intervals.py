@@ -17,8 +17,16 @@ def with_intervals(users: np.ndarray, ranks: np.ndarray) -> list[str]:
       users: int [N], whose rows these are.
       ranks: float64 [N], from 1.
     """
-    values = np.stack([mean_by_user(users, row_metrics(ranks)[name])[1] for name in METRICS], axis=1)  # [U, M]
-    bounds = bootstrap_intervals(values, seed=0)
-    return [
-        f"{mean:.4f} [{low:.3f}, {high:.3f}]" for mean, (low, high) in zip(values.mean(axis=0), bounds, strict=True)
-    ]
+    return [_cell(mean_by_user(users, row_metrics(ranks)[name])[1]) for name in METRICS]
+
+
+def difference(users: np.ndarray, ranks: np.ndarray, others: np.ndarray) -> str:
+    """NDCG@10 minus that of other ranks of the same rows, paired by user, as `with_intervals`; "" for these ranks."""
+    ours, theirs = (row_metrics(values)["NDCG@10"] for values in (ranks, others))
+    return "" if ranks is others else _cell(mean_by_user(users, ours - theirs)[1], sign="+")
+
+
+def _cell(values: np.ndarray, sign: str = "") -> str:
+    """The mean of the users' values [U] and its interval."""
+    low, high = bootstrap_intervals(values[:, None], seed=0)[0]
+    return f"{values.mean():{sign}.4f} [{low:{sign}.3f}, {high:{sign}.3f}]"

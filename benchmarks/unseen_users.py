@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.intervals import METRICS, with_intervals
+from benchmarks.intervals import METRICS, difference, with_intervals
 from lrd_jax.command_line.jax_setup import set_up_jax
 from lrd_jax.command_line.parse import run_command
 from lrd_jax.config.schema import Config
@@ -54,14 +54,14 @@ def main() -> None:
     corpus = read_corpus(folder)
     held = held_out_users(corpus, options.share, options.seed)
     table = Table(title=f"{corpus.name}: test targets of {len(held):,} users, given candidates")
-    for name in ("model", "trained on", "user vector", "best epoch", *METRICS):
+    for name in ("model", "trained on", "user vector", "best epoch", *METRICS, "NDCG@10, difference"):
         table.add_column(name, justify="left" if name in ("model", "trained on", "user vector") else "right")
     for file in options.configs:
         config = resolve(load_config(file))
         for row in compare(config, corpus, held, text_of(config, folder, corpus)):
             table.add_row(*row)
         table.add_section()
-    Console(width=140).print(table)
+    Console(width=150).print(table)
 
 
 def text_of(config: Config, folder: Path, corpus: Corpus) -> np.ndarray | None:
@@ -98,7 +98,11 @@ def compare(config: Config, corpus: Corpus, held: np.ndarray, text: np.ndarray |
             found[0][1] = found[-1][1] = "none"
             break
     users = np.array([user for user in corpus.sequence_users[corpus.test.rows] if user in set(held.tolist())])
-    return [[config.model.name, *words, *with_intervals(users, ranks)] for *words, ranks in found]
+    of_everybody = found[0][-1]
+    return [
+        [config.model.name, *words, *with_intervals(users, ranks), difference(users, ranks, of_everybody)]
+        for *words, ranks in found
+    ]
 
 
 VECTORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -6,7 +6,7 @@ import pytest
 import lrd_jax
 from benchmarks import new_items, unseen_users
 from benchmarks.held_out_items import item_table, split_items
-from benchmarks.intervals import with_intervals
+from benchmarks.intervals import difference, with_intervals
 from lrd_jax.data.synthetic import write_synthetic
 
 
@@ -95,3 +95,6 @@ def test_intervals_hold_the_mean():
     users = np.repeat(np.arange(50), 2)
     cells = with_intervals(users, np.tile([1.0, 99.0], 50))
     assert cells == ["0.5000 [0.500, 0.500]"] * 2
+    ranks = np.tile([1.0, 99.0], 50)
+    assert difference(users, ranks, np.full(100, 99.0)) == "+0.5000 [+0.500, +0.500]"
+    assert difference(users, ranks, ranks) == ""

@@ -54,6 +54,7 @@ def _title(facts: pl.DataFrame) -> pl.Series:
     title = facts["title"] if facts["title"].dtype == pl.String else clean(facts["title"])
     if "year" not in facts.columns:
         return title.alias("title")
-    year = "(" + clean(facts["year"]) + ")"
-    wanted = (year != "()") & ~title.str.ends_with(year)
-    return pl.select(pl.when(wanted).then(title + " " + year).otherwise(title).alias("title")).to_series()
+    both = pl.DataFrame({"title": title, "year": "(" + clean(facts["year"]) + ")"})
+    wanted = (pl.col("year") != "()") & ~pl.col("title").str.ends_with(pl.col("year"))
+    titles = pl.when(wanted).then(pl.concat_str("title", "year", separator=" ")).otherwise(pl.col("title"))
+    return both.select(titles.alias("title")).to_series()
