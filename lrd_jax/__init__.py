@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from lrd_jax.api.evaluation import Evaluation as Evaluation
     from lrd_jax.api.evaluation import ListEvaluation as ListEvaluation
     from lrd_jax.api.fitting import fit as fit
+    from lrd_jax.api.fitting import refit as refit
     from lrd_jax.api.fitting import setup as setup
     from lrd_jax.api.run import Run as Run
     from lrd_jax.api.run import load_run as load_run
     from lrd_jax.config.schema import Config as Config
     from lrd_jax.config.toml_file import load_config as load_config
+    from lrd_jax.data.new_items import read_new_items as read_new_items
     from lrd_jax.errors import UserError as UserError
     from lrd_jax.export.loader import Exported as Exported
 
@@ -29,10 +31,11 @@ _PUBLIC = {
     **dict.fromkeys(("Dataset", "dataset_from_frame", "load_dataset"), "lrd_jax.api.dataset"),
     **dict.fromkeys(("Evaluation", "ListEvaluation"), "lrd_jax.api.evaluation"),
     **dict.fromkeys(("Run", "load_run"), "lrd_jax.api.run"),
-    **dict.fromkeys(("fit", "setup"), "lrd_jax.api.fitting"),
+    **dict.fromkeys(("fit", "refit", "setup"), "lrd_jax.api.fitting"),
     "Config": "lrd_jax.config.schema",
     "Exported": "lrd_jax.export.loader",
     "load_config": "lrd_jax.config.toml_file",
+    "read_new_items": "lrd_jax.data.new_items",
     "UserError": "lrd_jax.errors",
 }
 """The public names and the module that defines each; imported at first use (PEP 562)."""

@@ -25,15 +25,24 @@ def frames_named(temporary: Path) -> Iterator[None]:
 
 
 def to_parquet(frame: Any, folder: Path, name: str) -> Path:
-    """Writes a polars or pandas frame to a Parquet file."""
-    if not isinstance(frame, pl.DataFrame):
-        if not (hasattr(frame, "columns") and hasattr(frame, "to_numpy")):
-            raise UserError(f"{name} is a {type(frame).__name__}", remedy="Give a polars or pandas frame")
-        columns = {}
-        for column in frame.columns:
-            values = frame[column].to_numpy()
-            columns[str(column)] = values.tolist() if values.dtype == object else values
-        frame = pl.DataFrame(columns, strict=False, nan_to_null=True)
+    """A frame of polars or pandas as a file."""
     path = folder / f"{name}.parquet"
-    frame.write_parquet(path)
+    as_frame(frame, name).write_parquet(path)
     return path
+
+
+def as_frame(frame: Any, name: str) -> pl.DataFrame:
+    """A frame of polars or pandas as one of polars; `name` is for the message.
+
+    Raises:
+      UserError: it is neither.
+    """
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if not (hasattr(frame, "columns") and hasattr(frame, "to_numpy")):
+        raise UserError(f"{name} is a {type(frame).__name__}", remedy="Give a frame of polars or pandas")
+    columns = {}
+    for column in frame.columns:
+        values = frame[column].to_numpy()
+        columns[str(column)] = values.tolist() if values.dtype == object else values
+    return pl.DataFrame(columns, strict=False, nan_to_null=True)

@@ -14,6 +14,8 @@ import polars as pl
 from lrd_jax.api import evaluation
 from lrd_jax.api.dataset import Dataset, as_ids
 from lrd_jax.api.evaluation import Evaluation, ListEvaluation
+from lrd_jax.api.frames import as_frame
+from lrd_jax.api.new_items import extend
 from lrd_jax.config.schema import Config
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.errors import UserError
@@ -28,7 +30,7 @@ from lrd_jax.recommend.retrieve import knn_ranker, text_ranker
 from lrd_jax.recommend.similar import similarities
 from lrd_jax.runs.folder import read_results
 from lrd_jax.text.store import load_or_embed
-from lrd_jax.training.load import Trained, load_trained
+from lrd_jax.training.load import Trained, load_trained, refuse_untestable
 from lrd_jax.training.setup import Setup
 
 
@@ -43,7 +45,8 @@ class Run:
       model: the model with its losses and scores, pure functions of the parameters (`lrd_jax.models.system.System`).
       params: the parameters of the best epoch, a tree of arrays on the devices.
       epoch: the best epoch.
-      results: the contents of results.json: metrics on dev and test, seconds, versions. None if the run is unfinished.
+      results: the contents of results.json: metrics on dev and test (not of a refit), seconds, versions. None if the
+        run is unfinished.
       setup: the dataset on the devices and the compiled functions.
     """
 
@@ -56,6 +59,7 @@ class Run:
     results: dict[str, Any] | None
     setup: Setup
     _trained: Trained = dataclasses.field(repr=False)
+    _text: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     @functools.cached_property
     def ranker(self) -> Ranker:
@@ -197,6 +201,34 @@ class Run:
         )
         return self.ranker.top_of_candidates(histories, k, found.items, excluded=excluded, what=name)
 
+    def with_new_items(self, items: Any) -> Run:
+        """The run with items that it was not trained on and that nobody has interacted with; nothing is written.
+
+        A new item's vector is the mean of those of the 10 items most similar in text and attributes, weighted by the
+        similarity (`lrd_jax.recommend.new_items`). The new items can be recommended, explained and stand in histories;
+        "item_knn" retrieves none of them.
+
+        Args:
+          items: a frame of polars or pandas, or of `read_new_items`, a row for each: item (or item_id), text (or
+            title), and perhaps the dataset's attributes, several values being a list or text with | between them. A
+            value that no item of the dataset has counts as none, with a warning.
+
+        Raises:
+          UserError: a column is missing or unknown, an id is missing, there twice or in the dataset already, a text is
+            missing, the model has no item vectors, or its text encoder cannot be asked for more.
+        """
+        found = extend(self.dataset, self.setup, self.params, self.text, as_frame(items, "items"))
+        trained = self._trained._replace(run=found.setup, params=found.params)
+        return dataclasses.replace(
+            self,
+            dataset=found.dataset,
+            model=found.setup.system,
+            params=found.params,
+            setup=found.setup,
+            _trained=trained,
+            _text=found.text,
+        )
+
     def explain(
         self,
         users: Sequence[Any] | None = None,
@@ -323,7 +355,7 @@ class Run:
         Raises:
           UserError: the items have no texts.
         """
-        held = self.setup.arrays.tables.text
+        held = self._text if self._text is not None else self.setup.arrays.tables.text
         if held is not None:
             return np.asarray(held)
         return load_or_embed(self.dataset.folder, self.dataset.corpus.num_items, self.config.text)
@@ -347,8 +379,9 @@ class Run:
           options: options of the protocol: negatives, sampling and seed of "sampled"; keep_seen of "full".
 
         Raises:
-          UserError: the protocol or an option is unknown, or a score is not finite.
+          UserError: the protocol or an option is unknown, a score is not finite, or the run is a refit.
         """
+        refuse_untestable(self.config)
         return evaluation.evaluate(self.folder, self._trained, protocol, split, ties, at, options)
 
     def evaluate_lists(
@@ -368,6 +401,7 @@ class Run:
         Raises:
           UserError: as `evaluate`.
         """
+        refuse_untestable(self.config)
         return evaluation.evaluate_lists_of_run(self.folder, self._trained, protocol, split, ties, at, options)
 
 

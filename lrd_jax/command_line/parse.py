@@ -63,6 +63,9 @@ class TrainFlags:
 
     config: Path | None = None
     """TOML file with options that differ from the defaults; options on the command line override it."""
+    refit: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Train a finished run again on all interactions, dev and test too, with its options and for the number of epochs
+    that dev chose, in the folder RUN-refit. For production: the result cannot be tested."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Continue the run in the run folder from its last checkpoint."""
     seeds: Annotated[tuple[int, ...] | None, SEEDS] = None
@@ -73,6 +76,11 @@ class TrainFlags:
 @dataclasses.dataclass(frozen=True)
 class _ConfigFile:
     config: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Refit:
+    refit: Path | None = None
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -118,11 +126,29 @@ def parse_config(argv: Sequence[str] | None = None) -> tuple[Config, TrainFlags]
       UserError: the file has a mistake, or the command line has a value out of range or flags that exclude each other.
       SystemExit: after --help (0), or after tyro has explained a misspelt or malformed argument on stderr (2).
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
-    config, flags = parse_options(argv, TrainFlags(), program="python -m lrd_jax.train", description=Config.__doc__)
+    argv, program = sys.argv[1:] if argv is None else list(argv), "python -m lrd_jax.train"
+    refit = tyro.cli(_Refit, prog=program, args=argv, return_unknown_args=True, add_help=False)[0].refit
+    base = None if refit is None else _refitted(refit, argv)
+    config, flags = parse_options(argv, TrainFlags(), program=program, description=Config.__doc__, base=base)
     if flags.seeds is not None and any(argument.partition("=")[0] == "--run.seed" for argument in argv):
         raise UserError("--seeds and --run.seed exclude each other", remedy="Give one of them")
     return config, flags
+
+
+def _refitted(run: Path, argv: Sequence[str]) -> Config:
+    """The configuration of --refit RUN, which takes no options but the run folder.
+
+    Raises:
+      UserError: there are others, or RUN cannot be refitted (`refit_config`).
+    """
+    from lrd_jax.runs.refit import refit_config  # --help needs no run folders
+
+    given = {argument.partition("=")[0] for argument in argv} & {"--config", "--seeds"}
+    given |= {f"--{option.replace('_', '-')}" for option in _named_options(argv, {}) - {"run.workdir"}}
+    if given:
+        remedy = "Leave it out: the options are those of the run; only --run.workdir and --resume can be given"
+        raise UserError("excludes --refit", field=min(given), remedy=remedy)
+    return refit_config(run)
 
 
 def parse_options(
@@ -131,6 +157,7 @@ def parse_options(
     *,
     program: str,
     description: str | None,
+    base: Config | None = None,
     aliases: Mapping[str, str] = types.MappingProxyType({}),
 ) -> tuple[Config, Flags]:
     """Reads the command line of a command that takes every option of a run and its own flags.
@@ -141,6 +168,7 @@ def parse_options(
       argv: arguments without the program's name.
       flags: a dataclass with the default flags, including `config`: the TOML file that options override.
       program, description: for --help.
+      base: what options override, in place of a file.
       aliases: short names of options, {"section.option": "--name"}.
 
     Raises:
@@ -149,7 +177,8 @@ def parse_options(
     """
     # Read the file first, because its options are the defaults for the rest.
     known, _ = tyro.cli(_ConfigFile, prog=program, args=argv, return_unknown_args=True, add_help=False)
-    base = load_config(known.config) if known.config is not None else None
+    if known.config is not None:
+        base = load_config(known.config)
     values: Any = tyro.cli(
         Config,
         prog=program,

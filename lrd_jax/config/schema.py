@@ -276,6 +276,9 @@ class RunConfig(Section):
     early_stopping: Literal["patience", "published"] = "patience"
     """patience: see run.patience. published: the rule of the published code, which trains for at least 21 epochs and
     stops when dev NDCG@5 has not risen over 5 epochs in a row, or has had no new best for 20 epochs."""
+    refit_of: Path | None = None
+    """Set by --refit: the run whose options and number of epochs this one has. All interactions train, those of dev and
+    test too, so that nothing can be evaluated."""
     cpu_devices: int | None = Field(None, ge=1)
     """Without an accelerator: number of single-threaded CPU devices that share each batch. None: one per core. The
     order of sums and the dropout depend on it, so the run folder records it."""
@@ -353,6 +356,12 @@ class Config(Section):
             if rule == "published" and used
         ]
         return f"leak in {' and '.join(leaks)} negatives" if leaks else None
+
+    @property
+    def untestable(self) -> str | None:
+        """Why the run cannot be evaluated, in words; None where it can."""
+        refit = self.run.refit_of
+        return None if refit is None else f"refit of {refit}: trained on test too, cannot be tested"
 
     @property
     def model_title(self) -> str:

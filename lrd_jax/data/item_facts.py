@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from lrd_jax.data.item_tables import FIELDS
+from lrd_jax.data.templates import clean
 from lrd_jax.data.texts import read_texts
 from lrd_jax.errors import UserError
 
@@ -48,9 +49,12 @@ def _texts(folder: Path, num_items: int) -> list[str | None]:
         return [None] * num_items
 
 
-def _title(facts: pl.DataFrame) -> pl.Expr:
-    title = pl.col("title").cast(pl.String)
+def _title(facts: pl.DataFrame) -> pl.Series:
+    """The titles with years behind them, where they do not end with these already; lists are joined."""
+    title = facts["title"] if facts["title"].dtype == pl.String else clean(facts["title"])
     if "year" not in facts.columns:
-        return title
-    year = pl.col("year").cast(pl.String)
-    return pl.when(year.is_not_null() & (year != "")).then(title + " (" + year + ")").otherwise(title).alias("title")
+        return title.alias("title")
+    both = pl.DataFrame({"title": title, "year": "(" + clean(facts["year"]) + ")"})
+    wanted = (pl.col("year") != "()") & ~pl.col("title").str.ends_with(pl.col("year"))
+    titles = pl.when(wanted).then(pl.concat_str("title", "year", separator=" ")).otherwise(pl.col("title"))
+    return both.select(titles.alias("title")).to_series()

@@ -27,6 +27,11 @@ Notice = dict[str, Any]
 _NAMES_SHOWN = 5  # in the text; the notice lists all of them
 
 
+def untestable(why: str | None) -> list[Notice]:
+    """Of a run that cannot be evaluated, why (`Config.untestable`)."""
+    return [] if why is None else [{"kind": "untestable", "text": why}]
+
+
 def corpus_notices(corpus: Corpus, folder: Path | None) -> list[Notice]:
     """All notices about a dataset as it was read, except those about its texts.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
-from lrd_jax.data.corpus import Corpus
+from lrd_jax.data.corpus import Corpus, Split
 from lrd_jax.data.dates import date_text
 from lrd_jax.errors import UserError
 
@@ -69,6 +70,13 @@ def items_until(corpus: Corpus, rows: np.ndarray, counted: np.ndarray | None = N
     until = np.concatenate([[0], np.cumsum(is_new)])
     counts: np.ndarray = until[rows + 1] - until[corpus.sequence_offsets[corpus.sequence_users[rows]]]
     return counts
+
+
+def with_all_interactions(corpus: Corpus) -> Corpus:
+    """The corpus with every interaction trained on, those of history, dev and test too; dev and test have no rows."""
+    rows = np.arange(len(corpus.sequence_items), dtype=np.int32)
+    dev, test = (Split(rows[:0], split.negatives[:0]) for split in (corpus.dev, corpus.test))
+    return dataclasses.replace(corpus, train_rows=rows, dev=dev, test=test)
 
 
 def leave_one_out(users: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:

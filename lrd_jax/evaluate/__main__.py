@@ -26,20 +26,22 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
     """Evaluates the runs one after the other, then others' lists; prints the tables and writes the files.
 
     Raises:
-      UserError: no run in a folder, changed data, scores that are not finite, lists that do not fit the dataset, a file
-        that cannot be written.
+      UserError: no run in a folder, a refit, changed data, scores that are not finite, lists that do not fit the
+        dataset, a file that cannot be written.
     """
     import polars as pl
 
+    from lrd_jax.config.toml_file import load_config
     from lrd_jax.evaluate.evaluations import evaluations
     from lrd_jax.evaluate.files import write_parquet
     from lrd_jax.evaluate.lists import lists_frame
     from lrd_jax.evaluate.show import show
     from lrd_jax.runs.terminal import say
-    from lrd_jax.training.load import check_holds_run
+    from lrd_jax.training.load import check_holds_run, refuse_untestable
 
     for folder in flags.runs:  # before the long work
         check_holds_run(folder)
+        refuse_untestable(load_config(folder / "config.toml"))
     done = list(evaluations(flags, protocol))
     if flags.out is not None:
         write_parquet(flags.out, pl.concat([one.ranks for one in done], how="vertical_relaxed"))

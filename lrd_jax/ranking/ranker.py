@@ -41,7 +41,8 @@ class Ranker:
     """Scores and ranks items for histories with the parameters of one run.
 
     Rows are split over the devices and go through them in blocks of one size; lists are padded to powers of two. So
-    few shapes compile. An unknown user (user 0) has the mean of all users' vectors.
+    few shapes compile. An unknown user (user 0) has the mean of all users' vectors; what that costs is measured in
+    docs/how-to/unseen-users.md.
     """
 
     def __init__(self, system: System, params: Params, tables: Tables, *, history_length: int, num_items: int) -> None:

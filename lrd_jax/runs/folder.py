@@ -4,9 +4,9 @@ RUN/config.toml      the complete configuration; can be passed back as --config
 RUN/metrics.jsonl    one JSON object per epoch
 RUN/tensorboard/     the same numbers as TensorBoard events
 RUN/checkpoints/     see checkpoint.py
-RUN/results.json     metrics of the best epoch, and the conditions of the run
+RUN/results.json     metrics of the best epoch, and the conditions of the run; without metrics for a refit
 RUN/text.npy         the text embeddings, if they came with imported weights
-RUN/ranks.npz        the target's rank in every row of dev and test
+RUN/ranks.npz        the target's rank in every row of dev and test; not for a refit
 """
 
 from __future__ import annotations
@@ -227,8 +227,6 @@ class RunWriter:
     def write_results(
         self,
         *,
-        dev: Mapping[str, float],
-        test: Mapping[str, float],
         best_epoch: int,
         epochs: int,
         seconds: float,
@@ -236,12 +234,13 @@ class RunWriter:
         config: Config,
         dataset_hash: str,
         fingerprint: str,
+        dev: Mapping[str, float] | None = None,
+        test: Mapping[str, float] | None = None,
         warnings: Sequence[Mapping[str, Any]] = (),
     ) -> Path:
         """Writes results.json, completely or not at all.
 
         Args:
-          dev, test: metrics of the best epoch, such as {"HR@5": 0.48, ...}.
           best_epoch: the epoch that was tested.
           epochs: number of epochs trained.
           seconds: duration of the epochs and their evaluations on dev.
@@ -249,6 +248,7 @@ class RunWriter:
           config: the complete configuration.
           dataset_hash: `Corpus.content_hash`.
           fingerprint: `Setup.fingerprint`, which includes the text embeddings.
+          dev, test: metrics of the best epoch, such as {"HR@5": 0.48, ...}; None for a refit.
           warnings: `Setup.notices`.
 
         Returns:
@@ -256,8 +256,8 @@ class RunWriter:
         """
         path = self._folder / _RESULTS
         results = {
-            "dev": dev,
-            "test": test,
+            **{split: metrics for split, metrics in (("dev", dev), ("test", test)) if metrics is not None},
+            **({"refit_of": str(config.run.refit_of)} if config.run.refit_of else {}),
             "best_epoch": best_epoch,
             "epochs": epochs,
             "seconds": round(float(seconds), 3),

@@ -52,7 +52,7 @@ def losses_text(losses: Mapping[str, float]) -> str:
 def epoch_line(
     epoch: int,
     losses: Mapping[str, float],
-    dev: Mapping[str, float],
+    dev: Mapping[str, float] | None,
     *,
     best_epoch: int,
     best_score: float,
@@ -63,10 +63,12 @@ def epoch_line(
     Args:
       epoch: number of the epoch.
       losses: mean of each part of the training loss.
-      dev: metrics on the dev split.
+      dev: metrics on the dev split; None if it was not evaluated.
       best_epoch, best_score: the best epoch so far, possibly this one, and its dev NDCG@5.
       seconds: duration of the epoch and its evaluation.
     """
+    if dev is None:
+        return f"epoch {epoch:>3}  {losses_text(losses)}  {seconds:.1f} s"
     standing = "(best)" if best_epoch == epoch else f"(best {best_score:.4f}, epoch {best_epoch})"
     metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in dev.items())
     return f"epoch {epoch:>3}  {losses_text(losses)}  dev {metrics} {standing}  {seconds:.1f} s"

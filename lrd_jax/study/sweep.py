@@ -21,7 +21,7 @@ from lrd_jax.runs.terminal import say
 from lrd_jax.study.grids import Grid
 from lrd_jax.study.space import Range, Space
 from lrd_jax.training.loop import train_without_test
-from lrd_jax.training.seed_run import STOPPING_METRIC
+from lrd_jax.training.stopping import STOPPING_METRIC
 
 STARTUP_TRIALS, WARMUP_EPOCHS = 5, 5
 """No pruning before this many trials have finished, nor in this many first epochs of a trial."""

@@ -37,9 +37,12 @@ def show_results(seeds: Sequence[SeedRun]) -> None:
     for seed in finished:
         which = f", {seed_names([seed])}" if len(seeds) > 1 else ""
         title = f"{_title(seed.config)}{which}, best epoch {seed.tested['best_epoch']}"
-        print_table(results_table(seed.tested["dev"], seed.tested["test"], title=escape(title)))
+        if seed.config.untestable:
+            say(f"{_title(seed.config)}{which}, {seed.config.untestable}")
+        else:
+            print_table(results_table(seed.tested["dev"], seed.tested["test"], title=escape(title)))
         say(f"results in {quoted(seed.config.run_folder)}")
-    if len(finished) > 1:
+    if len(finished) > 1 and not finished[0].config.untestable:
         title = f"{_title(seeds[0].config)}, {seed_names(finished)}"
         splits = {split: [seed.tested[split] for seed in finished] for split in ("dev", "test")}
         print_table(summary_table(**splits, title=escape(title)))

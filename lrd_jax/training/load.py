@@ -95,9 +95,13 @@ def load_params(folder: Path, like: Params) -> Params:
       like: parameters of the other run; only structure, shapes and types are used.
 
     Raises:
-      UserError: the folder has no run or no checkpoint, or its parameters have other names or shapes.
+      UserError: the folder has no run or no checkpoint, its parameters have other names or shapes, or it is a refit,
+        which knows the test set.
     """
     check_holds_run(folder)
+    if (why := load_config(folder / "config.toml").untestable) is not None:
+        remedy = "Start from the run that it is a refit of, or use --refit"
+        raise UserError(f"{why}, nor can what starts from it", file=folder, field="run.init_from", remedy=remedy)
     reader = CheckpointReader(folder / "checkpoints")
     try:
         params: Params
@@ -115,6 +119,13 @@ def check_holds_run(folder: Path) -> None:
     if not was_started(folder):
         remedy = "Give a run folder, with config.toml and checkpoints"
         raise UserError("there is no run", file=folder, remedy=remedy)
+
+
+def refuse_untestable(config: Config) -> None:
+    """Raises a `UserError` where a run cannot be evaluated."""
+    if config.untestable is not None:
+        remedy = f"Evaluate {config.run.refit_of}, which has not seen the test set"
+        raise UserError(config.untestable, file=config.run.workdir, remedy=remedy)
 
 
 def _best_epoch(folder: Path, results: dict[str, Any] | None, reader: CheckpointReader) -> int:

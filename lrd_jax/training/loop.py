@@ -32,7 +32,7 @@ def train_and_evaluate(config: Config, *, resume: bool = False) -> Metrics:
       resume: continue the run in the run folder.
 
     Returns:
-      {"dev": {"HR@5": ...}, "test": {...}} of the best epoch.
+      {"dev": {"HR@5": ...}, "test": {...}} of the best epoch; {} for a refit, of which nothing is evaluated.
 
     Raises:
       UserError: the input is bad, the run folder is not writable or has another run, or the loss is not finite.
@@ -112,12 +112,12 @@ def train_held_seeds(configs: Sequence[Config], *, resume: bool = False) -> list
             for first in range(0, len(going), at_once):
                 group = going[first : first + at_once]
                 _train(run, group)
-                _test(group)
+                _finish(group)
 
     show_results(seeds)
     if failed := [seed for seed in seeds if seed.failure is not None]:
         raise failure_of(seeds, failed)
-    return [{split: seed.tested[split] for split in ("dev", "test")} for seed in seeds]
+    return [{split: seed.tested[split] for split in ("dev", "test") if split in seed.tested} for seed in seeds]
 
 
 def _start(run: Setup) -> Params | None:
@@ -143,7 +143,7 @@ def _train(run: Setup, seeds: Sequence[SeedRun]) -> None:
             going = [seed for seed in going if seed.goes_on]
 
 
-def _test(seeds: Sequence[SeedRun]) -> None:
+def _finish(seeds: Sequence[SeedRun]) -> None:
     """Tests the best epoch of each seed that has not failed."""
     for seed in seeds:
         if seed.failure is None:
@@ -152,7 +152,7 @@ def _test(seeds: Sequence[SeedRun]) -> None:
 
 
 def _train_epoch(run: Setup, seeds: Sequence[SeedRun], states: TrainState, bar: Bar) -> TrainState:
-    """Trains seeds for their next epoch and evaluates them; returns the states of those that continue."""
+    """Trains seeds for their next epoch and evaluates them on dev; returns the states of those that continue."""
     started = time.perf_counter()
     numbers, epochs = [seed.seed for seed in seeds], [seed.epoch + 1 for seed in seeds]
     states, losses = multi_seed.train_epoch(run, states, numbers, epochs)

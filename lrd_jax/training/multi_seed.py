@@ -54,8 +54,13 @@ def train_epoch(
     return states, losses
 
 
-def evaluate(run: Setup, params: Params, split: str, number: int) -> Counts:
-    """The counts from which the ranks in a split follow, for the stacked parameters of `number` seeds."""
+def evaluate(run: Setup, params: Params, split: str, number: int) -> Counts | None:
+    """The counts from which the ranks in a split follow, for the stacked parameters of `number` seeds.
+
+    None if the split has no rows, as in a refit.
+    """
+    if not len(run.splits[split][0]):
+        return None
     compiled = run.evaluation_on_device if number == 1 else run.evaluations_on_device
     counts: Counts = compiled(params, run.arrays, *run.splits[split])
     return counts

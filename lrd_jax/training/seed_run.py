@@ -23,12 +23,10 @@ from lrd_jax.runs.folder import RunWriter, forget_results, is_longer, open_run_f
 from lrd_jax.runs.terminal import epoch_line, losses_text, say
 from lrd_jax.training.epoch import TrainState
 from lrd_jax.training.setup import Setup, checked_ranks, refuse_other_data
-from lrd_jax.training.stopping import stops
-
-STOPPING_METRIC = "NDCG@5"
+from lrd_jax.training.stopping import STOPPING_METRIC, stopping_of
 
 AfterEpoch = Callable[[int, Mapping[str, float]], None]
-"""A callback with the number of an epoch and its metrics on dev."""
+"""A callback with the number of an epoch and its metrics on dev, which are empty if dev has no rows."""
 
 
 class Progress(NamedTuple):
@@ -36,7 +34,7 @@ class Progress(NamedTuple):
 
     Attributes:
       train: parameters and optimizer state; None in `SeedRun` during training.
-      best_epoch, best_score: the best epoch so far and its dev NDCG@5.
+      best_epoch, best_score: the best epoch so far and its score (`Stopping`), dev NDCG@5 unless it is a refit.
       seconds: wall time of training and evaluation so far; divided among seeds that train at once.
       fingerprint: uint8 [32], `Setup.fingerprint`; a run cannot continue with other data.
     """
@@ -61,7 +59,7 @@ class SeedRun:
       seed: config.run.seed.
       label: prefix of its lines on the terminal; empty for a single seed.
       epoch: the last finished epoch.
-      results: the contents of results.json; None until the best epoch has been tested.
+      results: the contents of results.json; None until the run has finished and its best epoch has been tested.
       failure: the error that ended the run before that, if any.
       close: closes the files and releases orbax's threads.
     """
@@ -94,6 +92,7 @@ class SeedRun:
         self.results: dict[str, Any] | None = None
         self.failure: UserError | None = None
         self._run, self._folder, self._after_epoch = run, config.run_folder, after_epoch
+        self._stopping = stopping_of(config.run)
         # Before training, so that an unreadable id map does not waste it.
         self._raw_users = raw_ids(dataset_folder(config.data.path), "user", np.arange(1, run.corpus.num_users + 1))
         state = jax.device_get(run.init(self.seed))
@@ -101,7 +100,7 @@ class SeedRun:
             state = state._replace(params=params)
         fingerprint = np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
         self._progress = Progress(state, np.int32(0), np.float32(-1.0), np.float32(0.0), fingerprint)
-        self._scores: list[float] = []  # dev scores of every epoch
+        self._scores: list[float] = []  # scores of every epoch
         with contextlib.ExitStack() as opened:
             if not resume:
                 open_run_folder(self._folder, config, resume=False)
@@ -121,8 +120,8 @@ class SeedRun:
             refuse_other_data(self._run, read_fingerprint(self._checkpoints), self._folder)
             self.epoch, self._progress = self._checkpoints.restore("latest", self._progress)
             self._checkpoints.discard_after(self.epoch)
-            scores = read_dev_metrics(self._folder)
-            self._scores = [scores[epoch][STOPPING_METRIC] for epoch in range(1, self.epoch + 1)]
+            dev = read_dev_metrics(self._folder)
+            self._scores = [self._stopping.score(epoch, dev.get(epoch)) for epoch in range(1, self.epoch + 1)]
         self.results = read_results(self._folder)
         if self.results is not None and is_longer(load_config(self._folder / "config.toml"), self.config):
             self._train_on(checkpoint)
@@ -142,24 +141,24 @@ class SeedRun:
 
     @property
     def tested(self) -> dict[str, Any]:
-        """`results`, of a seed whose best epoch has been tested."""
+        """`results`, of a seed that has finished."""
         assert self.results is not None
         return self.results
 
     @property
     def best(self) -> tuple[int, float]:
-        """The best epoch so far and its dev NDCG@5."""
+        """The best epoch so far and its score, dev NDCG@5 unless it is a refit."""
         return int(self._progress.best_epoch), float(self._progress.best_score)
 
     @property
     def goes_on(self) -> bool:
-        """Whether to train another epoch: the seed has neither failed nor stopped (`stopping.stops`).
+        """Whether to train another epoch: the seed has neither failed nor stopped (`Stopping.stops`).
 
         Models without trained parameters need only one epoch.
         """
         if self.failure is not None or (self.epoch and not self._run.system.loss_weights):
             return False
-        return not stops(self._scores, int(self._progress.best_epoch), self.config.run)
+        return not self._stopping.stops(self._scores, int(self._progress.best_epoch))
 
     def take_state(self) -> TrainState:
         """Returns the initial state, on the host, and drops it here, so that only one state per seed is in memory."""
@@ -178,14 +177,14 @@ class SeedRun:
                 say(f"{self.label}failed: {error}")
 
     def record(
-        self, state: TrainState, losses: dict[str, np.ndarray], counts: Counts, seconds: float
+        self, state: TrainState, losses: dict[str, np.ndarray], counts: Counts | None, seconds: float
     ) -> tuple[dict[str, float], str]:
         """Records one more epoch: its numbers and its checkpoints.
 
         Args:
           state: state after the epoch, on the host.
           losses: mean of each loss term.
-          counts: counts of the evaluation on dev.
+          counts: counts of the evaluation on dev; None if it has no rows.
           seconds: duration of the epoch and its evaluation.
 
         Returns:
@@ -194,24 +193,29 @@ class SeedRun:
         Raises:
           UserError: a loss or a score is not finite (then nothing of the epoch is kept), or the disk is full.
         """
-        epoch, progress, corpus = self.epoch + 1, self._progress, self._run.corpus
+        epoch, progress = self.epoch + 1, self._progress
         totalled = _checked_losses(losses, self._run.system.loss_weights, epoch, self._folder)
-        metrics = ranking_metrics(checked_ranks(counts, corpus.sequence_users[corpus.dev.rows], "dev"))
+        metrics = None if counts is None else ranking_metrics(self._checked_ranks(counts))
         progress = progress._replace(train=state, seconds=np.float32(progress.seconds + seconds))
-        score = np.float32(metrics[STOPPING_METRIC])
-        if score > progress.best_score:
-            progress = progress._replace(best_epoch=np.int32(epoch), best_score=score)
+        score = self._stopping.score(epoch, metrics)
+        if np.float32(score) > progress.best_score:
+            progress = progress._replace(best_epoch=np.int32(epoch), best_score=np.float32(score))
             self._checkpoints.save("best", epoch, state.params)
         self._writer.write_epoch(epoch, totalled, metrics, seconds)
         # Last, so that a checkpoint implies that everything before it is written.
         self._checkpoints.save("latest", epoch, progress)
         self.epoch, self._progress = epoch, progress._replace(train=None)
-        self._scores.append(metrics[STOPPING_METRIC])
+        self._scores.append(score)
         if self._after_epoch is not None:
-            self._after_epoch(epoch, metrics)
+            self._after_epoch(epoch, metrics or {})
         best_epoch, best_score = self.best
         line = epoch_line(epoch, totalled, metrics, best_epoch=best_epoch, best_score=best_score, seconds=seconds)
         return totalled, self.label + line
+
+    def _checked_ranks(self, counts: Counts) -> np.ndarray:
+        """The ranks on dev, float64 [N]."""
+        corpus = self._run.corpus
+        return checked_ranks(counts, corpus.sequence_users[corpus.dev.rows], "dev")
 
     def adopt(self) -> None:
         """Makes the initial parameters the best epoch, with number 0, and tests them.
@@ -227,19 +231,13 @@ class SeedRun:
     def finish(self) -> None:
         """Tests the best epoch, the only use of the test split, and writes the results.
 
+        Of a refit nothing is tested: its splits have no rows.
+
         Raises:
           UserError: a score is not finite, or the folder cannot be written.
         """
         run, best_epoch = self._run, int(self._progress.best_epoch)
-        like = jax.eval_shape(run.init, self.seed).params
-        _, params = self._checkpoints.restore("best", like, epoch=best_epoch)
-        params = jax.device_put(params, run.arrays.examples.sharding)
-        corpus = run.corpus
-        ranks = {split: run.rank_targets(params, split) for split in ("dev", "test")}
-        metrics = {split: ranking_metrics(values) for split, values in ranks.items()}
-        users = {"dev": corpus.sequence_users[corpus.dev.rows], "test": corpus.sequence_users[corpus.test.rows]}
-        raw_users = {split: self._raw_users[users[split] - 1] for split in users}
-        self._writer.write_ranks(**{split: (users[split], raw_users[split], ranks[split]) for split in ranks})
+        metrics = {} if self.config.untestable else self._test(best_epoch)
         self._writer.write_results(
             **metrics,
             best_epoch=best_epoch,
@@ -247,11 +245,23 @@ class SeedRun:
             seconds=float(self._progress.seconds),
             device=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             config=self.config,
-            dataset_hash=corpus.content_hash,
+            dataset_hash=run.corpus.content_hash,
             fingerprint=run.fingerprint,
             warnings=run.notices,
         )
         self.results = {**metrics, "best_epoch": best_epoch}
+
+    def _test(self, best_epoch: int) -> dict[str, dict[str, float]]:
+        """The metrics of the best epoch on dev and test; writes the ranks."""
+        run, corpus = self._run, self._run.corpus
+        like = jax.eval_shape(run.init, self.seed).params
+        _, params = self._checkpoints.restore("best", like, epoch=best_epoch)
+        params = jax.device_put(params, run.arrays.examples.sharding)
+        ranks = {split: run.rank_targets(params, split) for split in ("dev", "test")}
+        users = {"dev": corpus.sequence_users[corpus.dev.rows], "test": corpus.sequence_users[corpus.test.rows]}
+        raw_users = {split: self._raw_users[users[split] - 1] for split in users}
+        self._writer.write_ranks(**{split: (users[split], raw_users[split], ranks[split]) for split in ranks})
+        return {split: ranking_metrics(values) for split, values in ranks.items()}
 
 
 def _checked_losses(

@@ -15,10 +15,11 @@ from lrd_jax.config.schema import Config
 from lrd_jax.data.batch import Batch, History
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.data.device import Arrays, put_corpus, put_split
-from lrd_jax.data.notices import Notice, corpus_notices, texts_of_folder
+from lrd_jax.data.notices import Notice, corpus_notices, texts_of_folder, untestable
 from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.sources.movielens import ensure_ml_100k
+from lrd_jax.data.splits import with_all_interactions
 from lrd_jax.devices import available_cores, data_mesh
 from lrd_jax.errors import UserError
 from lrd_jax.models import build_system
@@ -49,7 +50,7 @@ class Setup(NamedTuple):
       corpus: the dataset on the host.
       arrays: the dataset on the devices.
       system: the model with its losses.
-      splits: the rows and negatives of "dev" and "test" on the devices.
+      splits: the rows and negatives of "dev" and "test" on the devices; of a refit there are none.
       init: (seed; config.run.seed by default) → the state before the first epoch.
       rank_targets: (params, "dev" or "test") → float64 [N], the target's rank in every row of the split.
       fingerprint: SHA-256 (hex) of the dataset and the text embeddings.
@@ -274,6 +275,8 @@ def resolve(config: Config) -> Config:
     )
     if run.init_from is not None:
         run = run.model_copy(update={"init_from": run.init_from.absolute()})
+    if run.refit_of is not None:
+        run = run.model_copy(update={"refit_of": run.refit_of.absolute()})
     run = run.model_copy(
         update={"workdir": config.run_folder.absolute(), "cpu_devices": run.cpu_devices or available_cores()}
     )
@@ -284,13 +287,16 @@ def _notices(config: Config, corpus: Corpus) -> list[Notice]:
     """The notices before training; those about texts only if the model embeds the texts."""
     folder = dataset_folder(config.data.path)
     reads_texts = config.uses_text and config.text.encoder != "file"
-    return corpus_notices(corpus, folder) + (texts_of_folder(folder, corpus.num_items) if reads_texts else [])
+    of_texts = texts_of_folder(folder, corpus.num_items) if reads_texts else []
+    return untestable(config.untestable) + corpus_notices(corpus, folder) + of_texts
 
 
 def _read_inputs(config: Config, text: np.ndarray | None) -> tuple[Corpus, np.ndarray | None]:
     """The corpus and, for an LRD model, its text embeddings [I + 1, T]: `text` if given."""
     folder = config.data.path if config.data.path is not None else ensure_ml_100k()
     corpus = read_corpus(folder)
+    if config.run.refit_of is not None:
+        corpus = with_all_interactions(corpus)
     if not config.uses_text or text is not None:
         return corpus, text
     return corpus, load_or_embed(folder, corpus.num_items, config.text) * np.float32(config.text.scale)
