@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 
 import lrd_jax
-from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.training.load import load_trained
 from tests import small_runs
 
@@ -23,11 +22,7 @@ MODELS = ("kda", "caser", "popularity")
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """`data` and a small run of each of MODELS."""
-    place = tmp_path_factory.mktemp("api")
-    write_synthetic(place / "data", num_users=60, num_items=40)
-    for model in MODELS:
-        small_runs.train(place / model, place / "data", model=model)
-    return place
+    return small_runs.shared(tmp_path_factory, *MODELS)
 
 
 @pytest.mark.process

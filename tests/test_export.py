@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import lrd_jax
-from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
 from lrd_jax.export.__main__ import ExportFlags, export
 from lrd_jax.export.loader import Exported
@@ -40,19 +39,22 @@ def _quickly_compiled():
 def place(tmp_path_factory):
     """`data`; runs and exports are added when first asked for."""
     place = tmp_path_factory.mktemp("export")
-    write_synthetic(place / "data", num_users=70, num_items=40)
+    (place / "data").symlink_to(small_runs.shared(tmp_path_factory) / "data")
     return place
 
 
 @pytest.fixture(scope="module")
-def made(place):
+def made(place, tmp_path_factory):
     """Makes, once, the run of a model with such options; returns the run and its export with histories."""
     found = {}
 
     def make(model, **options):
         name = "-".join([model, *map(str, options.values())])
         if name not in found:
-            folder = small_runs.train(place / name, place / "data", model=model, **options)
+            if options:
+                folder = small_runs.train(place / name, place / "data", model=model, **options)
+            else:
+                folder = small_runs.shared(tmp_path_factory, model) / model
             run = lrd_jax.load_run(folder)
             export_run(run, place / f"{folder.name}-export", with_histories=True)
             found[name] = run, place / f"{folder.name}-export"

@@ -10,7 +10,6 @@ import pytest
 
 import lrd_jax
 from lrd_jax.data.batch import Tables
-from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
 from lrd_jax.models.sequence_system import SequenceSystem
 from lrd_jax.ranking.ranker import Ranker
@@ -37,11 +36,7 @@ NEW = pl.DataFrame(
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """`data` and a small run of several models."""
-    place = tmp_path_factory.mktemp("new_items")
-    write_synthetic(place / "data", num_users=60, num_items=40)
-    for model in ("kda_lrd", "sasrec", "popularity", "item_knn"):
-        small_runs.train(place / model, place / "data", model=model)
-    return place
+    return small_runs.shared(tmp_path_factory, "kda_lrd", "sasrec", "popularity", "item_knn")
 
 
 def test_overlap_against_sets():

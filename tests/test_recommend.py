@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 
 import lrd_jax
-from lrd_jax.data.synthetic import write_synthetic
 from lrd_jax.errors import UserError
 from lrd_jax.models.attribution import attribute
 from lrd_jax.models.simple import CountedSystem
@@ -25,11 +24,7 @@ NUM_ITEMS = 40
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """`data` and a small run of each of MODELS."""
-    place = tmp_path_factory.mktemp("recommend")
-    write_synthetic(place / "data", num_users=60, num_items=NUM_ITEMS)
-    for model in MODELS:
-        small_runs.train(place / model, place / "data", model=model)
-    return place
+    return small_runs.shared(tmp_path_factory, *MODELS)
 
 
 @pytest.fixture(params=MODELS)
@@ -270,6 +265,15 @@ def test_commands(place, tmp_path, capsys):
     found = pl.read_csv(tmp_path / "s.csv")
     run = lrd_jax.load_run(place / "kda_lrd")
     assert found["by"].unique(maintain_order=True).to_list() == list(run.comparisons)
+
+
+def test_new_items_are_recommended(place, tmp_path, capsys):
+    (tmp_path / "new.csv").write_text("item,text\nfresh,red wooden chair\n")
+    new = tmp_path / "new.csv"
+    command.recommend(RecommendFlags(place / "kda_lrd", history=("3", "9"), new_items=new, candidates=("fresh", "7")))
+    assert "fresh" in capsys.readouterr().out
+    with pytest.raises(UserError, match="interactions"):
+        command.recommend(RecommendFlags(place / "item_knn", history=("3",), new_items=new))
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def recommend(flags: RecommendFlags) -> None:
       UserError: no run in the folder, an unknown user or item, or a file that cannot be read or written.
     """
     from lrd_jax.api.run import load_run
+    from lrd_jax.data.new_items import read_new_items
     from lrd_jax.errors import quoted
     from lrd_jax.recommend.lists import conditions
     from lrd_jax.recommend.requests import read_requests, write_parts
@@ -41,6 +42,8 @@ def recommend(flags: RecommendFlags) -> None:
     from lrd_jax.runs.terminal import say
 
     run = load_run(flags.run, data=flags.data)
+    if flags.new_items is not None:
+        run = run.with_new_items(read_new_items(flags.new_items))
     options: dict[str, Any] = {
         "k": flags.k,
         "exclude_seen": not flags.keep_seen,

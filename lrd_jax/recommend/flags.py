@@ -48,6 +48,8 @@ class RecommendFlags:
     """What if these items were not in the history? The ranks with them are shown too."""
     add: tuple[str, ...] = ()
     """What if these items had come last in the history? The ranks without them are shown too."""
+    new_items: Path | None = None
+    """CSV, Parquet or JSON-lines file of items without interactions to recommend too: item, text, attributes."""
     data: Annotated[Path | None, tyro.conf.arg(name="data.path", metavar="FOLDER")] = None
     """Where the run's dataset is now, for one that was moved. None: where it was in training."""
 
