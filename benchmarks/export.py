@@ -37,9 +37,9 @@ def main() -> None:
     flags = tyro.cli(Flags, prog="python -m benchmarks.export", args=sys.argv[1:], description=Flags.__doc__)
     set_up_jax(flags.cpu_devices)
     from lrd_jax.api.run import load_run
-    from lrd_jax.export.loader import Exported
     from lrd_jax.export.write import export_run
-    from lrd_jax.runs.tables import print_table
+    from lrd_jax.exported import Exported
+    from lrd_jax.terminal.tables import print_table
 
     run = load_run(flags.run)
     with tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,7 @@ from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.sources.movielens import ensure_ml_100k
 from lrd_jax.devices import available_cores, set_up_devices
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import epoch_progress
+from lrd_jax.terminal.lines import epoch_progress
 from lrd_jax.training.setup import assemble_corpus
 
 

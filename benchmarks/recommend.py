@@ -21,7 +21,7 @@ from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
 from lrd_jax.ranking.histories import Histories
 from lrd_jax.ranking.ranker import Ranker, TopItems
-from lrd_jax.recommend.retrieve import knn_ranker
+from lrd_jax.ranking.retrieve import knn_ranker
 
 K = 10
 MODELS = ("popularity", "item_knn", "sasrec", "gru4rec", "caser", "tisasrec", "rcf", "kda", "kda_lrd")

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from lrd_jax.command_line.parse import run_command
 from lrd_jax.errors import UserError
-from lrd_jax.runs.tables import print_table
+from lrd_jax.terminal.tables import print_table
 
 K = 10
 KINDS = 200

@@ -6,9 +6,9 @@ A attribute relations, V values of an item per attribute, K latent relations, D 
 F frequencies, I items, U users, E entities (items, then attribute values; id 0 is padding), N rows of any other kind.
 """
 
-__version__ = "0.2.0"
-
 from typing import TYPE_CHECKING
+
+from lrd_jax.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from lrd_jax.api.dataset import Dataset as Dataset
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lrd_jax.config.toml_file import load_config as load_config
     from lrd_jax.data.new_items import read_new_items as read_new_items
     from lrd_jax.errors import UserError as UserError
-    from lrd_jax.export.loader import Exported as Exported
+    from lrd_jax.exported import Exported as Exported
 
 _PUBLIC = {
     **dict.fromkeys(("Dataset", "dataset_from_frame", "load_dataset"), "lrd_jax.api.dataset"),
@@ -33,7 +33,7 @@ _PUBLIC = {
     **dict.fromkeys(("Run", "load_run"), "lrd_jax.api.run"),
     **dict.fromkeys(("fit", "refit", "setup"), "lrd_jax.api.fitting"),
     "Config": "lrd_jax.config.schema",
-    "Exported": "lrd_jax.export.loader",
+    "Exported": "lrd_jax.exported",
     "load_config": "lrd_jax.config.toml_file",
     "read_new_items": "lrd_jax.data.new_items",
     "UserError": "lrd_jax.errors",

@@ -6,7 +6,7 @@ import difflib
 import runpy
 import sys
 
-import lrd_jax
+from lrd_jax.version import __version__
 
 COMMANDS = {
     "train": "Train a model on a dataset folder and test its best epoch.",
@@ -37,7 +37,7 @@ def main() -> None:
     elif command in ("--help", "-h"):
         print(_usage())
     elif command == "--version":
-        print(f"lrd-jax {lrd_jax.__version__}")
+        print(f"lrd-jax {__version__}")
     elif command:
         print(f"error: {_unknown(command)}", file=sys.stderr)
         sys.exit(2)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
 
 
 def available_cores() -> int:

@@ -169,7 +169,7 @@ def print_price(
       UserError: the dataset or the cache cannot be read.
     """
     from lrd_jax.data.rechorus import read_corpus, read_texts
-    from lrd_jax.runs.tables import print_table
+    from lrd_jax.terminal.tables import print_table
     from lrd_jax.text.openai.dry_run import dry_run
     from lrd_jax.text.store import texts_changed
 

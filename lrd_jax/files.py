@@ -1,4 +1,4 @@
-"""Files that the user names: only regular files are opened, because reading a FIFO or a device may never end."""
+"""Files: only regular ones are opened, since a FIFO would wait for ever; they are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -36,3 +36,13 @@ def refuse_irregular(path: Path) -> None:
         return
     if kind is not None:
         raise UserError(f"it is {kind}, not a regular file", file=path, remedy="Save it as a file and give that")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that readers see the old or the new one, even after a kill."""
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

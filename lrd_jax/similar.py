@@ -56,16 +56,16 @@ def similar(flags: SimilarFlags) -> None:
     import polars as pl
 
     from lrd_jax.api.run import load_run
+    from lrd_jax.data.find_items import named_items
+    from lrd_jax.data.requests import check_kind, write_parts
     from lrd_jax.errors import quoted
-    from lrd_jax.recommend.__main__ import named_items
-    from lrd_jax.recommend.requests import check_kind, write_parts
-    from lrd_jax.recommend.terminal import print_lists
-    from lrd_jax.runs.terminal import say
+    from lrd_jax.terminal.lines import say
+    from lrd_jax.terminal.lists import print_lists
 
     if flags.output is not None:
         check_kind(flags.output, "--output")
     run = load_run(flags.run, data=flags.data)
-    items = named_items(run, flags.item)
+    items = named_items(run.dataset.finder, flags.item)
     frames = []
     for by in flags.by or run.comparisons:
         found = run.similar(items, by=by, k=flags.k)

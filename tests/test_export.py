@@ -12,9 +12,9 @@ import pytest
 import lrd_jax
 from lrd_jax.errors import UserError
 from lrd_jax.export.__main__ import ExportFlags, export
-from lrd_jax.export.loader import Exported
 from lrd_jax.export.program import PLATFORMS
 from lrd_jax.export.write import export_run
+from lrd_jax.exported import Exported
 from tests import processes, small_runs
 
 SEQUENCE = ("caser", "gru4rec", "sasrec", "tisasrec")

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from lrd_jax.runs.tables import fit
+from lrd_jax.terminal.tables import fit
 
 FIGURES = ["HR@5", "NDCG@5", "HR@10", "NDCG@10"]
 

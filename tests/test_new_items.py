@@ -12,8 +12,7 @@ import lrd_jax
 from lrd_jax.data.batch import Tables
 from lrd_jax.errors import UserError
 from lrd_jax.models.sequence_system import SequenceSystem
-from lrd_jax.ranking.ranker import Ranker
-from lrd_jax.recommend.new_items import (
+from lrd_jax.ranking.new_items import (
     attribute_overlap,
     extended_values,
     neighbours,
@@ -21,6 +20,7 @@ from lrd_jax.recommend.new_items import (
     weighted_means,
     with_new_items,
 )
+from lrd_jax.ranking.ranker import Ranker
 from tests import small_runs
 
 NEW = pl.DataFrame(

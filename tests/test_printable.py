@@ -3,7 +3,7 @@
 import pytest
 
 from lrd_jax.errors import UserError, printable, quoted
-from lrd_jax.runs.terminal import say, warn
+from lrd_jax.terminal.lines import say, warn
 
 HIDDEN = {
     "escape": ("\x1b[31mred", r"\x1b[31mred"),

@@ -17,7 +17,7 @@ def setup() -> configparser.ConfigParser:
 
 
 def test_one_version():
-    assert setup()["metadata"]["version"] == "attr: lrd_jax.__version__"
+    assert setup()["metadata"]["version"] == "attr: lrd_jax.version.__version__"
     assert importlib.metadata.version("lrd_jax") == lrd_jax.__version__
     citation = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)
     assert citation[1] == lrd_jax.__version__

@@ -6,14 +6,14 @@ import polars as pl
 import pytest
 
 import lrd_jax
+from lrd_jax.data.find_items import ItemFinder
+from lrd_jax.data.requests import read_requests, write_parts
 from lrd_jax.errors import UserError
 from lrd_jax.models.attribution import attribute
 from lrd_jax.models.simple import CountedSystem
 from lrd_jax.ranking.histories import Histories
 from lrd_jax.recommend import __main__ as command
-from lrd_jax.recommend.find_items import ItemFinder
 from lrd_jax.recommend.flags import RecommendFlags
-from lrd_jax.recommend.requests import read_requests, write_parts
 from lrd_jax.similar import SimilarFlags, similar
 from tests import small_runs
 
@@ -209,7 +209,7 @@ def test_finding_items():
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
 def test_files_of_requests_and_lists(ending, place, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("lrd_jax.recommend.requests.ROWS_PER_PART", 2)
+    monkeypatch.setattr("lrd_jax.data.requests.ROWS_PER_PART", 2)
     run = lrd_jax.load_run(place / "kda_lrd")
     users, histories = pl.DataFrame({"user": [3, 1, 44]}), pl.DataFrame({"history": [["3", "9"], ["7"], ["1", "2"]]})
     written = {".csv": "write_csv", ".parquet": "write_parquet", ".jsonl": "write_ndjson"}[ending]

@@ -18,7 +18,7 @@ from lrd_jax.config.schema import Config, LossConfig, ModelConfig, OptimConfig, 
 from lrd_jax.config.toml_file import load_config
 from lrd_jax.errors import UserError
 from lrd_jax.runs.folder import RunWriter, open_run_folder
-from lrd_jax.runs.terminal import epoch_line, epoch_progress, losses_text, results_table
+from lrd_jax.terminal.lines import epoch_line, epoch_progress, losses_text, results_table
 
 ROOT = Path(__file__).parents[1]
 DEV = {"HR@5": 0.5, "NDCG@5": 0.375, "HR@10": 0.75, "NDCG@10": 0.4375}
@@ -243,7 +243,7 @@ def test_lines_and_table():
 @pytest.mark.process
 def test_without_a_terminal_there_are_lines_and_no_bar():
     code = """
-from lrd_jax.runs.terminal import epoch_progress, say
+from lrd_jax.terminal.lines import epoch_progress, say
 with epoch_progress(3, done=1) as bar:
     for epoch in (2, 3):
         bar.set_postfix_str("rec 0.5")

@@ -18,6 +18,7 @@ from lrd_jax.api.evaluation import ListEvaluation
 from lrd_jax.api.frames import frames_named, to_parquet
 from lrd_jax.data.cache import cache_dir
 from lrd_jax.data.corpus import Corpus
+from lrd_jax.data.find_items import ItemFinder
 from lrd_jax.data.id_maps import source_ids
 from lrd_jax.data.item_facts import read_item_facts
 from lrd_jax.data.options import PrepareOptions
@@ -26,7 +27,6 @@ from lrd_jax.data.rechorus import read_corpus
 from lrd_jax.data.sources.interaction_table import InteractionColumns, ItemColumns, read_interaction_table
 from lrd_jax.errors import UserError
 from lrd_jax.ranking.protocols import SplitName
-from lrd_jax.recommend.find_items import ItemFinder
 
 
 @dataclasses.dataclass(frozen=True)

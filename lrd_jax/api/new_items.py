@@ -16,7 +16,7 @@ from lrd_jax.data.new_items import NewItems, check_new_items
 from lrd_jax.data.value_names import value_entities
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
-from lrd_jax.recommend.new_items import (
+from lrd_jax.ranking.new_items import (
     attribute_overlap,
     check_model,
     extended_values,

@@ -21,13 +21,13 @@ from lrd_jax.data.pipeline import dataset_folder
 from lrd_jax.errors import UserError
 from lrd_jax.models.simple import PopularitySystem
 from lrd_jax.models.system import Params, RelationalSystem, System
+from lrd_jax.ranking.frames import allowed_items, lists_frame
 from lrd_jax.ranking.histories import Histories
 from lrd_jax.ranking.protocols import SplitName, TieRule
 from lrd_jax.ranking.ranker import Ranker, TopItems
-from lrd_jax.recommend.lists import allowed_items, lists_frame
-from lrd_jax.recommend.reasons import Reasons
-from lrd_jax.recommend.retrieve import knn_ranker, text_ranker
-from lrd_jax.recommend.similar import similarities
+from lrd_jax.ranking.reasons import Reasons
+from lrd_jax.ranking.retrieve import knn_ranker, text_ranker
+from lrd_jax.ranking.similar import similarities
 from lrd_jax.runs.folder import read_results
 from lrd_jax.text.store import load_or_embed
 from lrd_jax.training.load import Trained, load_trained, refuse_untestable
@@ -205,7 +205,7 @@ class Run:
         """The run with items that it was not trained on and that nobody has interacted with; nothing is written.
 
         A new item's vector is the mean of those of the 10 items most similar in text and attributes, weighted by the
-        similarity (`lrd_jax.recommend.new_items`). The new items can be recommended, explained and stand in histories;
+        similarity (`lrd_jax.ranking.new_items`). The new items can be recommended, explained and stand in histories;
         "item_knn" retrieves none of them.
 
         Args:

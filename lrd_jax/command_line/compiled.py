@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import jax
 
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
 
 _TROUBLE = re.compile(r"Error (reading|writing) persistent compilation cache entry for '([^']+)': (.*)", re.DOTALL)
 

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from lrd_jax.data.negatives import notebook_items, notebook_negatives, sample_negatives
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import row_progress
+from lrd_jax.terminal.lines import row_progress
 
 MARKER = "dataset.json"
 """The file that marks a folder as written by this program, so that it may be replaced."""

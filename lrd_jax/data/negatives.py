@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from lrd_jax.data.splits import repeated
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import row_progress
+from lrd_jax.terminal.lines import row_progress
 
 _CELLS = 2**22  # (row, item) pairs in memory at once while negatives are drawn, 32 MiB of float64
 _LARGE_CATALOGUE = 8192  # above this many items, rejection sampling is faster than one key per (row, item) pair

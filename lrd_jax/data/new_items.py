@@ -16,7 +16,7 @@ from lrd_jax.data.sources.source_ids import clean_ids, refuse_lost_digits
 from lrd_jax.data.sources.table_files import read_table
 from lrd_jax.data.templates import clean
 from lrd_jax.errors import UserError, told_of
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
 
 _SEPARATOR = "|"
 _IDS, _TEXTS = ("item", "item_id"), ("text", "title")

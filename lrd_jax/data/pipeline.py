@@ -31,7 +31,7 @@ from lrd_jax.data.tables import INT32_MAX
 from lrd_jax.data.templates import ItemTexts, fill_template
 from lrd_jax.data.texts import ITEM_TEXT
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
 
 _MONTH = 31 * 86400
 _YEAR_2100 = 4_102_444_800  # 2100-01-01 in seconds

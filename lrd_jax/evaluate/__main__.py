@@ -36,7 +36,7 @@ def evaluate(flags: EvaluateFlags, protocol: Protocol) -> None:
     from lrd_jax.evaluate.files import write_parquet
     from lrd_jax.evaluate.lists import lists_frame
     from lrd_jax.evaluate.show import show
-    from lrd_jax.runs.terminal import say
+    from lrd_jax.terminal.lines import say
     from lrd_jax.training.load import check_holds_run, refuse_untestable
 
     for folder in flags.runs:  # before the long work

@@ -15,7 +15,7 @@ from lrd_jax.evaluate.others_lists import OthersLists
 from lrd_jax.evaluate.ranks import Subject, ranks_frame
 from lrd_jax.evaluate.run_protocol import are_candidates
 from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
 
 
 class Data(NamedTuple):

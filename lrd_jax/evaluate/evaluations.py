@@ -21,7 +21,7 @@ from lrd_jax.evaluate.run_protocol import build_listing, build_ranking
 from lrd_jax.models.system import Params
 from lrd_jax.ranking.metrics import Counts
 from lrd_jax.ranking.protocols import Protocol
-from lrd_jax.runs.terminal import say
+from lrd_jax.terminal.lines import say
 from lrd_jax.training.load import Trained, load_trained
 from lrd_jax.training.setup import Setup
 

@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 
 from lrd_jax.errors import UserError
+from lrd_jax.files import write_atomically
 from lrd_jax.ranking.protocols import Protocol, SplitName, TieRule
-from lrd_jax.runs.folder import to_json, write_atomically
+from lrd_jax.runs.folder import to_json
 
 
 def write_parquet(path: Path, frame: pl.DataFrame) -> None:

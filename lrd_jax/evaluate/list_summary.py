@@ -15,7 +15,7 @@ from lrd_jax.errors import UserError
 from lrd_jax.evaluate import list_diversity, list_metrics
 from lrd_jax.files import is_there
 from lrd_jax.models.simple import item_counts
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
 from lrd_jax.text.store import load_or_embed
 
 METRICS = {

@@ -18,7 +18,7 @@ from lrd_jax.ranking.lists import build_lists, build_membership, with_items
 from lrd_jax.ranking.metrics import Counts
 from lrd_jax.ranking.on_device import build_counts, users_per_block
 from lrd_jax.ranking.protocols import Candidates, Protocol, SplitName
-from lrd_jax.runs.terminal import row_progress
+from lrd_jax.terminal.lines import row_progress
 from lrd_jax.training.setup import Setup
 
 _PAIRS_PER_PART = {True: 200_000, False: 20_000_000}

@@ -14,8 +14,8 @@ from lrd_jax.evaluate.list_tables import comparison_tables, list_tables
 from lrd_jax.evaluate.lists import Evaluated
 from lrd_jax.evaluate.report import summarise, tables
 from lrd_jax.ranking.protocols import Protocol, SplitName
-from lrd_jax.runs.tables import print_table
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
+from lrd_jax.terminal.tables import print_table
 
 
 def show(done: Sequence[Evaluated], flags: EvaluateFlags, protocol: Protocol) -> None:

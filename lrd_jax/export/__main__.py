@@ -57,7 +57,7 @@ def export(flags: ExportFlags) -> None:
     """
     from lrd_jax.api.run import load_run
     from lrd_jax.export.write import check_can_write, export_run
-    from lrd_jax.runs.terminal import say
+    from lrd_jax.terminal.lines import say
 
     check_can_write(flags.out)
     run = load_run(flags.run, data=flags.data)

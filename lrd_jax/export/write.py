@@ -15,14 +15,14 @@ import jax
 import numpy as np
 from safetensors.numpy import save_file
 
-import lrd_jax
+from lrd_jax import exported as loader
 from lrd_jax.api.run import Run
 from lrd_jax.data.corpus import Corpus
 from lrd_jax.errors import UserError
-from lrd_jax.export import loader
 from lrd_jax.export.program import PLATFORMS, RESULTS, arguments_of, export_programs
 from lrd_jax.models.sequence_system import SequenceSystem
-from lrd_jax.recommend.similar import item_vectors
+from lrd_jax.ranking.similar import item_vectors
+from lrd_jax.version import __version__
 
 
 def check_can_write(out: Path) -> None:
@@ -39,7 +39,7 @@ def check_can_write(out: Path) -> None:
 
 
 def export_run(run: Run, out: Path, *, with_histories: bool = False) -> dict[str, Any]:
-    """Writes a run as a folder for `lrd_jax.export.loader.Exported`.
+    """Writes a run as a folder for `lrd_jax.exported.Exported`.
 
     Args:
       run: a trained run.
@@ -103,7 +103,7 @@ def _manifest(run: Run, folder: Path, programs: list[str], weights: dict[str, np
     }
     return {
         "format": loader.FORMAT,
-        "lrd_jax": lrd_jax.__version__,
+        "lrd_jax": __version__,
         "commit": _commit(),
         "jax": jax.__version__,
         "model": run.config.model.name,
@@ -147,7 +147,7 @@ def _histories(corpus: Corpus) -> dict[str, np.ndarray]:
 
 def _commit() -> str | None:
     """Of the checkout that this package is in; None where it is in none."""
-    root = Path(lrd_jax.__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

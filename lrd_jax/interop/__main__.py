@@ -82,8 +82,8 @@ def import_state(argv: list[str]) -> None:
 
     from lrd_jax.command_line.jax_setup import set_up_jax
     from lrd_jax.interop.import_weights import import_state as make_run
-    from lrd_jax.runs.tables import print_table
-    from lrd_jax.runs.terminal import results_table, say
+    from lrd_jax.terminal.lines import results_table, say
+    from lrd_jax.terminal.tables import print_table
 
     set_up_jax(config.run.cpu_devices)
     with _by_own_names():
@@ -105,7 +105,7 @@ def export(run: tyro.conf.Positional[Path], /, *, out: Path) -> None:
     from lrd_jax.command_line.jax_setup import set_up_jax
     from lrd_jax.interop.export_weights import export_run
     from lrd_jax.interop.infer_sizes import as_words
-    from lrd_jax.runs.terminal import say
+    from lrd_jax.terminal.lines import say
 
     set_up_jax(None)
     untold = export_run(run, out)
@@ -143,7 +143,7 @@ def parity(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:
         raise UserError("no file is given", remedy=f"{PROGRAM} parity FILE.npz [FILE.npz ...]")
     from lrd_jax.command_line.jax_setup import set_up_jax
     from lrd_jax.interop.parity import compare_file, report, summary
-    from lrd_jax.runs.terminal import say
+    from lrd_jax.terminal.lines import say
 
     set_up_jax(None)
     compared = []

@@ -21,7 +21,7 @@ from lrd_jax.interop.score_check import check_scores
 from lrd_jax.interop.state_file import read_arrays
 from lrd_jax.runs.folder import TEXT_FILE, check_run_folder, holds_run
 from lrd_jax.runs.locks import held
-from lrd_jax.runs.terminal import say
+from lrd_jax.terminal.lines import say
 from lrd_jax.training.seed_run import SeedRun
 from lrd_jax.training.setup import assemble, resolve
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from lrd_jax.errors import UserError
-from lrd_jax.files import refuse_irregular
-from lrd_jax.runs.folder import write_atomically
+from lrd_jax.files import refuse_irregular, write_atomically
 
 _TORCH = (".pt", ".pth")
 _OTHER_PICKLES = (".bin", ".ckpt", ".pkl")

@@ -33,7 +33,7 @@ def rechorus(
       card: Write the data card; it is always written with new texts.
     """
     from lrd_jax.data.sources.rechorus_folder import complete_folder
-    from lrd_jax.runs.terminal import say, warn
+    from lrd_jax.terminal.lines import say, warn
 
     done = complete_folder(folder, items=items, item_id=item_id, template=template, force=force, write_card=card)
     corpus = done.corpus

@@ -29,8 +29,8 @@ def write(raw: RawDataset, options: PrepareOptions, source: str) -> Prepared:
 
     from lrd_jax.data.pipeline import default_folder, prepare_folder
     from lrd_jax.errors import printable, quoted
-    from lrd_jax.runs.tables import print_table
-    from lrd_jax.runs.terminal import say, warn
+    from lrd_jax.terminal.lines import say, warn
+    from lrd_jax.terminal.tables import print_table
 
     if options.like == "published" and raw.name != "ml-100k":
         raise not_published()

@@ -18,7 +18,7 @@ from lrd_jax.models.precision import in_float32
 from lrd_jax.models.system import Params, System
 from lrd_jax.ranking.histories import Histories, take
 from lrd_jax.ranking.on_device import equal_blocks
-from lrd_jax.runs.terminal import row_progress
+from lrd_jax.terminal.lines import row_progress
 
 
 class TopItems(NamedTuple):

@@ -1,1 +1,1 @@
-"""From a trained run to recommendations: lists, reasons, similar items, retrieval for large catalogues."""
+"""The command that recommends with a trained run."""

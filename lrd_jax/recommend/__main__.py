@@ -34,12 +34,13 @@ def recommend(flags: RecommendFlags) -> None:
       UserError: no run in the folder, an unknown user or item, or a file that cannot be read or written.
     """
     from lrd_jax.api.run import load_run
+    from lrd_jax.data.find_items import named_items
     from lrd_jax.data.new_items import read_new_items
+    from lrd_jax.data.requests import read_requests, write_parts
     from lrd_jax.errors import quoted
-    from lrd_jax.recommend.lists import conditions
-    from lrd_jax.recommend.requests import read_requests, write_parts
-    from lrd_jax.recommend.terminal import print_lists, print_reasons
-    from lrd_jax.runs.terminal import say
+    from lrd_jax.ranking.frames import conditions
+    from lrd_jax.terminal.lines import say
+    from lrd_jax.terminal.lists import print_lists, print_reasons
 
     run = load_run(flags.run, data=flags.data)
     if flags.new_items is not None:
@@ -47,19 +48,26 @@ def recommend(flags: RecommendFlags) -> None:
     options: dict[str, Any] = {
         "k": flags.k,
         "exclude_seen": not flags.keep_seen,
-        "candidates": named_items(run, flags.candidates) if flags.candidates else None,
+        "candidates": named_items(run.dataset.finder, flags.candidates) if flags.candidates else None,
         "where": conditions(run.dataset.facts, flags.where) if flags.where else None,
         "retrieve": flags.retrieve,
         "by": flags.by,
     }
-    changes = {"remove": named_items(run, flags.remove), "add": named_items(run, flags.add)}
+    changes = {
+        "remove": named_items(run.dataset.finder, flags.remove),
+        "add": named_items(run.dataset.finder, flags.add),
+    }
     if flags.input is not None and flags.output is not None:
         parts = read_requests(flags.input)
         frames = (lists(run, _whose(part), options, changes, explain=flags.explain) for part in parts)
         rows = write_parts(flags.output, frames)
         say(f"{rows:,} rows in {quoted(flags.output)}")
         return
-    whose = {"users": [flags.user]} if flags.user is not None else {"histories": [named_items(run, flags.history)]}
+    whose = (
+        {"users": [flags.user]}
+        if flags.user is not None
+        else {"histories": [named_items(run.dataset.finder, flags.history)]}
+    )
     found = lists(run, whose, options, changes, explain=False)
     if flags.output is not None:
         frame = explained(run, found, whose, changes) if flags.explain else found
@@ -73,23 +81,6 @@ def recommend(flags: RecommendFlags) -> None:
     print_lists(found, title, before)
     if flags.explain:
         print_reasons(explained(run, found, whose, changes))
-
-
-def named_items(run: Run, names: tuple[str, ...]) -> list[str]:
-    """The source's ids of items that a person named; says which item was meant where the name was not exact.
-
-    Raises:
-      UserError: no item or several could be meant.
-    """
-    from lrd_jax.runs.terminal import say
-
-    finder, found = run.dataset.finder, []
-    for name in names:
-        match = finder.find(name)
-        if match.how == "similar title":
-            say(f"{name!r} is taken as {finder.name(match.item)} ({match.similarity:.0f}% similar)")
-        found.append(run.dataset.item_ids[match.item - 1])
-    return found
 
 
 def lists(

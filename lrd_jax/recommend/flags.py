@@ -59,7 +59,7 @@ class RecommendFlags:
         Raises:
           UserError: of the first mistake.
         """
-        from lrd_jax.recommend.requests import check_kind
+        from lrd_jax.data.requests import check_kind
 
         given = [self.user is not None, bool(self.history), self.input is not None]
         if sum(given) != 1:

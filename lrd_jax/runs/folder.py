@@ -25,10 +25,11 @@ import numpy as np
 import polars as pl
 from tensorboardX import SummaryWriter
 
-import lrd_jax
 from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import config_difference, config_to_toml, load_config
 from lrd_jax.errors import UserError
+from lrd_jax.files import write_atomically
+from lrd_jax.version import __version__
 
 TEXT_FILE = "text.npy"
 """Text embeddings that came with imported weights; they move with the folder."""
@@ -309,7 +310,7 @@ def versions() -> dict[str, str]:
     packages = {"jax": "jax", "jaxlib": "jaxlib", "flax": "flax", "optax": "optax", "numpy": "numpy"}
     packages["orbax"] = "orbax-checkpoint"
     installed = {name: importlib.metadata.version(package) for name, package in packages.items()}
-    return installed | {"python": platform.python_version(), "lrd_jax": lrd_jax.__version__}
+    return installed | {"python": platform.python_version(), "lrd_jax": __version__}
 
 
 def _lines_until(path: Path, last_epoch: int | None) -> bytes:
@@ -326,16 +327,6 @@ def _lines_until(path: Path, last_epoch: int | None) -> bytes:
                 "not an epoch's JSON object", file=path, line=number, remedy="Delete the line, then resume"
             ) from error
     return b"".join(kept)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that readers see the old or the new one, even after a kill."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-import lrd_jax
 from lrd_jax.serve import asked
 from lrd_jax.serve.batching import Batcher, Work
 from lrd_jax.serve.guard import App, Guard
@@ -18,6 +17,7 @@ from lrd_jax.serve.metrics import Metrics
 from lrd_jax.serve.refusals import Refused, add_handlers
 from lrd_jax.serve.reload import Current
 from lrd_jax.serve.served import Asked, Served
+from lrd_jax.version import __version__
 
 PAGES = Path(__file__).parent / "page"
 _FILES = {"/": "index.html", "/docs": "docs.html"}
@@ -139,7 +139,7 @@ class Routes:
 
 def build_app(state: State) -> App:
     """The ASGI app."""
-    app = FastAPI(title="lrd_jax serve", version=lrd_jax.__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="lrd_jax serve", version=__version__, docs_url=None, redoc_url=None)
     add_handlers(app)
     routes = Routes(state)
     for name, answer in (

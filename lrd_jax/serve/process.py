@@ -12,7 +12,6 @@ from typing import NoReturn
 import uvicorn
 
 from lrd_jax.errors import UserError, quoted
-from lrd_jax.runs.terminal import say
 from lrd_jax.serve.app import State, build_app
 from lrd_jax.serve.batching import Batcher
 from lrd_jax.serve.flags import ServeFlags
@@ -20,6 +19,7 @@ from lrd_jax.serve.metrics import Metrics
 from lrd_jax.serve.reload import Current
 from lrd_jax.serve.served import Served
 from lrd_jax.serve.signals import Signals
+from lrd_jax.terminal.lines import say
 
 _SECONDS_TO_STOP = 30
 

@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Callable
 
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import say, warn
 from lrd_jax.serve.served import Served
+from lrd_jax.terminal.lines import say, warn
 
 
 class Current:

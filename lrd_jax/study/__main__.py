@@ -189,7 +189,7 @@ def sweep(
         raise UserError(f"expected a seed from 0 to {MAX_SEED}, got {seed}", field="--seed")
     (cell,) = place.cells([dataset], system_variants([system]))
     config = cell.config.for_seed(seed)
-    from lrd_jax.runs.folder import write_atomically
+    from lrd_jax.files import write_atomically
     from lrd_jax.study.grids import show, to_markdown
     from lrd_jax.study.space import paper_space, read_space
     from lrd_jax.study.sweep import run_sweep, sweep_grid

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import lrd_jax
 from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import load_config, read_toml, with_options
 from lrd_jax.errors import UserError
 
-CONFIGS = Path(lrd_jax.__file__).parent / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 """The files of configs/ in a checkout, which the installed package includes."""
 
 _NAME = re.compile(r"\w[\w.+=-]*")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.markup import escape
 from rich.table import Table
 
-from lrd_jax.runs.tables import print_table
+from lrd_jax.terminal.tables import print_table
 
 
 class Grid(NamedTuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lrd_jax.errors import UserError
-from lrd_jax.runs.folder import write_atomically
+from lrd_jax.files import write_atomically
 from lrd_jax.study.grids import Grid, to_markdown
 from lrd_jax.study.outcomes import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Outcome, compare, correct, summarise
 from lrd_jax.study.paper_results import METRICS

@@ -13,8 +13,8 @@ from lrd_jax.config.toml_file import load_config
 from lrd_jax.errors import UserError
 from lrd_jax.runs.folder import check_run_folder, holds_run, is_longer, read_results
 from lrd_jax.runs.locks import claimed
-from lrd_jax.runs.terminal import say
 from lrd_jax.study.cells import Cell
+from lrd_jax.terminal.lines import say
 from lrd_jax.training.loop import train_held_seeds
 from lrd_jax.training.setup import resolve
 

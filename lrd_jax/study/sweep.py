@@ -15,11 +15,12 @@ from lrd_jax.command_line.jax_setup import set_up_jax
 from lrd_jax.config.schema import Config
 from lrd_jax.config.toml_file import config_difference, config_to_toml, load_config, with_options
 from lrd_jax.errors import UserError
-from lrd_jax.runs.folder import holds_run, read_dev_metrics, write_atomically
+from lrd_jax.files import write_atomically
+from lrd_jax.runs.folder import holds_run, read_dev_metrics
 from lrd_jax.runs.locks import claimed, locked
-from lrd_jax.runs.terminal import say
 from lrd_jax.study.grids import Grid
 from lrd_jax.study.space import Range, Space
+from lrd_jax.terminal.lines import say
 from lrd_jax.training.loop import train_without_test
 from lrd_jax.training.stopping import STOPPING_METRIC
 

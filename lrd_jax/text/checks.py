@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
 
 
 def warn_of_empty(embeddings: np.ndarray, source: str, texts: Sequence[str] | None = None) -> None:

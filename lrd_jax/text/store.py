@@ -17,11 +17,10 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
-import lrd_jax
 from lrd_jax.config.schema import WORDLLAMA_DIMENSIONS, EncoderConfig, TextConfig
 from lrd_jax.data.rechorus import read_texts
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import say
+from lrd_jax.terminal.lines import say
 from lrd_jax.text.base import Encoder
 from lrd_jax.text.checks import warn_of_empty
 from lrd_jax.text.encoders import PAID, build_encoder
@@ -29,6 +28,7 @@ from lrd_jax.text.file import read_file, read_rows
 from lrd_jax.text.naming import embeddings_path, model_name, recorded, text_hash
 from lrd_jax.text.openai.refused import TextsRefused
 from lrd_jax.text.weights import weights_hash
+from lrd_jax.version import __version__
 
 
 def embed_texts(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
@@ -91,7 +91,7 @@ def write_embeddings(
         **encoder.origin,
         "num_items": len(texts) - 1,
         "text_hash": text_hash(texts),
-        "created_by": f"lrd_jax {lrd_jax.__version__}",
+        "created_by": f"lrd_jax {__version__}",
     }
     array = np.ascontiguousarray(embeddings, np.float32)
     try:

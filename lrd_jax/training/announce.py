@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from lrd_jax.config.schema import Config
 from lrd_jax.errors import UserError, quoted
-from lrd_jax.runs.tables import print_table
-from lrd_jax.runs.terminal import results_table, say, summary_table, warn
+from lrd_jax.terminal.lines import results_table, say, summary_table, warn
+from lrd_jax.terminal.tables import print_table
 from lrd_jax.training.seed_run import SeedRun
 from lrd_jax.training.setup import Setup
 

@@ -13,7 +13,7 @@ from lrd_jax.config.toml_file import config_difference, load_config
 from lrd_jax.models.system import Params
 from lrd_jax.runs.folder import check_run_folders
 from lrd_jax.runs.locks import held
-from lrd_jax.runs.terminal import Bar, epoch_progress, losses_text, say
+from lrd_jax.terminal.lines import Bar, epoch_progress, losses_text, say
 from lrd_jax.training import multi_seed
 from lrd_jax.training.announce import announce, failure_of, seed_names, show_results
 from lrd_jax.training.epoch import TrainState

@@ -20,7 +20,7 @@ from lrd_jax.models.system import Params
 from lrd_jax.ranking.metrics import Counts, ranking_metrics
 from lrd_jax.runs.checkpoint import CheckpointReader, Checkpoints
 from lrd_jax.runs.folder import RunWriter, forget_results, is_longer, open_run_folder, read_dev_metrics, read_results
-from lrd_jax.runs.terminal import epoch_line, losses_text, say
+from lrd_jax.terminal.lines import epoch_line, losses_text, say
 from lrd_jax.training.epoch import TrainState
 from lrd_jax.training.setup import Setup, checked_ranks, refuse_other_data
 from lrd_jax.training.stopping import STOPPING_METRIC, stopping_of

@@ -21,7 +21,7 @@ import polars as pl
 from lrd_jax.data.sources.columns import require_columns
 from lrd_jax.data.sources.text_files import refuse_other_encodings
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
 
 Quote = Literal["none", "double", "single"]
 

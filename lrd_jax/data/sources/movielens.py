@@ -26,7 +26,7 @@ from lrd_jax.data.sources.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import default_template
 from lrd_jax.errors import UserError
 from lrd_jax.files import refuse_irregular
-from lrd_jax.runs.terminal import say
+from lrd_jax.terminal.lines import say
 
 Version = Literal["100k", "1m", "20m", "32m"]
 

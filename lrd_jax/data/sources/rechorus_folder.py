@@ -23,7 +23,7 @@ from lrd_jax.data.sources.table_files import keyed_rows, read_table
 from lrd_jax.data.templates import NO_TEXT, ItemTexts, default_template, fill_template
 from lrd_jax.data.texts import ITEM_TEXT
 from lrd_jax.errors import UserError
-from lrd_jax.runs.folder import write_atomically
+from lrd_jax.files import write_atomically
 
 _CARD_PARTS = {"name", "source", "options", "sizes", "dropped", "splits", "relations", "attributes", "text", "leakage"}
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from lrd_jax.data.sources.columns import first_row
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
 
 _WHOLE = r"^-?(?:0|[1-9]\d*)(?:\.0+)?$"
 _NUMBER = r"^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import Bar, warn
+from lrd_jax.terminal.lines import Bar, warn
 from lrd_jax.text.openai.answers import ZEROS, Answer, ServerError, UnusableAnswer, read_answer
 from lrd_jax.text.openai.probe import PROBE
 from lrd_jax.text.openai.requests import Asked

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from lrd_jax.errors import UnderWay, UserError
-from lrd_jax.runs.terminal import say
+from lrd_jax.terminal.lines import say
 from lrd_jax.text.openai.batch_records import BatchRecords, OpenBatch, sole_asker
 from lrd_jax.text.openai.batch_results import Results, read_results
 from lrd_jax.text.openai.embeddings import OpenAIEncoder

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import say
+from lrd_jax.terminal.lines import say
 from lrd_jax.text.openai.vector_cache import Database
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import say, warn
+from lrd_jax.terminal.lines import say, warn
 from lrd_jax.text.openai.asking import Asking
 from lrd_jax.text.openai.batch_records import BatchRecords, sole_asker
 from lrd_jax.text.openai.packing import load_tokenizer, pack

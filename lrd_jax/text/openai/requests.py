@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
 from lrd_jax.text.openai.packing import Tokenizer
 from lrd_jax.text.openai.vector_cache import Database, vector_key
 from lrd_jax.text.options import MAX_INPUT_TOKENS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from lrd_jax.errors import UserError
-from lrd_jax.runs.terminal import warn
+from lrd_jax.terminal.lines import warn
 from lrd_jax.text.openai.answers import RETRY_STATUSES, is_final
 from lrd_jax.text.options import ServerOptions
 

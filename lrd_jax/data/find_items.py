@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
 
 from lrd_jax.errors import UserError
+from lrd_jax.terminal.lines import say
 
 LEAST_SIMILAR = 75.0
 """The lowest similarity, in percent, at which a title counts as a match."""
@@ -34,7 +36,8 @@ class ItemFinder:
 
     def __init__(self, ids: pl.Series, titles: pl.Series) -> None:
         """Takes the source's ids, String [I], and the titles, String [I], null where there is none."""
-        self._ids, self._titles = ids.to_list(), titles.to_list()
+        self._ids: list[str] = ids.to_list()
+        self._titles: list[str | None] = titles.to_list()
         self._by_id = {raw: number for number, raw in enumerate(self._ids, 1)}
         self._by_title: dict[str, list[int]] = {}
         for number, title in enumerate(self._titles, 1):
@@ -83,9 +86,28 @@ class ItemFinder:
         title, raw = self._titles[item - 1], self._ids[item - 1]
         return f"{title} [{raw}]" if title else str(raw)
 
+    def id_of(self, item: int) -> str:
+        """The source's id of an item."""
+        return self._ids[item - 1]
+
     def _refuse(self, problem: str, items: list[int]) -> UserError:
         choices = ", ".join(self.name(item) for item in items[:_CHOICES])
         return UserError(problem, remedy=f"Choose one by its id: {choices}" if choices else "Give the item's id")
+
+
+def named_items(finder: ItemFinder, names: Sequence[str]) -> list[str]:
+    """The source's ids of items that a person named; says which item was meant where the name was not exact.
+
+    Raises:
+      UserError: no item or several could be meant.
+    """
+    found = []
+    for name in names:
+        match = finder.find(name)
+        if match.how == "similar title":
+            say(f"{name!r} is taken as {finder.name(match.item)} ({match.similarity:.0f}% similar)")
+        found.append(finder.id_of(match.item))
+    return found
 
 
 def _normalised(title: str) -> str:

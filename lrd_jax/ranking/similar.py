@@ -8,7 +8,7 @@ from lrd_jax.errors import UserError
 from lrd_jax.models.sequence_system import SequenceSystem
 from lrd_jax.models.simple import ItemKNNSystem
 from lrd_jax.models.system import Params, RelationalSystem, System
-from lrd_jax.recommend.retrieve import unit_length
+from lrd_jax.ranking.retrieve import unit_length
 
 
 def item_vectors(system: System, params: Params, num_items: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from lrd_jax.data.batch import Tables, from_host
 from lrd_jax.errors import UserError
 from lrd_jax.models.sequence_system import SequenceSystem
 from lrd_jax.models.system import Params, RelationalSystem, System
-from lrd_jax.recommend.retrieve import unit_length
+from lrd_jax.ranking.retrieve import unit_length
 
 NEIGHBOURS = 10
 """How many items a new item's vector is made of."""

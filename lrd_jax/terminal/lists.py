@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lrd_jax.errors import printable
-from lrd_jax.runs.tables import print_table
+from lrd_jax.terminal.tables import print_table
 
 _ITEMS, _RELATIONS = 3, 2
 """How many history items are shown of each recommended item, and how many relations of each; the rest is added up."""
