@@ -251,6 +251,7 @@ def _merge(best: Found, items: jax.Array, scores: jax.Array, is_out: jax.Array) 
     """The best so far and the candidates [B, c] that are not out; equal scores keep the order in which they came."""
     best_items, best_scores, finite = best
     finite &= jnp.all(is_out | jnp.isfinite(scores), axis=1)
+    scores = jnp.where(scores == 0, 0.0, scores)  # -0.0 is no less than 0.0
     scores = jnp.concatenate([best_scores, jnp.where(is_out, -jnp.inf, scores)], axis=1)
     items = jnp.concatenate([best_items, jnp.where(is_out, 0, items)], axis=1)
     best_scores, places = jax.lax.top_k(scores, best_items.shape[1])
