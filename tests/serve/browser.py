@@ -47,7 +47,7 @@ def chromium() -> Iterator:
             said = _install()
             path = _installed()
         if path is None:
-            pytest.skip(f"no Chromium, and it could not be installed: {said}. Run: python -m playwright install chromium")
+            pytest.skip(f"no Chromium, nor could it be installed: {said}. Run: python -m playwright install chromium")
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # which Chromium as root needs
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
         try:
