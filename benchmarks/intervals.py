@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from lrd_jax.study.statistics import bootstrap_intervals, mean_by_user
 
 from lrd_jax.ranking.metrics import row_metrics
+from lrd_jax.ranking.statistics import bootstrap_intervals, mean_by_user
 
 METRICS = ("HR@10", "NDCG@10")
 

@@ -26,7 +26,7 @@ PARTS = {
     "feed_forward": "block: feed-forward",
     "layer_norm": "block: layer normalisation",
     "block": "block: residual sums, copies",
-    "relation_tokens": "history through each relation",
+    "_over_pairs": "history through each relation",
     "pool": "pooling",
     "RelationalModel": "embeddings and scores",
     "triple_scores": "knowledge-graph loss",

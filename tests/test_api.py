@@ -169,7 +169,7 @@ def test_dataset_from_frames(tmp_path, monkeypatch):
     assert here.folder == tmp_path / "here" and here.corpus.attributes == ()
     with pytest.raises(lrd_jax.UserError, match="interactions, field 'whom'"):
         lrd_jax.dataset_from_frame(pl.DataFrame(columns), user="whom", item="what")
-    with pytest.raises(lrd_jax.UserError, match="interactions is a list. Give a polars or pandas frame"):
+    with pytest.raises(lrd_jax.UserError, match="interactions is a list. Give a frame of polars or pandas"):
         lrd_jax.dataset_from_frame([1, 2], user="who", item="what")
     pandas = pytest.importorskip("pandas")
     of_pandas = lrd_jax.dataset_from_frame(

@@ -174,7 +174,7 @@ def test_files_that_cannot_be_checked(runs, tmp_path, change, told):
 def test_what_cannot_be_exported(runs, tmp_path):
     (tmp_path / "there.npz").write_bytes(b"mine")
     for out, told in {
-        "there.npz": "there.npz, field '--out': the file already exists. Name another file",
+        "there.npz": "there.npz, field '--out': the file already exists. Choose another file",
         "state.bin": "state.bin, field '--out': this format cannot be written",
         "nowhere/state.npz": "its folder does not exist",
     }.items():

@@ -42,8 +42,8 @@ def interrupted(process, number, seconds=0.0):
     time.sleep(seconds)
     process.send_signal(number)
     answer = finish(process)
-    if answer.returncode == 0:
-        return False
+    if answer.returncode == 0 or (answer.returncode == -number and "results in" in answer.stdout):
+        return False  # finished: while Python shuts down, nobody handles signals
     assert (answer.returncode, answer.stderr) == (128 + number, LINES[number])
     return True
 

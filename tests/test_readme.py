@@ -45,9 +45,10 @@ def test_ci_runs_the_readmes_test_command():
     assert (ROOT / ".ci/run").read_text().splitlines()[-1] == COMMANDS[1]
 
 
-# The configuration in a run folder is there only once something has been trained or imported.
+# A run folder, which --refit and a configuration in it need, is there only once something has been trained.
 @pytest.mark.parametrize(
-    "arguments", [line for line in everywhere("train") if "/config.toml" not in line and ";" not in line]
+    "arguments",
+    [line for line in everywhere("train") if not any(part in line for part in ("/config.toml", ";", "--refit"))],
 )
 def test_training_commands_parse(arguments, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -57,7 +58,8 @@ def test_training_commands_parse(arguments, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [line for line in everywhere("evaluate") if "..." not in line])
 def test_evaluation_commands_parse(arguments):
-    assert parse_flags(shlex.split(arguments))[0].runs
+    flags, _ = parse_flags(shlex.split(arguments))
+    assert flags.runs or flags.lists_from
 
 
 @pytest.mark.parametrize("arguments", everywhere("prepare"))

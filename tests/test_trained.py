@@ -97,7 +97,7 @@ def test_changed_data_are_refused(told_by, place, copy):
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize(
     ("model", "change"),
-    [("rcf", "had no entity for items without an attribute's value"), ("tisasrec", "65,535 seconds"), ("caser", None)],
+    [("rcf", "had no entity for items without an attribute value"), ("tisasrec", "65,535 seconds"), ("caser", None)],
 )
 def test_runs_of_an_earlier_version(model, change, finished, place, tmp_path, monkeypatch):
     """Refused with the reason where the version makes a difference to the model, else read as they are."""
@@ -144,7 +144,7 @@ def test_embeddings_of_a_file_move_with_the_dataset(tmp_path):
 
 
 def test_no_run(tmp_path):
-    with pytest.raises(UserError, match=f"{tmp_path}: there is no run. Name the run folder"):
+    with pytest.raises(UserError, match=f"{tmp_path}: there is no run. Give a run folder"):
         load_trained(tmp_path)
     assert not list(tmp_path.iterdir())
 
