@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -16,12 +18,14 @@ from rich.table import Table
 from benchmarks.options import ModelName, Options, names_with_commas, write_lines
 from benchmarks.report import machine, rounded, surroundings
 from benchmarks.workload import Workload, build_workload
+from lrd_jax.api.run import load_run
 from lrd_jax.command_line.parse import run_command
+from lrd_jax.data.corpus import Corpus
 from lrd_jax.errors import UserError
 from lrd_jax.models.system import Params
 from lrd_jax.ranking.histories import Histories
 from lrd_jax.ranking.ranker import Ranker, TopItems
-from lrd_jax.ranking.retrieve import knn_ranker
+from lrd_jax.ranking.retrieve import knn_ranker, text_ranker
 
 K = 10
 MODELS = ("popularity", "item_knn", "sasrec", "gru4rec", "caser", "tisasrec", "rcf", "kda", "kda_lrd")
@@ -51,6 +55,8 @@ class RecommendOptions:
     """How many items are retrieved."""
     queries: int = 64
     """Users whose exact lists the retrieved ones are compared with."""
+    run: Path | None = None
+    """Compare on the dataset of this trained run too, retrieving by item_knn and by text."""
     json: str | None = None
     """File that a line of JSON is added to for each measurement; - writes them to stdout, the tables to stderr."""
     cpu_devices: int | None = None
@@ -68,7 +74,9 @@ def main() -> None:
     console = Console(stderr=options.json == "-", width=120)
     console.print(time_models(options))
     if options.catalogue != "none":
-        console.print(time_retrieval(options))
+        console.print(retrieval_on_made_data(options))
+    if options.run is not None:
+        console.print(retrieval_on_run(options.run, options))
 
 
 def time_models(options: RecommendOptions) -> Table:
@@ -81,7 +89,7 @@ def time_models(options: RecommendOptions) -> Table:
         for scale in options.scales:
             workload = build_workload(Options(model=model, scale=scale, cpu_devices=options.cpu_devices))
             ranker = ranker_of(workload, workload.run.init().params)
-            given = histories_of(workload, options.users)
+            given = histories_of(workload.run.corpus, options.users)
             _, seconds = timed_lists(ranker, given)
             per_thousand = 1000 * seconds / len(given)
             cells.append(f"{per_thousand:.2f}")
@@ -91,30 +99,51 @@ def time_models(options: RecommendOptions) -> Table:
     return table
 
 
-def time_retrieval(options: RecommendOptions) -> Table:
-    """Recall of the exact lists and speed-up, by what retrieves and how many items."""
+def retrieval_on_made_data(options: RecommendOptions) -> Table:
+    """The table of a made catalogue."""
     asked = {"scale": options.catalogue, "cpu_devices": options.cpu_devices}
     workload = build_workload(Options(model=options.model, **asked))
     ranker = ranker_of(workload, trained(workload, options.epochs))
-    given = histories_of(workload, options.queries)
-    exact, exact_seconds = timed_lists(ranker, given)
     sequence = build_workload(Options(model="sasrec", **asked))
-    corpus, length = workload.run.corpus, workload.run.config.data.history_length
     retrievers = {
-        "item_knn": knn_ranker(corpus, length),
+        "item_knn": knn_ranker(workload.run.corpus, ranker.history_length),
         "sasrec": ranker_of(sequence, trained(sequence, options.epochs)),
     }
-    title = f"{options.model} on {corpus.num_items:,} items, {len(given)} users: exact {exact_seconds:.2f} s"
+    given = histories_of(workload.run.corpus, options.queries)
+    return time_retrieval(options, options.model, ranker, retrievers, given, surroundings(workload))
+
+
+def retrieval_on_run(folder: Path, options: RecommendOptions) -> Table:
+    """The table of a trained run."""
+    run = load_run(folder)
+    corpus, length = run.dataset.corpus, run.config.data.history_length
+    retrievers = {"item_knn": knn_ranker(corpus, length), "text": text_ranker(corpus, run.text, length)}
+    what = {"model": run.config.model.name, "scale": corpus.name}
+    given = histories_of(corpus, options.queries)
+    return time_retrieval(options, f"{run.config.model_title}, {corpus.name}", run.ranker, retrievers, given, what)
+
+
+def time_retrieval(
+    options: RecommendOptions,
+    name: str,
+    ranker: Ranker,
+    retrievers: Mapping[str, Ranker],
+    given: Histories,
+    what: Mapping[str, Any],
+) -> Table:
+    """Recall of the exact lists and speed-up, by what retrieves and how many items."""
+    exact, exact_seconds = timed_lists(ranker, given)
+    title = f"{name} on {ranker.num_items:,} items, {len(given)} users: exact {exact_seconds:.2f} s"
     table = Table(title=title, caption=machine())
-    for name in ("retrieved by", "items", f"recall@{K}", "seconds", "speed-up"):
-        table.add_column(name, justify="left" if name == "retrieved by" else "right")
-    for name, retriever in retrievers.items():
+    for column in ("retrieved by", "items", f"recall@{K}", "seconds", "speed-up"):
+        table.add_column(column, justify="left" if column == "retrieved by" else "right")
+    for by, retriever in retrievers.items():
         for number in options.retrieve:
             found, seconds = timed_retrieval(ranker, retriever, given, number)
             recall = recall_of(found, exact)
             faster = exact_seconds / seconds
-            table.add_row(name, f"{number:,}", f"{recall:.3f}", f"{seconds:.2f}", f"{faster:.1f}")
-            record = {"benchmark": "recommend", "part": f"{name}, {number}", "repeat": 1, **surroundings(workload)}
+            table.add_row(by, f"{number:,}", f"{recall:.3f}", f"{seconds:.2f}", f"{faster:.1f}")
+            record = {"benchmark": "recommend", "part": f"{by}, {number}", "repeat": 1, **what}
             figures = {"recall": recall, "seconds": seconds, "exact_seconds": exact_seconds, "ratio": faster}
             write_lines([rounded({**record, **figures, "users": len(given)})], options.json)
     return table
@@ -135,10 +164,9 @@ def trained(workload: Workload, epochs: int) -> Params:
     return state.params
 
 
-def histories_of(workload: Workload, number: int) -> Histories:
+def histories_of(corpus: Corpus, number: int) -> Histories:
     """Evenly spaced users with all their interactions; with repetitions where there are fewer."""
-    users = np.linspace(1, workload.run.corpus.num_users, number).astype(np.int32)
-    return Histories.of_users(workload.run.corpus, users)
+    return Histories.of_users(corpus, np.linspace(1, corpus.num_users, number).astype(np.int32))
 
 
 def timed_lists(ranker: Ranker, given: Histories) -> tuple[TopItems, float]:
