@@ -19,7 +19,7 @@ def tests(session: nox.Session, jax: str) -> None:
     """Every test, or what is named after --, under the newest release of one jax."""
     session.install("-e", ".[test]", f"jax=={jax}.*", f"jaxlib=={jax}.*")
     session.run("python", "-c", "import sys, jax; print('Python', sys.version, 'jax', jax.__version__)")
-    session.run("python", "-m", "pytest", *(session.posargs or ("-n", "2", "--dist", "loadfile")))
+    session.run("python", "-m", "pytest", *(session.posargs or ("-n", "2", "--dist", "loadfile", "-m", "")))
 
 
 @nox.session

@@ -64,7 +64,13 @@ def wide_floats(run):
 
 @pytest.mark.slow
 # The others add no operation of their own.
-@pytest.mark.parametrize("name", [name for name in (*VARIANTS, *MORE) if name not in ("rcf", "rcf_lrd", "sasrec")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("kda_lrd", "tisasrec", "gru4rec", "item_knn") else pytest.mark.nightly)
+        for name in (*VARIANTS, *MORE)
+    ],
+)
 def test_every_model(name, corpus, text):
     """64 bits, and checks that are of the user's own code, all at once; `test_commands` has them one by one."""
     expected, expected_counts = numbers(assembled(name, corpus, text))

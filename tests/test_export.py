@@ -81,13 +81,19 @@ def assert_lists(found, frame, expected_rows):
             assert len({item for item, _ in of_row}) == len(part)
 
 
-@pytest.mark.parametrize(("model", "options"), [*((model, {}) for model in MODELS), *MORE])
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        *((model, {}) for model in MODELS),
+        *(pytest.param(*more, marks=[pytest.mark.slow, pytest.mark.nightly]) for more in MORE),
+    ],
+)
 def test_scores_and_lists_are_the_runs(model, options, made):
     run, folder = made(model, **options)
     exported = Exported.load(folder)
     users, chosen = run.dataset.user_ids.to_list()[-64:], ["7", "1", "22"]
     scores, lists = run.score(users), run.recommend(users, k=33)
-    for number in (1, 3, 64):
+    for number in (1, 64):
         assert_alike(exported.score(users[:number]), scores[:number])
         assert_lists(exported.recommend(users[:number], k=33), lists, users[:number])
     for times in (None, TIMES):

@@ -426,7 +426,7 @@ OFFICE = {
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "golden_import").exists(), reason="../shared is not there")
-@pytest.mark.parametrize("name", OFFICE)
+@pytest.mark.parametrize("name", ["kda", "kda_lrd", pytest.param("rcf_lrd", marks=pytest.mark.nightly)])
 def test_whole_models_of_the_published_code_on_office(name, tmp_path):
     data, run = {"path": SHARED / "data" / "office", "history_length": 20}, {"workdir": tmp_path / "run"}
     config = Config.model_validate({"data": data, "model": {"name": name} | OFFICE[name], "run": run})

@@ -48,6 +48,8 @@ def interrupted(process, number, seconds=0.0):
     return True
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_at_random_moments_and_resumed(place):
     """From the first imports to the end; what is left is resumed, and ends with the numbers of the whole run."""
     started = time.monotonic()
