@@ -139,6 +139,7 @@ def test_help_is_on_the_page_of_commands(site):
 
 
 @slow_process
+@pytest.mark.nightly
 def test_tutorials_do_what_they_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "tutorial"}

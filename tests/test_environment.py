@@ -102,6 +102,8 @@ def place(tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.process
 @pytest.mark.parametrize(
     "setting",

@@ -25,6 +25,8 @@ MORE = [
     ("kda", {"num_layers": 1}),
     ("kda_lrd", {"relation_prior": "learned"}),
 ]
+QUICK = ("popularity", "item_knn", "sasrec", "kda_lrd")
+LONG = {model: [] if model in QUICK else [pytest.mark.slow, pytest.mark.nightly] for model in MODELS}
 HISTORIES = [["3", "5", "9"], ["40"], ["1", "2", "1", "4", "5", "6", "7", "8"]]
 TIMES = [[10.9, 4000.2, 90_000], [5], [0, 0, 10, 70, 400, 10_000, 10_000, 10_001.5]]
 
@@ -107,7 +109,7 @@ def test_scores_and_lists_are_the_runs(model, options, made):
             assert_lists(exported.recommend(**asked), run.recommend(**asked), range(3))
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [pytest.param(model, marks=LONG[model]) for model in MODELS])
 def test_programs_are_for_all_platforms_and_sizes(model, made):
     folder = made(model)[1]
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -147,7 +149,7 @@ def test_a_known_user_with_a_history_of_the_callers(made):
 
 
 def test_ids_may_be_numbers_and_batches_empty(made):
-    exported = Exported.load(made("gru4rec")[1])
+    exported = Exported.load(made("sasrec")[1])
     np.testing.assert_array_equal(
         exported.score(histories=[[3, 5]], items=[1, 2]), exported.score(histories=[["3", "5"]], items=["1", "2"])
     )
@@ -217,12 +219,11 @@ def test_a_failed_export_leaves_nothing(made, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_prints_files_and_how_to_load(place, made, tmp_path, capsys):
-    made("gru4rec")
-    export(ExportFlags(place / "gru4rec", tmp_path / "out", with_histories=True))
+def test_the_command_prints_files_and_how_to_load(made, tmp_path, capsys):
+    export(ExportFlags(made("sasrec")[0].folder, tmp_path / "out", with_histories=True))
     printed = capsys.readouterr().out
     assert all(path.name in printed for path in (tmp_path / "out").iterdir())
-    assert "gru4rec, epoch" in printed and "for cpu, cuda, tpu" in printed
+    assert "sasrec, epoch" in printed and "for cpu, cuda, tpu" in printed
     assert f"from load import Exported; Exported.load('{tmp_path / 'out'}').recommend(users=[USER])" in printed
 
 
