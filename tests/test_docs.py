@@ -28,7 +28,8 @@ SUBCOMMANDS = {
 }
 COMMANDS = "lrd_jax.train lrd_jax.evaluate lrd_jax.embed lrd_jax.recommend lrd_jax.similar lrd_jax.serve lrd_jax.export"
 COMMANDS += " benchmarks.train_epoch benchmarks.full_ranking benchmarks.seeds benchmarks.sampling benchmarks.profile"
-COMMANDS += " benchmarks.prepare benchmarks.peers benchmarks.picture benchmarks.serve benchmarks.export benchmarks.recommend"
+COMMANDS += " benchmarks.prepare benchmarks.peers benchmarks.picture benchmarks.serve benchmarks.export"
+COMMANDS += " benchmarks.recommend"
 OTHERS_OPTIONS = {"--no-deps", "--strict", "--num_layers", "--num_heads", "--history_max", "--include_val", "--dist"}
 """Of pip, mkdocs, pytest and the published code."""
 
