@@ -86,7 +86,7 @@ def assert_lists(found, frame, expected_rows):
 @pytest.mark.parametrize(
     ("model", "options"),
     [
-        *((model, {}) for model in MODELS),
+        *(pytest.param(model, {}, marks=LONG[model]) for model in MODELS),
         *(pytest.param(*more, marks=[pytest.mark.slow, pytest.mark.nightly]) for more in MORE),
     ],
 )
