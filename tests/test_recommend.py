@@ -134,6 +134,20 @@ def test_reasons_add_up(place):
         assert set(found["relation"]) == set(run.relations)
 
 
+def test_reasons_of_lists(run, place):
+    """With the lists' items and ranks; a user who is asked for twice has the reasons of both lists."""
+    users = [9, 4, 9]
+    lists, found = run.recommend(users=users, k=3), run.recommend(users=users, k=3, explain=True)
+    ranks = found.unique(["user", "rank"], maintain_order=True).sort("user", "rank")
+    assert ranks.select("user", "rank", item="candidate").equals(
+        lists.unique(["user", "rank"], maintain_order=True).sort("user", "rank").select("user", "rank", "item")
+    )
+    alone = run.explain(users=[9], items=[lists["item"][:3].to_list()])
+    assert len(found.filter(pl.col("user") == "9")) == 2 * len(alone)
+    np.testing.assert_allclose(found["contribution"][: len(alone)], alone["contribution"], atol=1e-5)
+    assert len(run.recommend(users=[], k=3)) == len(run.recommend(users=[], k=3, explain=True)) == 0
+
+
 @pytest.mark.parametrize("segments", [64, 7])
 def test_contributions_of_a_linear_score_are_exact(segments):
     rng = np.random.default_rng(0)
@@ -284,7 +298,7 @@ def test_new_items_are_recommended(place, tmp_path, capsys):
         ({"input": "in.csv"}, "field '--output'"),
         ({"input": "in.xls", "output": "o.csv"}, "cannot tell the format of in.xls"),
         ({"user": "1", "k": 0}, "field '--k'"),
-        ({"user": "1", "where": ("genre",)}, "expected FIELD=VALUE"),
+        ({"user": "1", "filter": ("genre",)}, "expected FIELD=VALUE"),
     ],
 )
 def test_flags_that_do_not_fit(flags, message, tmp_path):
@@ -303,7 +317,7 @@ def test_flags_that_do_not_fit(flags, message, tmp_path):
         ({"histories": [[]]}, "history 0 is empty"),
         ({"users": [1], "k": 0}, "Set k to 1 or more"),
         ({"users": [1], "retrieve": 0}, "Set retrieve to 1 or more"),
-        ({"users": [1], "where": pl.col("colour") == "red"}, "the filter does not fit the items"),
+        ({"users": [1], "filter": pl.col("colour") == "red"}, "the filter does not fit the items"),
         ({"histories": [["3"]], "times": [[float("nan")]]}, "do not ascend"),
         ({}, "expected either users or histories"),
     ],

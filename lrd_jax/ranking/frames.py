@@ -43,14 +43,14 @@ def conditions(facts: pl.DataFrame, texts: Sequence[str]) -> pl.Expr:
         field, _, value = text.partition("=")
         if field not in facts.columns:
             remedy = f"The fields are {', '.join(facts.columns)}"
-            raise UserError(f"items have no field {field!r}", field="--where", remedy=remedy)
+            raise UserError(f"items have no field {field!r}", field="--filter", remedy=remedy)
         column = facts[field]
         values = column.explode() if column.dtype == pl.List else column
         known = values.drop_nulls().cast(pl.String).value_counts(sort=True)[column.name]
         if value not in known:
             nearest = difflib.get_close_matches(value, known.to_list(), n=3, cutoff=0.4) or known.head(3).to_list()
             remedy = f"Perhaps you mean {', '.join(f'{field}={one}' for one in nearest)}"
-            raise UserError(f"no item has {text!r}", field="--where", remedy=remedy)
+            raise UserError(f"no item has {text!r}", field="--filter", remedy=remedy)
         is_list = column.dtype == pl.List
         condition = pl.col(field).cast(pl.List(pl.String)).list.contains(value) if is_list else None
         held.append(pl.col(field).cast(pl.String) == value if condition is None else condition)

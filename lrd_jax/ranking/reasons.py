@@ -14,6 +14,17 @@ from lrd_jax.ranking.histories import Histories, take
 from lrd_jax.ranking.ranker import Ranker
 
 _PAIRS_PER_CALL = 64
+_SCHEMA = {
+    "row": pl.Int64,
+    "candidate": pl.Int32,
+    "score": pl.Float32,
+    "baseline": pl.Float32,
+    "item": pl.Int32,
+    "place": pl.Int32,
+    "relation": pl.String,
+    "contribution": pl.Float32,
+}
+"""Of what `Reasons.explain` returns."""
 
 
 class Reasons:
@@ -52,7 +63,7 @@ class Reasons:
         ranker, number = self._ranker, len(histories)
         batch = histories.padded(ranker.history_length)
         block = max(1, _PAIRS_PER_CALL // max(1, items.shape[1]))
-        parts = []
+        parts = [pl.DataFrame(schema=_SCHEMA)]
         for start in range(0, number, block):
             rows = np.minimum(np.arange(start, start + block), number - 1)
             history = take(batch, rows)

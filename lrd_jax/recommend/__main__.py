@@ -49,66 +49,37 @@ def recommend(flags: RecommendFlags) -> None:
         "k": flags.k,
         "exclude_seen": not flags.keep_seen,
         "candidates": named_items(run.dataset.finder, flags.candidates) if flags.candidates else None,
-        "where": conditions(run.dataset.facts, flags.where) if flags.where else None,
+        "filter": conditions(run.dataset.facts, flags.filter) if flags.filter else None,
         "retrieve": flags.retrieve,
         "by": flags.by,
     }
-    changes = {
-        "remove": named_items(run.dataset.finder, flags.remove),
-        "add": named_items(run.dataset.finder, flags.add),
-    }
-    if flags.input is not None and flags.output is not None:
-        parts = read_requests(flags.input)
-        frames = (lists(run, _whose(part), options, changes, explain=flags.explain) for part in parts)
-        rows = write_parts(flags.output, frames)
-        say(f"{rows:,} rows in {quoted(flags.output)}")
-        return
-    whose = (
-        {"users": [flags.user]}
-        if flags.user is not None
-        else {"histories": [named_items(run.dataset.finder, flags.history)]}
-    )
-    found = lists(run, whose, options, changes, explain=False)
+    finder = run.dataset.finder
+    changes: dict[str, Any] = {"remove": named_items(finder, flags.remove), "add": named_items(finder, flags.add)}
     if flags.output is not None:
-        frame = explained(run, found, whose, changes) if flags.explain else found
-        say(f"{write_parts(flags.output, [frame]):,} rows in {quoted(flags.output)}")
+        whose = [_of_one(run, flags)] if flags.input is None else map(_of_part, read_requests(flags.input))
+        frames = (run.recommend(**each, **options, **changes, explain=flags.explain) for each in whose)
+        say(f"{write_parts(flags.output, frames):,} rows in {quoted(flags.output)}")
         return
-    before = None
-    if flags.remove or flags.add:
-        everything = {**options, "k": run.dataset.corpus.num_items}
-        before = lists(run, whose, everything, {}, explain=False)
+    one = _of_one(run, flags)
+    changed = bool(flags.remove or flags.add)
+    before = run.recommend(**one, **{**options, "k": run.dataset.corpus.num_items}) if changed else None
     title = f"{run.config.model_title} for " + (f"user {flags.user}" if flags.user is not None else "this history")
-    print_lists(found, title, before)
+    print_lists(run.recommend(**one, **options, **changes), title, before)
     if flags.explain:
-        print_reasons(explained(run, found, whose, changes))
+        print_reasons(run.recommend(**one, **options, **changes, explain=True))
 
 
-def lists(
-    run: Run, whose: dict[str, Any], options: dict[str, Any], changes: dict[str, Any], *, explain: bool
-) -> pl.DataFrame:
-    """The lists of users or histories, or the reasons of their items."""
-    found = run.recommend(**whose, **options, **changes)
-    return explained(run, found, whose, changes) if explain else found
+def _of_one(run: Run, flags: RecommendFlags) -> dict[str, Any]:
+    """The user or the history that the flags name, as `Run.recommend` takes them."""
+    from lrd_jax.data.find_items import named_items
+
+    if flags.user is not None:
+        return {"users": [flags.user]}
+    return {"histories": [named_items(run.dataset.finder, flags.history)]}
 
 
-def explained(run: Run, found: pl.DataFrame, whose: dict[str, Any], changes: dict[str, Any]) -> pl.DataFrame:
-    """What `Run.explain` returns for the items of lists, with their ranks."""
-    import polars as pl
-
-    name = found.columns[0]
-    number = len(next(iter(whose.values())))
-    if name == "user":
-        places = pl.DataFrame({"user": pl.Series(whose["users"], dtype=pl.String), "_place": range(number)})
-        placed = found.join(places.unique("user", keep="first"), on="user", how="left", maintain_order="left")
-    else:
-        placed = found.with_columns(_place=pl.col("row"))
-    by_place = dict(placed.group_by("_place").agg("item").iter_rows())
-    reasons = run.explain(**whose, items=[by_place.get(place, []) for place in range(number)], **changes)
-    ranks = found.select(name, "rank", candidate="item").unique([name, "candidate"], keep="first")
-    return reasons.join(ranks, on=[name, "candidate"], how="left", maintain_order="left")
-
-
-def _whose(part: pl.DataFrame) -> dict[str, Any]:
+def _of_part(part: pl.DataFrame) -> dict[str, Any]:
+    """The users or histories of a part of a file, as `Run.recommend` takes them."""
     if "user" in part.columns:
         return {"users": part["user"]}
     times = {"times": part["times"].to_list()} if "times" in part.columns else {}

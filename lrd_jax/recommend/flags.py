@@ -34,7 +34,7 @@ class RecommendFlags:
     """How many items a list has."""
     keep_seen: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Recommend items of the history too."""
-    where: tuple[str, ...] = ()
+    filter: tuple[str, ...] = ()
     """FIELD=VALUE: only items that have this value in this field, such as genre=Comedy; several must all hold."""
     candidates: tuple[str, ...] = ()
     """Only these items."""
@@ -77,9 +77,9 @@ class RecommendFlags:
         for value, option in ((self.k, "--k"), (1 if self.retrieve is None else self.retrieve, "--retrieve")):
             if value < 1:
                 raise UserError(f"expected a number from 1, got {value}", field=option)
-        for condition in self.where:
+        for condition in self.filter:
             if not condition.partition("=")[2]:
-                raise UserError(f"expected FIELD=VALUE, got {condition!r}", field="--where")
+                raise UserError(f"expected FIELD=VALUE, got {condition!r}", field="--filter")
 
 
 def parse_flags() -> RecommendFlags:
