@@ -15,7 +15,7 @@ from tests.serve.server import same_list, serving, together
 from tests.serve.test_answers import expected, histories
 from tests.small_runs import train
 
-pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.nightly]
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 def test_a_full_queue_is_told_with_a_time_to_retry(place):
